@@ -1,0 +1,380 @@
+"""Voice conversion: five verbs over a bundle. Waves in, waves out, block by block.
+
+    converter = VoiceConverter.load()
+    voice = converter.voice(["reference.wav"])
+    result = converter.convert(wave, rate, voice)            # same length, same rate
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from . import audio
+from .bundle import Bundle
+from .diffusion import diffuse, eps_from_x0, frame_noise, sample, subsequence
+from .errors import InputError
+from .loudness import TARGET_LEVEL, LevelMeter, speech_level
+from .mel import MEL, Array, hann, log_mel, log_mel_of_padded
+from .voice import Voice, pool
+
+SHORTEST = MEL.n_fft  # samples: one frame
+CHUNK = 2048  # frames that are converted at once (24 s), beside their context
+ACTIVE_RANGE = 3.5  # a frame is speech within this range (natural log, 30 dB) of the loud ones
+LEAST_VOICED = 0.12  # share of a reference's active frames; below it there is no speech
+LEAST_SPEECH = 0.3  # seconds
+VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
+
+Progress = Callable[[float], None]  # called with the seconds of source that are done
+
+
+@dataclass
+class Timing:
+    """Seconds of work by stage."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def run(self, stage: str, call: Callable[[], list[Array]]) -> list[Array]:
+        started = time.perf_counter()
+        result = call()
+        self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - started
+        return result
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion was: lengths in seconds, real-time factor = seconds of work per second of audio."""
+
+    output: Path
+    seconds: float
+    rate: int
+    samples: int
+    elapsed: float
+    stages: dict[str, float]
+
+    @property
+    def real_time_factor(self) -> float:
+        return self.elapsed / self.seconds
+
+
+class VoiceConverter:
+    """Converts any recording to any voice with the networks of one bundle."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @classmethod
+    def load(cls, bundle: str | Path | None = None, threads: int | None = None) -> VoiceConverter:
+        """Open a bundle (None: the one that comes with the package).
+
+        Args:
+            threads: CPU threads; None uses all cores.
+        Raises:
+            InputError: see `Bundle.open`.
+        """
+        return cls(Bundle.open(bundle, threads))
+
+    # -- voices ---------------------------------------------------------------------------------------------
+
+    def voice(self, references: Iterable[str | Path | Voice], weights: list[float] | None = None) -> Voice:
+        """One voice from recordings, ``.voice`` files and voices, pooled by speech duration times `weights`.
+
+        Raises:
+            InputError: a reference cannot be read, holds no speech, or belongs to another bundle.
+        """
+        voices = [self._one_voice(reference) for reference in references]
+        voice = pool(voices, weights)
+        if voice.encoder != self.bundle.fingerprint:
+            raise InputError(
+                "the voice was made with another bundle; make it again with 'fastvoicegrad voice make'"
+            )
+        return voice
+
+    def _one_voice(self, reference: str | Path | Voice) -> Voice:
+        if isinstance(reference, Voice):
+            return reference
+        path = Path(reference)
+        if path.suffix == ".voice":
+            return Voice.load(path)
+        info = audio.inspect(path)
+        level = _level(audio.read_blocks(info))
+        if level == 0.0:
+            raise InputError(f"{path} is silent; give a reference with speech")
+        wholes = _regroup(audio.read_blocks(info), int(audio.BLOCK_SECONDS * MEL.sample_rate))
+        parts = [self._embed(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
+        speech = sum(frames for _, frames, _ in parts)
+        voiced = sum(frames for _, _, frames in parts)
+        seconds = speech * MEL.hop_length / MEL.sample_rate
+        if seconds < LEAST_SPEECH or voiced < LEAST_VOICED * speech:
+            raise InputError(f"{path}: no speech was found in it; give a reference in which somebody speaks")
+        total = np.sum([embedding * frames for embedding, frames, _ in parts], axis=0)
+        return Voice((total / np.linalg.norm(total)).astype(np.float32), self.bundle.fingerprint, seconds, [path.name])
+
+    def voice_of(self, wave: Array, rate: int, name: str = "array") -> Voice:
+        """A voice from samples, shape ``(N,)``. See `voice`."""
+        wave = np.concatenate(list(audio.resampled(iter([_checked(wave)]), rate, MEL.sample_rate)))
+        level = speech_level(wave)
+        if level == 0.0 or len(wave) < SHORTEST:
+            raise InputError(f"{name} is silent or too short; give a reference with speech")
+        embedding, frames, voiced = self._embed(wave * np.float32(TARGET_LEVEL / level))
+        if voiced < LEAST_VOICED * frames:
+            raise InputError(f"{name}: no speech was found in it; give a reference in which somebody speaks")
+        seconds = frames * MEL.hop_length / MEL.sample_rate
+        return Voice(embedding / np.linalg.norm(embedding), self.bundle.fingerprint, seconds, [name])
+
+    def _embed(self, wave: Array) -> tuple[Array, int, int]:
+        """Mean embedding of the speech in a block, its active frames, its voiced frames."""
+        nothing = np.zeros(0, np.float32), 0, 0
+        if len(wave) < 4 * SHORTEST:
+            return np.zeros(1, np.float32), 0, 0
+        mel = _even(log_mel(wave))
+        voicing = self.bundle.run("content", mel=mel[None])[1][0]
+        energy = mel.mean(axis=0)
+        active = energy > np.quantile(energy, 0.95) - ACTIVE_RANGE
+        speech = mel[:, active]
+        if speech.shape[1] < 16:
+            return np.zeros(1, np.float32), *nothing[1:]
+        windows = np.array_split(speech, -(-speech.shape[1] // VOICE_WINDOW), axis=1)
+        embeddings = [self.bundle.run("speaker", mel=window[None])[0][0] * window.shape[1] for window in windows]
+        voiced = int((voicing[active] > 0.5).sum())
+        return np.sum(embeddings, axis=0) / speech.shape[1], speech.shape[1], voiced
+
+    # -- conversion -----------------------------------------------------------------------------------------
+
+    def convert(self, wave: Array, rate: int, voice: Voice, *, steps: int = 1, seed: int = 0) -> Array:
+        """Convert samples.
+
+        Args:
+            wave: ``(N,)``, mono, full scale +-1.
+            rate: of the samples and of the result, Hz.
+            steps: of the sampler; a distilled bundle knows one.
+            seed: of the initial noise.
+        Returns:
+            ``(N,)``, as loud as the source.
+        Raises:
+            InputError: silent, shorter than one frame, not finite, or more steps than the bundle knows.
+        """
+        wave = _checked(wave)
+
+        def blocks() -> Iterator[Array]:
+            return audio.resampled(iter([wave]), rate, MEL.sample_rate)
+
+        gain = self._gain(speech_level(np.concatenate(list(blocks()))), len(wave) / rate, "the source")
+        converted = self.convert_blocks(blocks(), voice, gain=gain, steps=steps, seed=seed)
+        return np.concatenate(list(_exactly(audio.resampled(converted, MEL.sample_rate, rate), len(wave))))
+
+    def convert_file(
+        self,
+        source: str | Path,
+        output: str | Path,
+        voice: Voice,
+        *,
+        steps: int = 1,
+        seed: int = 0,
+        rate: int | None = None,
+        progress: Progress | None = None,
+    ) -> Conversion:
+        """Convert a recording of any length into a new file of exactly its length, at its rate or `rate`.
+
+        Raises:
+            InputError: the source cannot be read or is silent, the output cannot be written; nothing is left
+                half-written.
+        """
+        started = time.perf_counter()
+        info = audio.inspect(source)
+        rate = info.rate if rate is None else rate
+        if not audio.LOWEST_RATE <= rate <= audio.HIGHEST_RATE:
+            raise InputError(f"rate must lie between {audio.LOWEST_RATE} and {audio.HIGHEST_RATE} Hz, got {rate}")
+        samples = round(info.samples * rate / info.rate)
+        timing = Timing()
+        with audio.writing(output, rate, info.seconds) as file:
+            gain = self._gain(_level(audio.read_blocks(info)), info.seconds, str(source))
+            blocks = self.convert_blocks(
+                audio.read_blocks(info), voice, gain=gain, steps=steps, seed=seed, timing=timing
+            )
+            done = 0
+            for block in _exactly(audio.resampled(blocks, MEL.sample_rate, rate), samples):
+                file.write(np.clip(block, -1.0, 1.0))
+                done += len(block)
+                if progress:
+                    progress(done / rate)
+        return Conversion(Path(output), info.seconds, rate, samples, time.perf_counter() - started, timing.stages)
+
+    def convert_blocks(
+        self,
+        blocks: Iterable[Array],
+        voice: Voice,
+        *,
+        gain: float,
+        steps: int = 1,
+        seed: int = 0,
+        chunk: int = CHUNK,
+        timing: Timing | None = None,
+    ) -> Iterator[Array]:
+        """The pipeline itself: blocks of samples at 22,050 Hz in, converted blocks out, seams exact.
+
+        Every chunk is rendered together with the frames that its result depends on, so the size of a chunk
+        changes nothing but the memory that is needed.
+        """
+        if not 1 <= steps <= self.bundle.config.max_steps:
+            allowed = self.bundle.config.max_steps
+            raise InputError(
+                f"this bundle converts in at most {allowed} step{'s' if allowed > 1 else ''}, {steps} were asked for"
+            )
+        if voice.encoder != self.bundle.fingerprint:
+            raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
+        timing = timing or Timing()
+        left, right = self.bundle.context
+        for window, start, first, last in _windows(
+            _mel_frames(blocks, gain, self.bundle.stride), chunk, left, right, self.bundle.stride
+        ):
+            wave = self._render(window, start, voice, steps, seed, timing)
+            yield wave[(first - start) * MEL.hop_length : (last - start) * MEL.hop_length] / np.float32(gain)
+
+    def _gain(self, level: float, seconds: float, name: str) -> float:
+        if seconds * MEL.sample_rate < SHORTEST:
+            raise InputError(f"{name} is shorter than one frame ({SHORTEST / MEL.sample_rate:.3f} s); give a longer one")
+        if level == 0.0:
+            raise InputError(f"{name} is silent; give a recording with speech")
+        return TARGET_LEVEL / level
+
+    def _render(self, mel: Array, start: int, voice: Voice, steps: int, seed: int, timing: Timing) -> Array:
+        """A window of mel frames (80, T), the first of which is frame `start`, to 256 T samples."""
+        bundle, config = self.bundle, self.bundle.config
+        content = timing.run("content", lambda: bundle.run("content", mel=mel[None]))[0]
+        noise = partial(_noise, seed, start, mel.shape[1])
+        x0 = (mel - bundle.mel_mean) / bundle.mel_std
+        x = diffuse(x0, noise(0), float(bundle.alpha_bar[config.start]))
+
+        def predict_eps(x_t: Array, t: int) -> Array:
+            ab = float(bundle.alpha_bar[t])
+            estimate = bundle.run(
+                "converter",
+                x=x_t[None].astype(np.float32),
+                step=np.array([t], np.int64),
+                alpha_bar=np.array([ab], np.float32),
+                speaker=voice.embedding[None],
+                content=content,
+            )[0][0]
+            return eps_from_x0(x_t, estimate, ab)
+
+        levels = subsequence(steps, config.start)
+        x = timing.run("converter", lambda: [sample(predict_eps, x, levels, bundle.alpha_bar, noise)])[0]
+        converted = (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
+        return timing.run("vocoder", lambda: [inverse_stft(*bundle.run("vocoder", mel=converted[None]))])[0]
+
+
+def inverse_stft(real: Array, imaginary: Array) -> Array:
+    """Windowed overlap-add of spectra (1, 513, T), frame i over the samples of mel frame i: ``(256 T,)``."""
+    spectrum = (real[0] + 1j * imaginary[0]).T
+    window, hop = hann(MEL.n_fft), MEL.hop_length
+    frames = np.fft.irfft(spectrum, MEL.n_fft).astype(np.float32) * window
+    count, parts = len(frames), MEL.n_fft // hop
+    wave = np.zeros((count + parts - 1, hop), np.float32)
+    envelope = np.zeros((count + parts - 1, hop), np.float32)
+    for part in range(parts):
+        piece = slice(part * hop, (part + 1) * hop)
+        wave[part : part + count] += frames[:, piece]
+        envelope[part : part + count] += np.square(window[piece])
+    keep = slice(MEL.padding, MEL.padding + count * hop)
+    return wave.reshape(-1)[keep] / np.maximum(envelope.reshape(-1)[keep], 1e-5)
+
+
+def _noise(seed: int, start: int, frames: int, stream: int) -> Array:
+    return frame_noise(seed, start, frames, MEL.n_mels, stream)
+
+
+def _checked(wave: Array) -> Array:
+    wave = np.asarray(wave, dtype=np.float32)
+    if wave.ndim != 1:
+        raise InputError(f"mono samples of shape (N,) are needed, got shape {wave.shape}; average the channels")
+    if not np.isfinite(wave).all():
+        raise InputError("the samples hold NaN or infinite values; clean them first")
+    return wave
+
+
+def _level(blocks: Iterable[Array]) -> float:
+    meter = LevelMeter()
+    for block in blocks:
+        meter.add(block)
+    return meter.level
+
+
+def _even(mel: Array) -> Array:
+    return np.pad(mel, ((0, 0), (0, mel.shape[1] % 2)), mode="edge")
+
+
+def _regroup(blocks: Iterable[Array], size: int) -> Iterator[Array]:
+    """The same samples in blocks of `size`; the last may be longer by less than half or shorter."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        while len(rest) >= size + size // 2:
+            yield rest[:size]
+            rest = rest[size:]
+    yield rest
+
+
+def _exactly(blocks: Iterable[Array], samples: int) -> Iterator[Array]:
+    """Cut or fill with silence to the sample."""
+    done = 0
+    for block in blocks:
+        block = block[: samples - done]
+        done += len(block)
+        if len(block):
+            yield block
+    if done < samples:
+        yield np.zeros(samples - done, np.float32)
+
+
+def _mel_frames(blocks: Iterable[Array], gain: float, stride: int) -> Iterator[Array]:
+    """Log-mel frames (80, n) of a signal that arrives in blocks: the frames of `log_mel`, whatever the blocks.
+
+    The signal is filled with silence to whole hops, their number a multiple of `stride`.
+    """
+    pad, hop = MEL.padding, MEL.hop_length
+    buffer, total, mirrored = np.zeros(0, np.float32), 0, False
+    for block in blocks:
+        buffer = np.concatenate([buffer, block * np.float32(gain)])
+        total += len(block)
+        if not mirrored:
+            if len(buffer) <= pad:
+                continue
+            buffer = np.concatenate([buffer[pad:0:-1], buffer])
+            mirrored = True
+        # One mirror's length stays back: the end of the signal needs it.
+        count = (len(buffer) - 3 * pad) // hop
+        if count > 0:
+            yield log_mel_of_padded(buffer[: count * hop + 2 * pad])
+            buffer = buffer[count * hop :]
+    buffer = np.concatenate([buffer, np.zeros(-total % (hop * stride), np.float32)])
+    if not mirrored:
+        buffer = np.concatenate([buffer[pad:0:-1], buffer])
+    yield log_mel_of_padded(np.concatenate([buffer, buffer[-2 : -pad - 2 : -1]]))
+
+
+def _windows(
+    frames: Iterable[Array], chunk: int, left: int, right: int, stride: int
+) -> Iterator[tuple[Array, int, int, int]]:
+    """Cut a stream of mel frames into chunks with context.
+
+    Yields:
+        (window (80, T), absolute index of its first frame, first and last + 1 frame to keep). Every window
+        starts and ends on a multiple of `stride`, or at the end of the signal, which is one too.
+    """
+    chunk = max(stride, chunk // stride * stride)
+    buffer, base, first = np.zeros((MEL.n_mels, 0), np.float32), 0, 0
+    for block in frames:
+        buffer = np.concatenate([buffer, block], axis=1)
+        while base + buffer.shape[1] >= first + chunk + right + stride:
+            last = first + chunk
+            yield buffer[:, : last + right - base], base, first, last
+            first = last
+            start = max(0, first - left)
+            buffer, base = buffer[:, start - base :], start
+    yield buffer, base, first, base + buffer.shape[1]

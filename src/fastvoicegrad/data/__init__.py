@@ -1,0 +1,1 @@
+"""Recordings in, training arrays out."""

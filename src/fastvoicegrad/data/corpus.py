@@ -1,0 +1,68 @@
+"""Manifests: one JSON object a line, one line a recording."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One line of a manifest. `path` is absolute; `sample_rate` is the rate that the content really fills."""
+
+    id: str
+    path: str
+    corpus: str
+    split: str
+    duration: float
+    sample_rate: int
+    speaker: str | None = None
+    text: str | None = None
+
+    @property
+    def voice(self) -> str:
+        """The speaker; an unlabelled recording counts as a voice of its own."""
+        return self.speaker or self.id
+
+
+def read_manifest(path: str | Path) -> list[Recording]:
+    """Read a manifest; paths in it are relative to its folder.
+
+    Raises:
+        FileNotFoundError: there is no such manifest.
+        KeyError: a line lacks a field.
+    """
+    path = Path(path)
+    rows: Iterable[dict[str, Any]] = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
+    return [
+        Recording(
+            id=row["id"],
+            path=str((path.parent / row["path"]).resolve()),
+            corpus=row["corpus"],
+            split=row["split"],
+            duration=float(row["duration"]),
+            sample_rate=int(row["sample_rate"]),
+            speaker=row.get("speaker"),
+            text=row.get("text"),
+        )
+        for row in rows
+    ]
+
+
+def limit_per_voice(recordings: list[Recording], limits: dict[str, int]) -> list[Recording]:
+    """Keep at most ``limits[corpus]`` recordings of each voice of a corpus, spread evenly over its list.
+
+    A corpus with few voices or poor sound can so be kept from drowning the others.
+    """
+    groups: dict[tuple[str, str], list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        groups[recording.corpus, recording.voice].append(recording)
+    kept: set[str] = set()
+    for (corpus, _), group in groups.items():
+        limit = min(limits.get(corpus, len(group)), len(group))
+        kept.update(group[i * len(group) // limit].id for i in range(limit))
+    return [recording for recording in recordings if recording.id in kept]

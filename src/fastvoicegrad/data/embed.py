@@ -1,0 +1,59 @@
+"""The last two arrays of a feature store: what our own encoders make of its mels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from ..models.content import ContentConfig
+from ..models.speaker import SpeakerConfig, SpeakerEncoder
+from ..train.checkpoint import load, read_meta
+from ..train.content import ContentModel
+from .perturb import PerturbConfig, perturb
+from .store import Store, create, finish
+
+
+def load_content(path: str | Path) -> ContentModel:
+    meta = read_meta(path)
+    model = ContentModel(ContentConfig(**meta["model"]))
+    load(path, {"content_ema" if meta["ema"] else "content": model})
+    return model.eval()
+
+
+def load_speaker(path: str | Path) -> SpeakerEncoder:
+    meta = read_meta(path)
+    model = SpeakerEncoder(SpeakerConfig(**meta["model"]))
+    load(path, {"speaker_ema" if meta["ema"] else "speaker": model})
+    return model.eval()
+
+
+@torch.inference_mode()
+def embed_content(store: Store, checkpoint: str | Path, voices: PerturbConfig | None, seed: int = 0) -> None:
+    """Write content.npy. With `voices`, every recording is heard in a random other voice, so that what is left
+    of a voice in the content never fits the mel that the converter has to make."""
+    model = load_content(checkpoint)
+    random = np.random.default_rng(seed)
+    mel = store.array("mel")
+    content = create(store.root / "content.npy", (store.total_frames, model.encoder.config.dim), np.float16)
+    for entry in track(store.entries, "content"):
+        x = torch.from_numpy(mel[entry.slice].astype(np.float32).T[None].copy())
+        if voices is not None:
+            x = perturb(x, random, voices)
+        x = torch.nn.functional.pad(x, (0, entry.frames % 2), mode="replicate")
+        content[entry.slice] = model.encoder(x)[0, :, : entry.frames].T.numpy()
+    finish(store.root / "content.npy", content)
+
+
+@torch.inference_mode()
+def embed_speaker(store: Store, checkpoint: str | Path, longest: int = 1024) -> None:
+    """Write speaker.npy from the first `longest` frames of every recording."""
+    model = load_speaker(checkpoint)
+    mel = store.array("mel")
+    embeddings = create(store.root / "speaker.npy", (len(store.entries), model.config.dim), np.float32)
+    for row, entry in enumerate(track(store.entries, "speaker")):
+        x = mel[entry.start : entry.start + min(entry.frames, longest)].astype(np.float32).T[None]
+        embeddings[row] = model(torch.from_numpy(x.copy()))[0].numpy()
+    finish(store.root / "speaker.npy", embeddings)

@@ -1,0 +1,78 @@
+"""Voice perturbation in the mel domain: another throat and another pitch, the same words (PyTorch).
+
+NANSY (arXiv 2110.14513) perturbs formants, pitch and equaliser of the waveform. On a log-mel all three are
+linear: split each frame into its smooth envelope (the first cepstral coefficients) and the harmonics that are
+left, stretch the two along frequency by different factors, add a smooth equaliser curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..mel import MEL, hz_to_mel, mel_to_hz
+
+
+@dataclass(frozen=True)
+class PerturbConfig:
+    formant: float = 1.25  # largest stretch of the envelope, either way
+    pitch: float = 1.5  # largest stretch of the harmonics, either way
+    equaliser: float = 0.7  # standard deviation of the curve, natural log (0.7: about 6 dB)
+    gain: float = 0.35  # standard deviation, natural log
+    noise: float = 0.3  # probability of added noise
+    cepstra: int = 22  # cosine coefficients that make the envelope
+
+
+@lru_cache(maxsize=2)
+def _centres() -> np.ndarray:
+    return mel_to_hz(np.linspace(hz_to_mel(MEL.fmin), hz_to_mel(MEL.fmax), MEL.n_mels + 2)[1:-1])
+
+
+@lru_cache(maxsize=4)
+def _cosines(count: int) -> np.ndarray:
+    """Orthonormal cosine basis over the bins, (count, n_mels)."""
+    n = MEL.n_mels
+    basis = np.cos(np.pi * np.arange(count)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
+    basis[0] /= np.sqrt(2)
+    return basis
+
+
+def stretch_matrix(factor: float) -> np.ndarray:
+    """Moves what is at frequency f to ``factor * f``: (n_mels, n_mels), rows interpolate two bins."""
+    hz = _centres() / factor
+    position = np.interp(hz, _centres(), np.arange(MEL.n_mels))
+    low = np.minimum(position.astype(int), MEL.n_mels - 2)
+    share = position - low
+    matrix = np.zeros((MEL.n_mels, MEL.n_mels))
+    rows = np.arange(MEL.n_mels)
+    matrix[rows, low] = 1 - share
+    matrix[rows, low + 1] += share
+    return matrix
+
+
+def voice_matrix(formant: float, pitch: float, cepstra: int = 22) -> np.ndarray:
+    """Stretch the envelope by `formant` and the harmonics by `pitch`: (n_mels, n_mels) acting on log-mel frames."""
+    smooth = _cosines(cepstra).T @ _cosines(cepstra)
+    return stretch_matrix(formant) @ smooth + stretch_matrix(pitch) @ (np.eye(MEL.n_mels) - smooth)
+
+
+def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
+    """A different voice for every item: (B, 80, T) log-mel -> (B, 80, T)."""
+    size = mel.shape[0]
+
+    def stretch(largest: float) -> np.ndarray:
+        return largest ** random.uniform(-1, 1, size)
+
+    pairs = zip(stretch(config.formant), stretch(config.pitch), strict=True)
+    matrices = np.stack([voice_matrix(f, p, config.cepstra) for f, p in pairs])
+    curve = random.normal(0, config.equaliser, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
+    offset = curve[:, :, None] + random.normal(0, config.gain, (size, 1, 1))
+    mel = torch.from_numpy(matrices.astype(np.float32)) @ mel + torch.from_numpy(offset.astype(np.float32))
+    level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32))
+    hiss = level + torch.from_numpy(random.normal(0, 0.3, mel.shape).astype(np.float32))
+    noisy = torch.from_numpy(random.random((size, 1, 1)) < config.noise)
+    return torch.where(noisy, torch.logaddexp(mel, hiss), mel).clamp(min=float(np.log(MEL.floor)))

@@ -1,0 +1,103 @@
+"""The diffusion process as arithmetic: no network, no framework (NumPy arrays and torch tensors alike).
+
+Notation (FastVoiceGrad, arXiv 2409.02245, section 2): ``x0`` a normalised log-mel, ``t`` in 1..T a step,
+``alpha_bar[t]`` the share of signal power that is left there, ``eps`` standard normal noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+X = TypeVar("X")  # an array or a tensor: anything with arithmetic
+
+NOISE_BLOCK = 64  # frames that share one counter of the noise generator
+
+
+def cosine_schedule(steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> NDArray[np.float64]:
+    """alpha_bar of the cosine schedule (arXiv 2102.09672, eq. 17), shape ``(steps + 1,)``; entry 0 is 1."""
+    t = np.arange(steps + 1) / steps
+    f = np.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+    beta = np.minimum(1 - f[1:] / f[:-1], max_beta)
+    return np.concatenate([[1.0], np.cumprod(1 - beta)])
+
+
+def diffuse(x0: X, eps: X, alpha_bar: X | float) -> X:
+    """x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps."""
+    return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * eps  # type: ignore[operator, no-any-return]
+
+
+def x0_from_eps(x_t: X, eps: X, alpha_bar: X | float) -> X:
+    """The inverse of `diffuse`: x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
+    return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5  # type: ignore[operator, no-any-return]
+
+
+def eps_from_x0(x_t: X, x0: X, alpha_bar: X | float) -> X:
+    """eps = (x_t - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar)."""
+    return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # type: ignore[operator, no-any-return]
+
+
+def reverse_step(x_t: X, eps: X, noise: X | float, alpha_bar: float, previous_alpha_bar: float) -> X:
+    """One ancestral step from alpha_bar to previous_alpha_bar (VoiceGrad, arXiv 2010.02977).
+
+    mu = (x_t - (1 - a) / sqrt(1 - alpha_bar) eps) / sqrt(a) with a = alpha_bar / previous_alpha_bar, plus
+    ``noise`` times the posterior's standard deviation, which is 0 on the step to ``previous_alpha_bar = 1``.
+    """
+    a = alpha_bar / previous_alpha_bar
+    mu = (x_t - (1 - a) / (1 - alpha_bar) ** 0.5 * eps) / a**0.5  # type: ignore[operator]
+    sigma = ((1 - previous_alpha_bar) / (1 - alpha_bar) * (1 - a)) ** 0.5
+    return mu + sigma * noise  # type: ignore[no-any-return]
+
+
+def subsequence(steps: int, last: int) -> list[int]:
+    """K evenly spaced steps S_1 < ... < S_K = ``last``.
+
+    Raises:
+        ValueError: more steps than there are.
+    """
+    if not 1 <= steps <= last:
+        raise ValueError(f"steps must lie between 1 and {last}, got {steps}")
+    return [round(last * k / steps) for k in range(1, steps + 1)]
+
+
+def sample(
+    predict_eps: Callable[[X, int], X],
+    x: X,
+    steps: list[int],
+    alpha_bar: NDArray[np.float64],
+    noise: Callable[[int], X],
+) -> X:
+    """The K-step sampler, from ``x`` at step S_K down to x0. With K = 1 this is the paper's single step.
+
+    Args:
+        predict_eps: (x_t, t) -> eps.
+        steps: S_1 < ... < S_K.
+        noise: fresh standard normal noise for the k-th step counted from the start (not called on the last).
+    """
+    levels = [0, *steps]
+    for k in range(len(steps), 0, -1):
+        z: X | float = noise(len(steps) - k + 1) if k > 1 else 0.0
+        t, previous = levels[k], levels[k - 1]
+        x = reverse_step(x, predict_eps(x, t), z, float(alpha_bar[t]), float(alpha_bar[previous]))
+    return x
+
+
+def frame_noise(seed: int, start: int, frames: int, n_mels: int = 80, stream: int = 0) -> NDArray[np.float32]:
+    """Standard normal noise of the absolute frames start..start+frames-1, shape ``(n_mels, frames)``.
+
+    A function of (seed, stream, frame) alone, so chunks, batches and streams draw the same noise as the whole
+    file. ``stream`` tells the draws of one conversion apart (0: initial state, k: k-th reverse step). Frames
+    before 0 exist too.
+    """
+    first, last = start // NOISE_BLOCK, (start + frames - 1) // NOISE_BLOCK
+    blocks = []
+    for block in range(first, last + 1):
+        counter = np.array([0, 0, stream, block % 2**32], dtype=np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=seed, counter=counter))
+        blocks.append(generator.standard_normal((NOISE_BLOCK, n_mels), dtype=np.float32))
+    offset = start - first * NOISE_BLOCK
+    return np.ascontiguousarray(np.concatenate(blocks)[offset : offset + frames].T)

@@ -1,0 +1,256 @@
+"""From checkpoints to a bundle: trace each network to ONNX, measure how far it looks, write the folder.
+
+Weights are stored in half precision and widened when a session is made: half the size, the same arithmetic.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .bundle import BundleConfig, Network, write_config
+from .data.embed import load_content, load_speaker
+from .mel import MEL
+from .models.content import ContentEncoder, ContentHeads
+from .models.speaker import SpeakerEncoder
+from .models.unet import Denoiser, UNet
+from .models.vocoder import SpectralVocoder
+from .train.student import load_vocoder
+from .train.teacher import ScheduleConfig, load_unet
+
+OPSET = 18
+OVERLAP = 2  # frames on each side whose inverse STFT reaches into a hop
+
+
+class ContentGraph(nn.Module):
+    """mel (1, 80, T) -> content (1, 144, T), voicing probability (1, T)."""
+
+    def __init__(self, encoder: ContentEncoder, heads: ContentHeads) -> None:
+        super().__init__()
+        self.encoder, self.prosody = encoder, heads.prosody
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        content = self.encoder(mel)
+        return content, torch.sigmoid(self.prosody(content)[:, 0])
+
+
+class ConverterGraph(nn.Module):
+    """x_t (1, 80, T), step (1,), alpha_bar (1,), speaker (1, S), content (1, C, T) -> x0 (1, 80, T), normalised."""
+
+    def __init__(self, unet: UNet) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(unet)
+
+    def forward(self, x: Tensor, step: Tensor, alpha_bar: Tensor, speaker: Tensor, content: Tensor) -> Tensor:
+        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content)[0]
+        return x0
+
+
+class VocoderGraph(nn.Module):
+    """mel (1, 80, T) -> real and imaginary spectrum, each (1, 513, T)."""
+
+    def __init__(self, vocoder: SpectralVocoder) -> None:
+        super().__init__()
+        self.vocoder = vocoder
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        magnitude, phase = self.vocoder.spectrum(mel)
+        magnitude = magnitude.exp()
+        return magnitude * phase.cos(), magnitude * phase.sin()
+
+
+def plain_weights(module: nn.Module) -> nn.Module:
+    """A copy with weight normalisation folded into the weights."""
+    module = copy.deepcopy(module).eval()
+    for part in module.modules():
+        if parametrize.is_parametrized(part):
+            parametrize.remove_parametrizations(part, "weight")
+    return module
+
+
+def receptive_field(function: Callable[[Tensor], Tensor], channels: int, stride: int) -> tuple[int, int]:
+    """How many frames to the left and right of a frame its output depends on: the gradient tells.
+
+    Args:
+        function: (1, channels, T) -> (1, anything, T).
+        stride: the answer is the worst of this many neighbouring frames.
+    """
+    length, middle = 1024, 512
+    left = right = 0
+    for frame in range(middle, middle + stride):
+        x = torch.randn(1, channels, length, requires_grad=True)
+        function(x)[0, :, frame].abs().sum().backward()
+        assert x.grad is not None
+        touched = torch.nonzero(x.grad[0].abs().sum(0))[:, 0]
+        left, right = max(left, frame - int(touched[0])), max(right, int(touched[-1]) - frame)
+    return left, right
+
+
+def half_weights(model: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProto:
+    """Store large float initializers as float16, each behind a Cast that the runtime folds away."""
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= smallest:
+            values = numpy_helper.to_array(tensor).astype(np.float16)
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values, f"{name}_half"))
+            casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
+def to_onnx(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], timed: dict[str, int], stride: int
+) -> bytes:
+    """Trace a network.
+
+    Args:
+        timed: inputs whose axis of that number is time; all have the same length, a multiple of `stride`.
+    """
+    frames = torch.export.Dim("frames", min=2, max=2**20)
+    length: Any = stride * frames if stride > 1 else frames
+    shapes = {name: ({timed[name]: length} if name in timed else None) for name in inputs}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=tuple(shapes.values()),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    buffer = io.BytesIO()
+    onnx.save(half_weights(program.model_proto), buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    del model.metadata_props[:]
+    for node in model.graph.node:  # traces of source files: not ours to ship
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.initializer):
+        if hasattr(value, "metadata_props"):
+            del value.metadata_props[:]
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def graphs(
+    content: tuple[ContentEncoder, ContentHeads], speaker: SpeakerEncoder, unet: UNet, vocoder: SpectralVocoder
+) -> dict[str, tuple[bytes, tuple[int, int], int]]:
+    """Every network as (ONNX bytes, receptive field, stride)."""
+    unet = plain_weights(unet)  # type: ignore[assignment]
+    config, frames = unet.config, 64
+    mel = torch.randn(1, MEL.n_mels, frames)
+    condition = torch.randn(1, config.speaker_dim)
+    p = torch.randn(1, config.content_dim, frames)
+    step, alpha_bar = torch.tensor([950]), torch.tensor([0.006])
+
+    def fixed(x: Tensor, c: Tensor) -> Tensor:
+        return unet(x, step, condition, c)
+
+    long = torch.randn(1, config.content_dim, 1024)
+    mel_long = torch.randn(1, MEL.n_mels, 1024)
+    by_x = receptive_field(lambda x: fixed(x, long), MEL.n_mels, UNet.stride)
+    by_p = receptive_field(lambda c: fixed(mel_long, c), config.content_dim, UNet.stride)
+    by_mel = receptive_field(lambda x: torch.cat(vocoder.spectrum(x), 1), MEL.n_mels, 1)
+    encoder, heads = content
+    return {
+        "content": (
+            to_onnx(ContentGraph(encoder, heads), {"mel": mel}, ["content", "voicing"], {"mel": 2}, 2),
+            receptive_field(encoder, MEL.n_mels, ContentEncoder.stride),
+            ContentEncoder.stride,
+        ),
+        "speaker": (to_onnx(speaker, {"mel": mel}, ["embedding"], {"mel": 2}, 1), (0, 0), 1),
+        "converter": (
+            to_onnx(
+                ConverterGraph(unet),
+                {"x": mel, "step": step, "alpha_bar": alpha_bar, "speaker": condition, "content": p},
+                ["x0"],
+                {"x": 2, "content": 2},
+                UNet.stride,
+            ),
+            (max(by_x[0], by_p[0]), max(by_x[1], by_p[1])),
+            UNet.stride,
+        ),
+        "vocoder": (
+            to_onnx(VocoderGraph(vocoder), {"mel": mel}, ["real", "imaginary"], {"mel": 2}, 1),
+            (by_mel[0] + OVERLAP, by_mel[1] + OVERLAP),
+            1,
+        ),
+    }
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    networks: dict[str, tuple[bytes, tuple[int, int], int]],
+    unet: UNet,
+    schedule: ScheduleConfig,
+    max_steps: int,
+    notes: dict[str, Any],
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = {}
+    for part, (data, (left, right), stride) in networks.items():
+        (folder / f"{part}.onnx").write_bytes(data)
+        entries[part] = Network(f"{part}.onnx", hashlib.sha256(data).hexdigest(), left, right, stride)
+    config = BundleConfig(
+        name=name,
+        networks=entries,
+        mel=MEL,
+        mel_mean=tuple(round(x, 6) for x in unet.norm.mean[:, 0].tolist()),
+        mel_std=tuple(round(x, 6) for x in unet.norm.std[:, 0].tolist()),
+        steps=schedule.steps,
+        offset=schedule.offset,
+        max_beta=schedule.max_beta,
+        start=schedule.start,
+        max_steps=max_steps,
+        notes=notes,
+    )
+    write_config(folder, config)
+
+
+def export(
+    folder: str | Path,
+    *,
+    content: str | Path,
+    speaker: str | Path,
+    converter: str | Path,
+    vocoder: str | Path,
+    teacher: bool = False,
+    schedule: ScheduleConfig | None = None,
+    name: str = "fastvoicegrad",
+    notes: dict[str, Any] | None = None,
+) -> None:
+    """Write a bundle from four checkpoints.
+
+    Args:
+        converter: a student's checkpoint, or with `teacher` a teacher's, whose bundle converts in any number of
+            steps.
+    """
+    schedule = schedule or ScheduleConfig()
+    heard = load_content(content)
+    unet = load_unet(converter, "teacher" if teacher else "student").eval()
+    renderer = load_vocoder(str(vocoder), "spectral")
+    assert isinstance(renderer, SpectralVocoder)
+    networks = graphs((heard.encoder, heard.heads), load_speaker(speaker), unet, renderer)
+    max_steps = schedule.start if teacher else 1
+    write_bundle(Path(folder), name, networks, unet, schedule, max_steps, notes or {})

@@ -1,0 +1,70 @@
+"""Content encoder: what is said and with which melody, without who says it. Mel in, bottleneck out.
+
+The paper reads a Conformer phoneme recogniser's 144-dim bottleneck. Ours is a small causal-leaning ConvNeXt
+stack that learns to name the k-means units which a speech recogniser's encoder hears (soft units,
+arXiv 2111.02392), beside the melody relative to the speaker's own pitch; the voice is perturbed on its input
+only (NANSY, arXiv 2110.14513).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
+
+
+@dataclass(frozen=True)
+class ContentConfig:
+    width: int = 256
+    layers: int = 10
+    kernel: int = 7
+    lookahead: int = 4  # encoder frames (two mel frames each): 8 mel frames, 93 ms
+    dim: int = 144  # of the bottleneck
+    units: int = 512  # classes of the content teacher
+    n_mels: int = 80
+
+
+class ContentEncoder(nn.Module):
+    """(B, 80, T) log-mel -> (B, 144, T) content embedding. T must be even: the stack runs at half the rate."""
+
+    stride = 2
+
+    def __init__(self, config: ContentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = MelNorm(config.n_mels)
+        self.stem = nn.Conv1d(config.n_mels, config.width, kernel_size=4, stride=2)  # two frames of the past
+        self.stem_norm = ChannelNorm(config.width)
+        self.blocks = nn.Sequential(
+            *(
+                ConvNeXtBlock(config.width, config.kernel, int(i < config.lookahead), layers=config.layers)
+                for i in range(config.layers)
+            )
+        )
+        self.bottleneck = nn.Sequential(ChannelNorm(config.width), nn.Conv1d(config.width, config.dim * 2, 1))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = torch.nn.functional.pad(self.norm(mel), (2, 0))
+        x = self.blocks(self.stem_norm(self.stem(x)))
+        x = self.bottleneck(x)  # (B, 2 * dim, T / 2): the two halves are the two frames of a pair
+        batch, _, half = x.shape
+        return x.reshape(batch, 2, self.config.dim, half).permute(0, 2, 3, 1).reshape(batch, -1, half * 2)
+
+
+class ContentHeads(nn.Module):
+    """What the bottleneck must be able to tell. Only `prosody` is used after training.
+
+    Outputs: unit logits (B, units, T); prosody (B, 3, T): voicing logit, log F0 relative to the utterance's
+    median, log energy relative to the utterance's mean.
+    """
+
+    def __init__(self, config: ContentConfig) -> None:
+        super().__init__()
+        self.units = nn.Conv1d(config.dim, config.units, 1)
+        self.prosody = nn.Conv1d(config.dim, 3, 1)
+
+    def forward(self, content: Tensor) -> tuple[Tensor, Tensor]:
+        return self.units(content), self.prosody(content)

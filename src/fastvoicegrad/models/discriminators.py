@@ -1,0 +1,123 @@
+"""Discriminators of waveforms and of vocoder features. Each returns its score maps and its inner features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+SLOPE = 0.1  # of every leaky ReLU
+Judgement = tuple[list[Tensor], list[list[Tensor]]]  # scores, features: one entry per sub-discriminator
+
+
+@dataclass(frozen=True)
+class WaveDiscriminatorConfig:
+    """Periods and resolutions as in BigVGAN (arXiv 2206.04658), which the paper names; widths are settings."""
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+    resolutions: tuple[tuple[int, int, int], ...] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+    resolution_channels: int = 32
+
+
+class ConvStack(nn.Module):
+    """Convolutions with leaky ReLUs between; remembers what each one said."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features = []
+        for layer in self.layers[:-1]:
+            x = F.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        x = self.layers[-1](x)
+        return x, features
+
+
+class PeriodDiscriminator(nn.Module):
+    """Folds (B, N) samples to (B, 1, N / period, period) and looks along the columns (HiFi-GAN)."""
+
+    def __init__(self, period: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.period = period
+        widths = (1, *channels)
+        self.stack = ConvStack(
+            *(
+                nn.Conv2d(a, b, (5, 1), (3 if i < len(channels) - 1 else 1, 1), (2, 0))
+                for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            ),
+            nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)),
+        )
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
+        wave = F.pad(wave[:, None], (0, -wave.shape[-1] % self.period), "reflect")
+        return self.stack(wave.reshape(wave.shape[0], 1, -1, self.period))
+
+
+class ResolutionDiscriminator(nn.Module):
+    """Looks at the magnitude spectrogram of (B, N) samples at one resolution (UnivNet)."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop: int, win: int, channels: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop, self.win = n_fft, hop, win
+        self.register_buffer("window", torch.hann_window(win), False)
+        self.stack = ConvStack(
+            nn.Conv2d(1, channels, (3, 9), padding=(1, 4)),
+            *(nn.Conv2d(channels, channels, (3, 9), (1, 2), (1, 4)) for _ in range(3)),
+            nn.Conv2d(channels, channels, (3, 3), padding=(1, 1)),
+            nn.Conv2d(channels, 1, (3, 3), padding=(1, 1)),
+        )
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
+        spectrum = torch.stft(
+            wave, self.n_fft, self.hop, self.win, self.window, center=True, return_complex=True
+        )
+        return self.stack(spectrum.abs().transpose(1, 2)[:, None])
+
+
+class WaveDiscriminator(nn.Module):
+    """Multi-period and multi-resolution discriminators side by side: (B, N) samples."""
+
+    def __init__(self, config: WaveDiscriminatorConfig) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            [PeriodDiscriminator(p, config.period_channels) for p in config.periods]
+            + [ResolutionDiscriminator(*r, config.resolution_channels) for r in config.resolutions]
+        )
+
+    def forward(self, wave: Tensor) -> Judgement:
+        scores, features = zip(*(member(wave) for member in self.members), strict=True)
+        return list(scores), list(features)
+
+
+class FeatureDiscriminator(nn.Module):
+    """VPFD (arXiv 2508.17874): judges (B, C, T') features of a frozen vocoder at two scales.
+
+    A small convolutional network that halves its rate twice; both the fine and the coarse end give scores.
+    """
+
+    def __init__(self, inputs: int, channels: int = 128) -> None:
+        super().__init__()
+        self.fine = ConvStack(
+            nn.Conv1d(inputs, channels, 5, padding=2),
+            nn.Conv1d(channels, channels, 5, padding=2),
+            nn.Conv1d(channels, 1, 3, padding=1),
+        )
+        self.coarse = ConvStack(
+            nn.Conv1d(channels, channels, 5, 2, padding=2),
+            nn.Conv1d(channels, channels, 5, 2, padding=2),
+            nn.Conv1d(channels, channels, 5, padding=2),
+            nn.Conv1d(channels, 1, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Judgement:
+        fine, fine_features = self.fine(x)
+        coarse, coarse_features = self.coarse(fine_features[-1])
+        return [fine, coarse], [fine_features, coarse_features]

@@ -1,0 +1,144 @@
+"""Vocoders: log-mel in, samples out.
+
+`SpectralVocoder` is Vocos (arXiv 2306.00814): ConvNeXt at the mel rate, then one inverse STFT.
+`HiFiGAN` is HiFi-GAN V1 (arXiv 2010.05646), the paper's vocoder; it loads the published UNIVERSAL weights.
+Both offer `features`, what the projected discriminator (VPFD, arXiv 2508.17874) looks at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    width: int = 256
+    layers: int = 8
+    kernel: int = 7
+    n_mels: int = 80
+    n_fft: int = 1024
+    hop_length: int = 256
+    feature_layers: int = 2  # blocks before the features that the projected discriminator sees
+
+
+class SpectralVocoder(nn.Module):
+    """(B, 80, T) log-mel -> (B, 256 T) samples."""
+
+    window: Tensor
+
+    def __init__(self, config: VocoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = MelNorm(config.n_mels)
+        self.stem = nn.Conv1d(config.n_mels, config.width, config.kernel, padding=config.kernel // 2)
+        self.stem_norm = ChannelNorm(config.width)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(config.width, config.kernel, layers=config.layers) for _ in range(config.layers)
+        )
+        self.head_norm = ChannelNorm(config.width)
+        self.head = nn.Conv1d(config.width, config.n_fft + 2, 1)
+        self.register_buffer("window", torch.hann_window(config.n_fft), False)
+
+    @property
+    def feature_channels(self) -> int:
+        return self.config.width
+
+    def features(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) -> (B, width, T): the first blocks, already speaking of sound rather than of mel."""
+        x = self.stem_norm(self.stem(self.norm(mel)))
+        for block in self.blocks[: self.config.feature_layers]:
+            x = block(x)
+        return x
+
+    def spectrum(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 80, T) -> log-magnitude and phase, each (B, n_fft / 2 + 1, T)."""
+        x = self.features(mel)
+        for block in self.blocks[self.config.feature_layers :]:
+            x = block(x)
+        magnitude, phase = self.head(self.head_norm(x)).chunk(2, 1)
+        return magnitude.clamp(max=7.0), phase
+
+    def inverse_stft(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        """Overlap-add of the windowed frames, trimmed so that frame i covers the same samples as in the mel."""
+        n_fft, hop = self.config.n_fft, self.config.hop_length
+        frames = torch.fft.irfft(torch.polar(magnitude.exp(), phase), n_fft, dim=1) * self.window[:, None]
+        total = n_fft + hop * (frames.shape[-1] - 1)
+
+        def overlap_add(columns: Tensor) -> Tensor:
+            return F.fold(columns, (1, total), (1, n_fft), stride=(1, hop))[:, 0, 0]
+
+        envelope = overlap_add(self.window.square()[None, :, None].expand(1, n_fft, frames.shape[-1]))
+        cut = (n_fft - hop) // 2
+        keep = slice(cut, total - cut)
+        return overlap_add(frames)[:, keep] / envelope[:, keep].clamp(min=1e-5)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.inverse_stft(*self.spectrum(mel))
+
+
+class ResidualBlock(nn.Module):
+    """HiFi-GAN's residual block "1": three pairs of dilated and plain convolutions."""
+
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+
+        def conv(dilation: int) -> nn.Module:
+            padding = (kernel - 1) * dilation // 2
+            return weight_norm(nn.Conv1d(channels, channels, kernel, padding=padding, dilation=dilation))
+
+        self.convs1 = nn.ModuleList(conv(d) for d in dilations)
+        self.convs2 = nn.ModuleList(conv(1) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
+            x = x + conv2(F.leaky_relu(conv1(F.leaky_relu(x, 0.1)), 0.1))
+        return x
+
+
+class HiFiGAN(nn.Module):
+    """HiFi-GAN V1: (B, 80, T) log-mel -> (B, 256 T) samples. Names match the published checkpoints."""
+
+    rates, kernels = (8, 8, 2, 2), (16, 16, 4, 4)
+    block_kernels, dilations = (3, 7, 11), (1, 3, 5)
+    feature_channels = 256
+
+    def __init__(self, channels: int = 512) -> None:
+        super().__init__()
+        self.conv_pre = weight_norm(nn.Conv1d(80, channels, 7, padding=3))
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        for i, (rate, kernel) in enumerate(zip(self.rates, self.kernels, strict=True)):
+            inputs, outputs = channels >> i, channels >> (i + 1)
+            self.ups.append(
+                weight_norm(nn.ConvTranspose1d(inputs, outputs, kernel, rate, (kernel - rate) // 2))
+            )
+            self.resblocks.extend(ResidualBlock(outputs, k, self.dilations) for k in self.block_kernels)
+        self.conv_post = weight_norm(nn.Conv1d(channels >> len(self.rates), 1, 7, padding=3))
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> HiFiGAN:
+        """The published generator (a file with the key "generator"), in evaluation mode."""
+        model = cls()
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["generator"])
+        return model.eval()
+
+    def features(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) -> (B, 256, 8 T): after the first upsampling stage, where VPFD looks."""
+        return self.ups[0](F.leaky_relu(self.conv_pre(mel), 0.1))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = self.features(mel)
+        blocks = len(self.block_kernels)
+        for i in range(len(self.rates)):
+            if i > 0:
+                x = self.ups[i](F.leaky_relu(x, 0.1))
+            x = torch.stack([block(x) for block in self.resblocks[i * blocks : (i + 1) * blocks]]).mean(0)
+        return torch.tanh(self.conv_post(F.leaky_relu(x)))[:, 0]

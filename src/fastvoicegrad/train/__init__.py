@@ -1,0 +1,1 @@
+"""Training: one readable file per thing that is trained, one shared loop."""

@@ -1,0 +1,83 @@
+"""Checkpoints as safetensors: networks, optimisers and the step, never pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{name}.{index}.{key}": value.detach().clone().cpu()
+        for index, values in state.items()
+        for key, value in values.items()
+    }
+
+
+def _load_optimizer(name: str, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    prefix = f"optimizer.{name}."
+    state: dict[int, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        if full.startswith(prefix):
+            index, key = full.removeprefix(prefix).split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save(
+    path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer], meta: dict[str, Any]
+) -> None:
+    """Write everything that a run needs to go on exactly, under a temporary name first."""
+    tensors = {f"{n}.{k}": v.detach().clone().contiguous().cpu() for n, m in modules.items() for k, v in m.state_dict().items()}
+    for name, optimizer in optimizers.items():
+        tensors |= _optimizer_tensors(name, optimizer)
+    part = path.with_suffix(".part")
+    save_file(tensors, part, {"meta": json.dumps(meta)})
+    part.replace(path)
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    with safe_open(path, "pt") as file:
+        meta: dict[str, Any] = json.loads(file.metadata()["meta"])
+    return meta
+
+
+def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer] | None = None) -> int:
+    """Fill modules and optimisers in place; returns the step that the run had reached.
+
+    Raises:
+        RuntimeError: the checkpoint is of another network.
+    """
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    for name, module in modules.items():
+        prefix = f"{name}."
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    for name, optimizer in (optimizers or {}).items():
+        _load_optimizer(name, optimizer, tensors)
+    return int(read_meta(path)["step"])
+
+
+def plain(config: Any) -> Any:
+    """A dataclass as plain lists and dictionaries, for YAML and JSON."""
+    if is_dataclass(config) and not isinstance(config, type):
+        config = asdict(config)
+    if isinstance(config, dict):
+        return {k: plain(v) for k, v in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [plain(v) for v in config]
+    return config
+
+
+def total_norm_is_finite(modules: list[nn.Module]) -> bool:
+    """Whether every gradient is a number."""
+    return all(torch.isfinite(p.grad).all() for m in modules for p in m.parameters() if p.grad is not None)

@@ -1,0 +1,270 @@
+"""The shared training loop: a straight line from a recipe to a checkpoint.
+
+Randomness belongs to steps: everything random about step n is drawn by a generator seeded with (seed, n)
+inside `Task.batch`. So there is no sampler state to save, and N steps, a kill and N more are the same 2N
+steps; several processes draw the same global batch and each takes its share.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from . import checkpoint
+
+Batch = dict[str, Tensor]
+Scalars = dict[str, float]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how fast. Steps are optimiser steps; the learning rate belongs to the generator."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.9)
+    weight_decay: float = 0.0
+    warmup: int = 0  # steps of linear rise
+    cooldown: float = 0.0  # share of the steps, at the end, of linear fall to a twentieth
+    clip: float = 10.0  # gradient norm
+    ema: float = 0.0  # decay of the averaged weights; 0 keeps none
+    seed: int = 0
+    save_every: int = 250
+    validate_every: int = 500
+    log_every: int = 20
+    mixed_precision: str = "no"  # "bf16" on a GPU
+    threads: int = 0  # CPU threads; 0 leaves PyTorch's choice
+
+
+class NonFiniteLoss(RuntimeError):
+    """Training has left the numbers; the last checkpoint is from before."""
+
+
+class Task(ABC):
+    """Something that can be trained.
+
+    Attributes:
+        modules: the networks that are trained, by name; the first is what the task is for (and what EMA follows).
+        frozen: networks that only help; moved to the device, never saved.
+        step: the step that is being taken (the trainer sets it).
+    """
+
+    name: str
+    modules: dict[str, nn.Module]
+    frozen: dict[str, nn.Module]
+    loop: LoopConfig
+    step: int = 0
+
+    @abstractmethod
+    def batch(self, random: np.random.Generator, size: int) -> Batch:
+        """The global batch of one step, on the CPU; all that is random about the step."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named terms of the generator's loss."""
+
+    @abstractmethod
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """Their weighted sum."""
+
+    def discriminator_loss(self, batch: Batch) -> Tensor | None:
+        """The adversary's loss, taken before the generator's; None for tasks without one."""
+        return None
+
+    @abstractmethod
+    def validate(self) -> Scalars:
+        """Scores on held-out recordings; called with the averaged weights where there are any."""
+
+    def model_config(self) -> Any:
+        """What rebuilds the network from a checkpoint."""
+        return None
+
+
+def learning_rate_factor(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, a plateau, a linear fall to 5 % over the last ``cooldown`` of the steps."""
+    rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    tail = config.cooldown * config.steps
+    fall = min(1.0, max(0.05, (config.steps - step) / tail)) if tail else 1.0
+    return rise * fall
+
+
+def make_optimizer(module: nn.Module, config: LoopConfig) -> Optimizer:
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
+
+
+def share(batch: Batch, rank: int, world: int) -> Batch:
+    """This process's part of a global batch."""
+    return {key: value[rank::world] for key, value in batch.items()}
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """EMA of parameters; buffers are copied."""
+    for a, p in zip(average.parameters(), module.parameters(), strict=True):
+        a.lerp_(p, 1 - decay)
+    for a, b in zip(average.buffers(), module.buffers(), strict=True):
+        a.copy_(b)
+
+
+class Trainer:
+    """Runs a task into a folder: ``last.safetensors``, ``config.yaml``, TensorBoard curves."""
+
+    def __init__(self, task: Task, out: str | Path, recipe: Any) -> None:
+        self.task, self.out, self.config = task, Path(out), task.loop
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "config.yaml").write_text(yaml.safe_dump(checkpoint.plain(recipe), sort_keys=False))
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
+        self.accelerator = Accelerator(
+            mixed_precision=self.config.mixed_precision, cpu=not torch.cuda.is_available()
+        )
+        self.console = Console()
+        self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
+        self.averages = self._averages()
+        self.step = self._resume()
+        self._prepare()
+
+    @property
+    def last(self) -> Path:
+        return self.out / "last.safetensors"
+
+    def _averages(self) -> dict[str, nn.Module]:
+        import copy
+
+        if not self.config.ema:
+            return {}
+        name, module = next(iter(self.task.modules.items()))
+        return {f"{name}_ema": copy.deepcopy(module).requires_grad_(False)}
+
+    def _resume(self) -> int:
+        if not self.last.exists():
+            return 0
+        step = checkpoint.load(self.last, self.task.modules | self.averages, self.optimizers)
+        self.console.print(f"resuming {self.out} at step {step}")
+        return step
+
+    def _prepare(self) -> None:
+        for name, module in self.task.modules.items():
+            prepared, optimizer = self.accelerator.prepare(module, self.optimizers[name])
+            self.task.modules[name], self.optimizers[name] = prepared, optimizer
+        for module in (*self.task.frozen.values(), *self.averages.values()):
+            module.to(self.accelerator.device)
+
+    def save(self) -> None:
+        if self.accelerator.is_main_process:
+            modules = {n: self.accelerator.unwrap_model(m) for n, m in self.task.modules.items()}
+            optimizers = {n: getattr(o, "optimizer", o) for n, o in self.optimizers.items()}
+            meta = {"step": self.step, "task": self.task.name, "model": checkpoint.plain(self.task.model_config())}
+            meta["ema"] = bool(self.averages)
+            checkpoint.save(self.last, modules | self.averages, optimizers, meta)
+
+    def validate(self) -> Scalars:
+        name, module = next(iter(self.task.modules.items()))
+        self.task.modules[name] = self.averages.get(f"{name}_ema", module)
+        for m in self.task.modules.values():
+            m.eval()
+        with torch.inference_mode():
+            scores = self.task.validate()
+        self.task.modules[name] = module
+        for m in self.task.modules.values():
+            m.train()
+        return scores
+
+    def _descend(self, name: str, loss: Tensor) -> float:
+        """One optimiser step of one network; returns the gradient norm."""
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.task.modules[name].parameters(), self.config.clip)
+        if not torch.isfinite(loss) or (norm is not None and not torch.isfinite(norm)):
+            raise NonFiniteLoss(
+                f"{self.task.name}: the loss of '{name}' is no longer a number at step {self.step}; "
+                f"lower learning_rate or clip and start again (it resumes from {self.last})"
+            )
+        optimizer.step()
+        return 0.0 if norm is None else float(norm)
+
+    def train_step(self) -> Scalars:
+        """One step of every network; returns the losses by name."""
+        task, config = self.task, self.config
+        task.step = self.step
+        random = np.random.default_rng((config.seed, self.step))
+        torch.manual_seed(int(random.integers(2**31)))  # for dropout, the only draw outside the batch
+        batch = share(
+            task.batch(random, config.batch_size), self.accelerator.process_index, self.accelerator.num_processes
+        )
+        batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
+        factor = learning_rate_factor(self.step, config)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * factor
+        scalars: Scalars = {}
+        names = list(task.modules)
+        with self.accelerator.autocast():
+            adversary = task.discriminator_loss(batch)
+        if adversary is not None:
+            self._descend(names[1], adversary)
+            scalars["discriminator"] = float(adversary)
+        with self.accelerator.autocast():
+            losses = task.losses(batch)
+            total = task.total(losses)
+        scalars["gradient"] = self._descend(names[0], total)
+        scalars |= {key: float(value) for key, value in losses.items()} | {"total": float(total)}
+        for average in self.averages.values():
+            # A young average follows quickly, so that it never remembers the random start.
+            decay = min(config.ema, (1 + self.step) / (10 + self.step))
+            update_average(average, self.accelerator.unwrap_model(task.modules[names[0]]), decay)
+        self.step += 1
+        return scalars
+
+    def run(self) -> Scalars:
+        """Train to the recipe's number of steps; returns the last validation's scores."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        config = self.config
+        writer = SummaryWriter(str(self.out)) if self.accelerator.is_main_process else None
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        scores: Scalars = {}
+        started, first = time.monotonic(), self.step
+        with Progress(*columns, console=self.console, disable=not self.accelerator.is_main_process) as progress:
+            bar = progress.add_task(self.task.name, total=config.steps, completed=self.step)
+            while self.step < config.steps:
+                scalars = self.train_step()
+                progress.update(bar, completed=self.step)
+                if self.step % config.log_every == 0:
+                    rate = (self.step - first) / (time.monotonic() - started)
+                    self._log(writer, "train", scalars | {"steps_per_second": rate})
+                if self.step % config.validate_every == 0 or self.step == config.steps:
+                    scores = self.validate()
+                    self._log(writer, "valid", scores)
+                if self.step % config.save_every == 0 or self.step == config.steps:
+                    self.save()
+        if writer:
+            writer.close()
+        return scores
+
+    def _log(self, writer: Any, kind: str, scalars: Scalars) -> None:
+        if writer is None:
+            return
+        for key, value in scalars.items():
+            writer.add_scalar(f"{kind}/{key}", value, self.step)
+        writer.flush()
+        text = "  ".join(f"{key} {value:.4g}" for key, value in scalars.items())
+        if kind == "valid" or self.step % (self.config.log_every * 5) == 0:
+            self.console.print(f"{self.task.name} {self.step:>7} {kind}  {text}", highlight=False)

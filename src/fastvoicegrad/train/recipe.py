@@ -1,0 +1,77 @@
+"""Recipes: YAML files that name every setting of a training run, read into typed, frozen dataclasses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dacite
+import yaml
+
+from ..errors import InputError
+from .loop import Task
+
+R = TypeVar("R")
+PARTS = ("content", "speaker", "vocoder", "teacher", "student")
+
+
+def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """A recipe as a dictionary, with ``a.b=value`` overrides applied (values are YAML).
+
+    Raises:
+        InputError: missing, not YAML, or an override without "=".
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text()) or {}
+    except OSError as error:
+        raise InputError(f"{path}: no such recipe; see recipes/") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    return overridden(data, overrides)
+
+
+def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
+    """Apply ``a.b=value`` overrides in place."""
+    for override in overrides or []:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override}: write it as name.name=value")
+        *parents, last = key.split(".")
+        node = data
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = yaml.safe_load(value)
+    return data
+
+
+def build(kind: type[R], data: dict[str, Any]) -> R:
+    """A dataclass from a dictionary; unknown names and wrong types are errors.
+
+    Raises:
+        InputError: with the name that is wrong.
+    """
+    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
+    try:
+        return dacite.from_dict(kind, data, config)
+    except (dacite.DaciteError, TypeError, ValueError) as error:
+        raise InputError(f"recipe: {error}") from error
+
+
+def make_task(part: str, data: dict[str, Any]) -> tuple[Task, Any]:
+    """The task of one of `PARTS` and its recipe."""
+    from .content import ContentRecipe, ContentTask
+    from .speaker import SpeakerRecipe, SpeakerTask
+    from .student import StudentRecipe, StudentTask
+    from .teacher import TeacherRecipe, TeacherTask
+    from .vocoder import VocoderRecipe, VocoderTask
+
+    kinds: dict[str, tuple[type[Any], type[Any]]] = {
+        "content": (ContentRecipe, ContentTask),
+        "speaker": (SpeakerRecipe, SpeakerTask),
+        "vocoder": (VocoderRecipe, VocoderTask),
+        "teacher": (TeacherRecipe, TeacherTask),
+        "student": (StudentRecipe, StudentTask),
+    }
+    recipe_kind, task_kind = kinds[part]
+    recipe = build(recipe_kind, data)
+    return task_kind(recipe), recipe

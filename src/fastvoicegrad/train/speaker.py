@@ -1,0 +1,113 @@
+"""Train the speaker encoder: say what the pretrained verifier says, from our mel and from windows of any length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.crops import Crops, mel_statistics
+from ..data.perturb import PerturbConfig, perturb
+from ..data.store import Store
+from ..losses import weighted_sum
+from ..models.speaker import SpeakerConfig, SpeakerEncoder
+from .loop import Batch, LoopConfig, Scalars, Task
+
+
+@dataclass(frozen=True)
+class SpeakerRecipe:
+    store: str
+    loop: LoopConfig
+    model: SpeakerConfig = field(default_factory=SpeakerConfig)
+    # The room and the microphone may change, the voice may not: no stretching here.
+    perturb: PerturbConfig = field(
+        default_factory=lambda: PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.15, gain=0.2, noise=0.2)
+    )
+    shortest: int = 96  # frames of a window: 1.1 s
+    longest: int = 320
+    corpora: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0, "geometry": 1.0})
+
+
+class TaughtCrops(Crops):
+    """Crops of recordings that the speaker teacher has heard, every recording equally often."""
+
+    def __init__(self, store: Store, split: str, frames: int, weights: dict[str, float] | None = None) -> None:
+        super().__init__(store, split, frames, weights)
+        taught = np.isfinite(store.array("speaker_teacher")[self.rows, 0])
+        self.entries = [e for e, t in zip(self.entries, taught, strict=True) if t]
+        self.rows = self.rows[taught]
+        mass = np.array([(weights or {}).get(e.recording.corpus, 1.0) for e in self.entries])
+        self.probability = mass / mass.sum()
+
+
+def equal_error_rate(same: np.ndarray, different: np.ndarray) -> float:
+    """Share of errors at the threshold where false accepts equal false rejects."""
+    thresholds = np.sort(np.concatenate([same, different]))
+    rejects = np.searchsorted(np.sort(same), thresholds) / len(same)
+    accepts = 1 - np.searchsorted(np.sort(different), thresholds) / len(different)
+    best = int(np.argmin(np.abs(rejects - accepts)))
+    return float((rejects[best] + accepts[best]) / 2)
+
+
+def verification_scores(embeddings: np.ndarray, voices: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of all pairs: (same voice, different voices)."""
+    cosine = embeddings @ embeddings.T
+    same = np.array(voices)[:, None] == np.array(voices)
+    upper = np.triu(np.ones_like(same), 1)
+    return cosine[same & upper], cosine[~same & upper]
+
+
+class SpeakerTask(Task):
+    name = "speaker"
+
+    def __init__(self, recipe: SpeakerRecipe) -> None:
+        self.recipe, self.loop = recipe, recipe.loop
+        self.store = Store(recipe.store)
+        self.crops = {
+            frames: TaughtCrops(self.store, "train", frames, recipe.corpora)
+            for frames in np.linspace(recipe.shortest, recipe.longest, 4).astype(int).tolist()
+        }
+        self.held_out = TaughtCrops(self.store, "valid", recipe.shortest * 2)
+        torch.manual_seed(recipe.loop.seed)
+        model = SpeakerEncoder(recipe.model)
+        model.norm.fit(mel_statistics(self.store, next(iter(self.crops.values()))))
+        self.modules = {"speaker": model}
+        self.frozen = {}
+
+    def model_config(self) -> SpeakerConfig:
+        return self.recipe.model
+
+    def batch(self, random: np.random.Generator, size: int) -> Batch:
+        crops = self.crops[int(random.choice(list(self.crops)))]
+        size = size * self.recipe.longest // crops.frames // 2  # about the same work at every length
+        drawn = crops.draw(random, size)
+        taught = self.store.array("speaker_teacher")[[c.row for c in drawn]]
+        return {
+            "mel": perturb(crops.take("mel", drawn), random, self.recipe.perturb),
+            "taught": torch.from_numpy(taught),
+        }
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        embedding, taught = self.modules["speaker"](batch["mel"]), batch["taught"]
+        # Beside each embedding, the angles between them: what a verifier is used for.
+        angles = (embedding @ embedding.T - taught @ taught.T).square().mean()
+        return {"cosine": (1 - (embedding * taught).sum(1)).mean(), "geometry": angles * 10}
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        return weighted_sum(losses, self.recipe.weights)
+
+    def validate(self) -> Scalars:
+        """Cosine to the teacher and equal-error rate on held-out voices, windows of 2.2 s."""
+        drawn = self.held_out.draw(np.random.default_rng(1), 192)
+        device = next(self.modules["speaker"].parameters()).device
+        embedding = self.modules["speaker"](self.held_out.take("mel", drawn).to(device)).cpu().numpy()
+        taught = self.store.array("speaker_teacher")[[c.row for c in drawn]]
+        voices = [self.store.entries[c.row].recording.voice for c in drawn]
+        return {
+            "cosine": float((embedding * taught).sum(1).mean()),
+            "eer": equal_error_rate(*verification_scores(embedding, voices)),
+            "teacher_eer": equal_error_rate(*verification_scores(taught, voices)),
+        }

@@ -1,0 +1,158 @@
+"""Distil the teacher into one step: adversarial conditional diffusion distillation (FastVoiceGrad section 3).
+
+The student is the teacher read once, at S_K: x_phi = mu_phi(x_{S_K}, S_K, s, p). Reconstruction only: x, s and
+p are of one voice. L = L_adv + 2 L_FM + 45 L_dist. The discriminator judges features of the frozen vocoder
+(VPFD, arXiv 2508.17874), the authors' cheaper successor of judging waveforms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..diffusion import diffuse
+from ..losses import (
+    Weighting,
+    adversarial_discriminator,
+    adversarial_generator,
+    feature_matching,
+    score_distillation,
+    weighted_sum,
+)
+from ..models.discriminators import FeatureDiscriminator
+from ..models.unet import Denoiser, UNet, UNetConfig
+from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
+from .checkpoint import load, read_meta
+from .loop import Batch, LoopConfig, Scalars, Task
+from .teacher import ConversionCrops, ConversionData, ScheduleConfig, draw_steps, load_unet, normal
+
+
+@dataclass(frozen=True)
+class StudentRecipe:
+    data: ConversionData
+    loop: LoopConfig
+    teacher: str  # checkpoint; also where the student starts
+    vocoder: str  # checkpoint of the frozen vocoder
+    vocoder_kind: Literal["spectral", "hifigan"] = "spectral"
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    weighting: Weighting = "sqrt_alpha_bar"  # c(t)
+    discriminator_channels: int = 128
+    # "mel" is plain reconstruction: not in the paper, useful where the budget is small. 0 switches a term off.
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0}
+    )
+
+
+def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
+    """A frozen vocoder, in evaluation mode."""
+    if kind == "hifigan":
+        return HiFiGAN.from_checkpoint(path)
+    meta = read_meta(path)
+    model = SpectralVocoder(VocoderConfig(**meta["model"]))
+    load(path, {"vocoder_ema" if meta.get("ema") else "vocoder": model})
+    return model.eval()
+
+
+class StudentTask(Task):
+    name = "student"
+
+    def __init__(self, recipe: StudentRecipe) -> None:
+        self.recipe, self.loop = recipe, recipe.loop
+        self.train_crops = ConversionCrops(recipe.data, "train")
+        self.valid_crops = ConversionCrops(recipe.data, "valid")
+        torch.manual_seed(recipe.loop.seed)
+        teacher = load_unet(recipe.teacher)
+        vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind)
+        self.modules = {
+            "student": load_unet(recipe.teacher),
+            "discriminator": FeatureDiscriminator(vocoder.feature_channels, recipe.discriminator_channels),
+        }
+        self.frozen = {"teacher": teacher.requires_grad_(False).eval(), "vocoder": vocoder.requires_grad_(False)}
+        self.alpha_bar = recipe.schedule.alpha_bar()
+
+    def model_config(self) -> UNetConfig:
+        unet = self.frozen["teacher"]
+        assert isinstance(unet, UNet)
+        return unet.config
+
+    @property
+    def norm(self) -> nn.Module:
+        unet = self.frozen["teacher"]
+        assert isinstance(unet, UNet)
+        return unet.norm
+
+    def _noised(self, batch: Batch, random: np.random.Generator) -> Batch:
+        return batch | {
+            "start_noise": normal(random, batch["mel"]),
+            "step": draw_steps(random, len(batch["mel"]), self.recipe.schedule.steps),
+            "step_noise": normal(random, batch["mel"]),
+        }
+
+    def batch(self, random: np.random.Generator, size: int) -> Batch:
+        return self._noised(self.train_crops.draw(random, size), random)
+
+    def _ask(self, unet: nn.Module, x0: Tensor, noise: Tensor, step: Tensor, batch: Batch) -> Tensor:
+        """Diffuse x0 to `step` and let a network say what it was: (B, 80, T)."""
+        ab = self.alpha_bar.to(x0.device)[step]
+        x_t = diffuse(x0, noise, ab[:, None, None])
+        estimate: Tensor = Denoiser(unet)(x_t, step, ab, batch["speaker"], batch["content"])[0]
+        return estimate
+
+    def convert(self, batch: Batch) -> Tensor:
+        """x_phi of a batch, normalised."""
+        x0 = self.norm(batch["mel"])
+        start = torch.full_like(batch["step"], self.recipe.schedule.start)
+        return self._ask(self.modules["student"], x0, batch["start_noise"], start, batch)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Features of the frozen vocoder; the gradient passes through it to x."""
+        features: Tensor = self.frozen["vocoder"].features(self.norm.undo(x))  # type: ignore[operator]
+        return features
+
+    def discriminator_loss(self, batch: Batch) -> Tensor | None:
+        self._converted = self.convert(batch)
+        if not (self.recipe.weights["adv"] or self.recipe.weights["fm"]):
+            return None
+        with torch.no_grad():
+            real = self._features(self.norm(batch["mel"]))
+            fake = self._features(self._converted)
+        judge = self.modules["discriminator"]
+        return adversarial_discriminator(judge(real)[0], judge(fake)[0])
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        x, x0, weights = self._converted, self.norm(batch["mel"]), self.recipe.weights
+        losses: dict[str, Tensor] = {"mel": (x - x0).abs().mean()}
+        if weights["dist"]:
+            with torch.no_grad():
+                estimate = self._ask(self.frozen["teacher"], x.detach(), batch["step_noise"], batch["step"], batch)
+            ab = self.alpha_bar.to(x.device)[batch["step"]]
+            losses["dist"] = score_distillation(x, estimate, ab, self.recipe.weighting)
+        if weights["adv"] or weights["fm"]:
+            judge = self.modules["discriminator"].requires_grad_(False)
+            scores, features = judge(self._features(x))
+            with torch.no_grad():
+                _, real = judge(self._features(x0))
+            judge.requires_grad_(True)
+            losses["adv"] = adversarial_generator(scores)
+            losses["fm"] = feature_matching(real, features)
+        return losses
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        return weighted_sum(losses, self.recipe.weights)
+
+    def validate(self) -> Scalars:
+        """Distances of reconstructions of held-out voices: mean, and of the spread along time (blur lowers it)."""
+        random = np.random.default_rng(1)
+        device = next(self.modules["student"].parameters()).device
+        batch = {k: v.to(device) for k, v in self._noised(self.valid_crops.draw(random, 48), random).items()}
+        x, x0 = self.convert(batch), self.norm(batch["mel"])
+        real, fake = self._features(x0), self._features(x)
+        return {
+            "mel": float((x - x0).abs().mean()),
+            "features": float((real - fake).abs().mean() / real.abs().mean()),
+            "sharpness": float(x.diff(dim=2).abs().mean() / x0.diff(dim=2).abs().mean()),
+        }

@@ -1,0 +1,143 @@
+"""Train the teacher: VoiceGrad in its DDPM form (FastVoiceGrad section 2; arXiv 2010.02977).
+
+E over t, eps of |prediction - prediction*|_1, where the prediction is eps as published or v (a setting), and
+everything, x0, speaker and content, is of one voice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.crops import Crop, Crops, mel_statistics
+from ..data.store import Store
+from ..diffusion import cosine_schedule, diffuse
+from ..models.unet import UNet, UNetConfig
+from .checkpoint import load, read_meta
+from .loop import Batch, LoopConfig, Scalars, Task
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The cosine schedule and the step at which conversion starts."""
+
+    steps: int = 1000
+    offset: float = 0.008
+    max_beta: float = 0.999
+    start: int = 950  # S_K; never `steps` itself, where nothing of the source is left
+
+    def alpha_bar(self) -> Tensor:
+        return torch.from_numpy(cosine_schedule(self.steps, self.offset, self.max_beta)).float()
+
+
+@dataclass(frozen=True)
+class ConversionData:
+    """What teacher and student read."""
+
+    store: str
+    frames: int = 128  # of a crop
+    corpora: dict[str, float] = field(default_factory=dict)
+    other_recording: float = 0.5  # how often the speaker embedding is of another recording of the voice
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    data: ConversionData
+    loop: LoopConfig
+    model: UNetConfig = field(default_factory=UNetConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+class ConversionCrops:
+    """Crops of (mel, speaker, content) of one voice; all networks of a conversion are trained on these."""
+
+    def __init__(self, data: ConversionData, split: str) -> None:
+        self.data = data
+        self.store = Store(data.store)
+        self.crops = Crops(self.store, split, data.frames, data.corpora if split == "train" else None)
+        self.by_voice: dict[str, list[int]] = defaultdict(list)
+        for row, entry in enumerate(self.store.entries):
+            self.by_voice[entry.recording.voice].append(row)
+
+    def speaker_row(self, crop: Crop, random: np.random.Generator) -> int:
+        if random.random() >= self.data.other_recording:
+            return crop.row
+        return int(random.choice(self.by_voice[self.store.entries[crop.row].recording.voice]))
+
+    def draw(self, random: np.random.Generator, size: int) -> Batch:
+        """mel (B, 80, T), speaker (B, S), content (B, C, T)."""
+        drawn = self.crops.draw(random, size)
+        rows = [self.speaker_row(crop, random) for crop in drawn]
+        return {
+            "mel": self.crops.take("mel", drawn),
+            "content": self.crops.take("content", drawn),
+            "speaker": torch.from_numpy(np.asarray(self.store.array("speaker")[rows], dtype=np.float32)),
+        }
+
+
+def normal(random: np.random.Generator, like: Tensor) -> Tensor:
+    return torch.from_numpy(random.standard_normal(like.shape, dtype=np.float32))
+
+
+def draw_steps(random: np.random.Generator, size: int, steps: int) -> Tensor:
+    """t uniform in 1..T."""
+    return torch.from_numpy(random.integers(1, steps + 1, size))
+
+
+def load_unet(path: str | Path, name: str = "teacher") -> UNet:
+    """The U-Net of a checkpoint; its averaged weights where the run kept any."""
+    meta = read_meta(path)
+    model = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["model"].items()}))
+    load(path, {f"{name}_ema" if meta.get("ema") else name: model})
+    return model
+
+
+class TeacherTask(Task):
+    name = "teacher"
+
+    def __init__(self, recipe: TeacherRecipe) -> None:
+        self.recipe, self.loop = recipe, recipe.loop
+        self.train_crops = ConversionCrops(recipe.data, "train")
+        self.valid_crops = ConversionCrops(recipe.data, "valid")
+        torch.manual_seed(recipe.loop.seed)
+        model = UNet(recipe.model)
+        model.norm.fit(mel_statistics(self.train_crops.store, self.train_crops.crops))
+        self.modules = {"teacher": model}
+        self.frozen = {}
+        self.alpha_bar = recipe.schedule.alpha_bar()
+
+    def model_config(self) -> UNetConfig:
+        return self.recipe.model
+
+    def _noised(self, batch: Batch, random: np.random.Generator) -> Batch:
+        size = len(batch["mel"])
+        return batch | {
+            "step": draw_steps(random, size, self.recipe.schedule.steps),
+            "noise": normal(random, batch["mel"]),
+        }
+
+    def batch(self, random: np.random.Generator, size: int) -> Batch:
+        return self._noised(self.train_crops.draw(random, size), random)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        model: torch.nn.Module = self.modules["teacher"]
+        unet = getattr(model, "module", model)  # beneath the wrapper of several processes
+        x0, eps = unet.norm(batch["mel"]), batch["noise"]
+        ab = self.alpha_bar.to(x0.device)[batch["step"]][:, None, None]
+        out = model(diffuse(x0, eps, ab), batch["step"], batch["speaker"], batch["content"])
+        target = {"eps": eps, "v": ab.sqrt() * eps - (1 - ab).sqrt() * x0, "x0": x0}[self.recipe.model.prediction]
+        return {self.recipe.model.prediction: (out - target).abs().mean()}
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        return torch.stack(list(losses.values())).sum()
+
+    def validate(self) -> Scalars:
+        random = np.random.default_rng(1)
+        device = self.alpha_bar.device
+        batch = {k: v.to(device) for k, v in self._noised(self.valid_crops.draw(random, 64), random).items()}
+        return {key: float(value) for key, value in self.losses(batch).items()}
