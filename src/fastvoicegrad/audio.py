@@ -57,11 +57,11 @@ def inspect(path: str | Path) -> AudioInfo:
         raise InputError(f"{path} holds no samples; record it again")
     claimed = re.search(r"data\s*:\s*(\d+) \(should be (\d+)\)", info.extra_info)
     if claimed and int(claimed[2]) < int(claimed[1]) < 2**31 - 1:  # larger: a pipe's "length unknown"
-        raise InputError(f"{path} is cut off: it promises {claimed[1]} bytes of sound and has {claimed[2]}; copy it again")
-    if not LOWEST_RATE <= info.samplerate <= HIGHEST_RATE:
         raise InputError(
-            f"{path} has {info.samplerate} Hz; resample it to between {LOWEST_RATE} and {HIGHEST_RATE} Hz"
+            f"{path} is cut off: it promises {claimed[1]} bytes of sound and has {claimed[2]}; copy it again"
         )
+    if not LOWEST_RATE <= info.samplerate <= HIGHEST_RATE:
+        raise InputError(f"{path} has {info.samplerate} Hz; resample it to between {LOWEST_RATE} and {HIGHEST_RATE} Hz")
     return AudioInfo(path, info.samplerate, info.frames, info.channels)
 
 

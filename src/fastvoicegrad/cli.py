@@ -53,9 +53,7 @@ def workshop(module: str) -> Any:
     try:
         return importlib.import_module(f"fastvoicegrad.{module}")
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"this command needs '{error.name}': run pip install \"fastvoicegrad[train]\""
-        ) from error
+        raise InputError(f"this command needs '{error.name}': run pip install \"fastvoicegrad[train]\"") from error
 
 
 @app.command()
@@ -86,7 +84,13 @@ def convert(
     with Progress(console=errors, transient=True, disable=as_json or info.seconds < 20 * PATIENCE) as progress:
         bar = progress.add_task("converting", total=info.seconds)
         result = converter.convert_file(
-            source, output, voice, steps=steps, seed=seed, rate=rate, progress=lambda s: progress.update(bar, completed=s)
+            source,
+            output,
+            voice,
+            steps=steps,
+            seed=seed,
+            rate=rate,
+            progress=lambda s: progress.update(bar, completed=s),
         )
     elapsed = time.perf_counter() - loaded
     stages = {"load": loaded - started, "voice": embedded - loaded, **result.stages}
@@ -108,7 +112,8 @@ def convert(
         return
     console.print(
         f"{result.output}: {result.seconds:.2f} s at {result.rate} Hz in {elapsed:.2f} s "
-        f"(real-time factor {elapsed / result.seconds:.4f}, {result.seconds / elapsed:.0f} times faster than real time)",
+        f"(real-time factor {elapsed / result.seconds:.4f}: "
+        f"{result.seconds / elapsed:.0f} times faster than real time)",
         highlight=False,
     )
     console.print("  " + "  ".join(f"{n} {s:.2f} s" for n, s in stages.items()), style="dim", highlight=False)
@@ -164,7 +169,8 @@ def prepare(
     store: Annotated[Path, typer.Option("-o", "--output", help="Feature store to make or complete.")],
     recipe: Annotated[Path | None, typer.Option(help="YAML with the fields of PrepareConfig.")] = None,
     stage: Annotated[
-        list[str] | None, typer.Option(help="mel, pitch, units, speaker, content-embedding, speaker-embedding; repeat.")
+        list[str] | None,
+        typer.Option(help="mel, pitch, units, speaker, content-embedding, speaker-embedding; repeat."),
     ] = None,
     content: Annotated[Path | None, typer.Option(help="Content encoder's checkpoint.")] = None,
     speaker: Annotated[Path | None, typer.Option(help="Speaker encoder's checkpoint.")] = None,
@@ -184,7 +190,9 @@ def prepare(
         if "speaker-embedding" in stages:
             embed.embed_speaker(opened, _needed(speaker, "--speaker"))
         if "content-embedding" in stages:
-            embed.embed_content(opened, _needed(content, "--content"), workshop("data.perturb").PerturbConfig(noise=0.0))
+            embed.embed_content(
+                opened, _needed(content, "--content"), workshop("data.perturb").PerturbConfig(noise=0.0)
+            )
 
 
 def _needed(path: Path | None, option: str) -> Path:

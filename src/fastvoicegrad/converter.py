@@ -1,8 +1,8 @@
 """Voice conversion: five verbs over a bundle. Waves in, waves out, block by block.
 
-    converter = VoiceConverter.load()
-    voice = converter.voice(["reference.wav"])
-    result = converter.convert(wave, rate, voice)            # same length, same rate
+converter = VoiceConverter.load()
+voice = converter.voice(["reference.wav"])
+result = converter.convert(wave, rate, voice)            # same length, same rate
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ class VoiceConverter:
         voices = [self._one_voice(reference) for reference in references]
         voice = pool(voices, weights)
         if voice.encoder != self.bundle.fingerprint:
-            raise InputError(
-                "the voice was made with another bundle; make it again with 'fastvoicegrad voice make'"
-            )
+            raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
         return voice
 
     def _one_voice(self, reference: str | Path | Voice) -> Voice:
@@ -238,7 +236,9 @@ class VoiceConverter:
 
     def _gain(self, level: float, seconds: float, name: str) -> float:
         if seconds * MEL.sample_rate < SHORTEST:
-            raise InputError(f"{name} is shorter than one frame ({SHORTEST / MEL.sample_rate:.3f} s); give a longer one")
+            raise InputError(
+                f"{name} is shorter than one frame ({SHORTEST / MEL.sample_rate:.3f} s); give a longer one"
+            )
         if level == 0.0:
             raise InputError(f"{name} is silent; give a recording with speech")
         return TARGET_LEVEL / level
@@ -282,7 +282,8 @@ def inverse_stft(real: Array, imaginary: Array) -> Array:
         wave[part : part + count] += frames[:, piece]
         envelope[part : part + count] += np.square(window[piece])
     keep = slice(MEL.padding, MEL.padding + count * hop)
-    return wave.reshape(-1)[keep] / np.maximum(envelope.reshape(-1)[keep], 1e-5)
+    wave, envelope = wave.reshape(-1)[keep], np.maximum(envelope.reshape(-1)[keep], 1e-5)
+    return (wave / envelope).astype(np.float32)
 
 
 def _noise(seed: int, start: int, frames: int, stream: int) -> Array:

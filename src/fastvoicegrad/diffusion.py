@@ -28,17 +28,17 @@ def cosine_schedule(steps: int = 1000, offset: float = 0.008, max_beta: float = 
 
 def diffuse(x0: X, eps: X, alpha_bar: X | float) -> X:
     """x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps."""
-    return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * eps  # type: ignore[operator, no-any-return]
+    return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * eps  # type: ignore[operator]
 
 
 def x0_from_eps(x_t: X, eps: X, alpha_bar: X | float) -> X:
     """The inverse of `diffuse`: x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
-    return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5  # type: ignore[operator, no-any-return]
+    return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5  # type: ignore[operator]
 
 
 def eps_from_x0(x_t: X, x0: X, alpha_bar: X | float) -> X:
     """eps = (x_t - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar)."""
-    return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # type: ignore[operator, no-any-return]
+    return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # type: ignore[operator]
 
 
 def reverse_step(x_t: X, eps: X, noise: X | float, alpha_bar: float, previous_alpha_bar: float) -> X:
@@ -48,9 +48,9 @@ def reverse_step(x_t: X, eps: X, noise: X | float, alpha_bar: float, previous_al
     ``noise`` times the posterior's standard deviation, which is 0 on the step to ``previous_alpha_bar = 1``.
     """
     a = alpha_bar / previous_alpha_bar
-    mu = (x_t - (1 - a) / (1 - alpha_bar) ** 0.5 * eps) / a**0.5  # type: ignore[operator]
+    mu = (x_t - (1 - a) / (1 - alpha_bar) ** 0.5 * eps) / a**0.5
     sigma = ((1 - previous_alpha_bar) / (1 - alpha_bar) * (1 - a)) ** 0.5
-    return mu + sigma * noise  # type: ignore[no-any-return]
+    return mu + sigma * noise
 
 
 def subsequence(steps: int, last: int) -> list[int]:

@@ -5,7 +5,6 @@ Weights are stored in half precision and widened when a session is made: half th
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import warnings
@@ -71,13 +70,11 @@ class VocoderGraph(nn.Module):
         return magnitude * phase.cos(), magnitude * phase.sin()
 
 
-def plain_weights(module: nn.Module) -> nn.Module:
-    """A copy with weight normalisation folded into the weights."""
-    module = copy.deepcopy(module).eval()
+def fold_weight_norm(module: nn.Module) -> None:
+    """Fold weight normalisation into plain weights, in place."""
     for part in module.modules():
         if parametrize.is_parametrized(part):
             parametrize.remove_parametrizations(part, "weight")
-    return module
 
 
 def receptive_field(function: Callable[[Tensor], Tensor], channels: int, stride: int) -> tuple[int, int]:
@@ -153,10 +150,13 @@ def to_onnx(
 
 
 def graphs(
-    content: tuple[ContentEncoder, ContentHeads], speaker: SpeakerEncoder, unet: UNet, vocoder: SpectralVocoder
+    content: tuple[ContentEncoder, ContentHeads],
+    speaker: SpeakerEncoder,
+    unet: UNet,
+    vocoder: SpectralVocoder,
 ) -> dict[str, tuple[bytes, tuple[int, int], int]]:
-    """Every network as (ONNX bytes, receptive field, stride)."""
-    unet = plain_weights(unet)  # type: ignore[assignment]
+    """Every network as (ONNX bytes, receptive field, stride). The U-Net's weight normalisation is folded."""
+    fold_weight_norm(unet)
     config, frames = unet.config, 64
     mel = torch.randn(1, MEL.n_mels, frames)
     condition = torch.randn(1, config.speaker_dim)

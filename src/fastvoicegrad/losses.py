@@ -18,9 +18,7 @@ Weighting = Literal["sqrt_alpha_bar", "alpha_bar", "const"]
 
 def adversarial_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     """Least squares: E[(D(x) - 1)^2 + D(x_phi)^2], summed over sub-discriminators (section 3, L_adv(D))."""
-    return torch.stack(
-        [(r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]
-    ).sum()
+    return torch.stack([(r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]).sum()
 
 
 def adversarial_generator(fake: Sequence[Tensor]) -> Tensor:
@@ -31,11 +29,7 @@ def adversarial_generator(fake: Sequence[Tensor]) -> Tensor:
 def feature_matching(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
     """Sum over the discriminators' layers of mean |D_l(x) - D_l(x_phi)| (section 3, L_FM)."""
     return torch.stack(
-        [
-            (r.detach() - f).abs().mean()
-            for rs, fs in zip(real, fake, strict=True)
-            for r, f in zip(rs, fs, strict=True)
-        ]
+        [(r.detach() - f).abs().mean() for rs, fs in zip(real, fake, strict=True) for r, f in zip(rs, fs, strict=True)]
     ).sum()
 
 
@@ -69,7 +63,12 @@ class LogMel(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         padded = F.pad(wave[:, None], (self.config.padding,) * 2, "reflect")[:, 0]
         spectrum = torch.stft(
-            padded, self.config.n_fft, self.config.hop_length, window=self.window, center=False, return_complex=True
+            padded,
+            self.config.n_fft,
+            self.config.hop_length,
+            window=self.window,
+            center=False,
+            return_complex=True,
         )
         magnitude = (spectrum.real.square() + spectrum.imag.square() + MAGNITUDE_EPSILON).sqrt()
         return (self.filters @ magnitude).clamp(min=self.config.floor).log()

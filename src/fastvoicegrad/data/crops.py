@@ -30,15 +30,18 @@ class Crops:
     """
 
     def __init__(
-        self, store: Store, split: str, frames: int, weights: dict[str, float] | None = None, wideband: bool = False
+        self,
+        store: Store,
+        split: str,
+        frames: int,
+        weights: dict[str, float] | None = None,
+        wideband: bool = False,
     ) -> None:
         self.store, self.frames = store, frames
         rows = {id(e): row for row, e in enumerate(store.entries)}
         weights = weights or {}
         entries = [
-            e
-            for e in store.split(split, wideband)
-            if e.frames >= frames and weights.get(e.recording.corpus, 1.0) > 0
+            e for e in store.split(split, wideband) if e.frames >= frames and weights.get(e.recording.corpus, 1.0) > 0
         ]
         if not entries:
             raise ValueError(f"no '{split}' recording of {store.root} has {frames} frames")

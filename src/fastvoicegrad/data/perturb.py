@@ -72,7 +72,9 @@ def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> 
     curve = random.normal(0, config.equaliser, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
     offset = curve[:, :, None] + random.normal(0, config.gain, (size, 1, 1))
     mel = torch.from_numpy(matrices.astype(np.float32)) @ mel + torch.from_numpy(offset.astype(np.float32))
-    level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32))
+    level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(
+        random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32)
+    )
     hiss = level + torch.from_numpy(random.normal(0, 0.3, mel.shape).astype(np.float32))
     noisy = torch.from_numpy(random.random((size, 1, 1)) < config.noise)
     return torch.where(noisy, torch.logaddexp(mel, hiss), mel).clamp(min=float(np.log(MEL.floor)))

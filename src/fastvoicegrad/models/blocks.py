@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,6 +65,11 @@ class MelNorm(nn.Module):
 
     def undo(self, x: Tensor) -> Tensor:
         return x * self.std + self.mean
+
+
+def inner(module: nn.Module) -> Any:
+    """The network itself, beneath the wrapper that several processes need."""
+    return getattr(module, "module", module)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,7 @@ class PeriodDiscriminator(nn.Module):
         self.stack = ConvStack(
             *(
                 nn.Conv2d(a, b, (5, 1), (3 if i < len(channels) - 1 else 1, 1), (2, 0))
-                for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+                for i, (a, b) in enumerate(itertools.pairwise(widths))
             ),
             nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)),
         )
@@ -76,9 +77,7 @@ class ResolutionDiscriminator(nn.Module):
         )
 
     def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
-        spectrum = torch.stft(
-            wave, self.n_fft, self.hop, self.win, self.window, center=True, return_complex=True
-        )
+        spectrum = torch.stft(wave, self.n_fft, self.hop, self.win, self.window, center=True, return_complex=True)
         return self.stack(spectrum.abs().transpose(1, 2)[:, None])
 
 

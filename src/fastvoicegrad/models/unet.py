@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from .blocks import MelNorm
+from .blocks import MelNorm, inner
 
 Prediction = Literal["eps", "v", "x0"]
 
@@ -124,9 +124,10 @@ class Denoiser(nn.Module):
     ``v = a eps - b x0`` (arXiv 2202.00512); any one of x0, eps, v gives the others.
     """
 
-    def __init__(self, unet: UNet) -> None:
+    def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.unet = unet
+        self.prediction: Prediction = inner(unet).config.prediction
 
     def forward(
         self, x: Tensor, step: Tensor, alpha_bar: Tensor, speaker: Tensor, content: Tensor
@@ -135,7 +136,7 @@ class Denoiser(nn.Module):
         a = alpha_bar.sqrt()[:, None, None]
         b = (1 - alpha_bar).sqrt()[:, None, None]
         out = self.unet(x, step, speaker, content)
-        match self.unet.config.prediction:
+        match self.prediction:
             case "eps":
                 return (x - b * out) / a, out
             case "x0":

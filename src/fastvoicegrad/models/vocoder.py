@@ -117,9 +117,7 @@ class HiFiGAN(nn.Module):
         self.resblocks = nn.ModuleList()
         for i, (rate, kernel) in enumerate(zip(self.rates, self.kernels, strict=True)):
             inputs, outputs = channels >> i, channels >> (i + 1)
-            self.ups.append(
-                weight_norm(nn.ConvTranspose1d(inputs, outputs, kernel, rate, (kernel - rate) // 2))
-            )
+            self.ups.append(weight_norm(nn.ConvTranspose1d(inputs, outputs, kernel, rate, (kernel - rate) // 2)))
             self.resblocks.extend(ResidualBlock(outputs, k, self.dilations) for k in self.block_kernels)
         self.conv_post = weight_norm(nn.Conv1d(channels >> len(self.rates), 1, 7, padding=3))
 

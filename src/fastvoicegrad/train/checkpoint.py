@@ -33,11 +33,11 @@ def _load_optimizer(name: str, optimizer: Optimizer, tensors: dict[str, Tensor])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def save(
-    path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer], meta: dict[str, Any]
-) -> None:
+def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer], meta: dict[str, Any]) -> None:
     """Write everything that a run needs to go on exactly, under a temporary name first."""
-    tensors = {f"{n}.{k}": v.detach().clone().contiguous().cpu() for n, m in modules.items() for k, v in m.state_dict().items()}
+    tensors = {
+        f"{n}.{k}": v.detach().clone().contiguous().cpu() for n, m in modules.items() for k, v in m.state_dict().items()
+    }
     for name, optimizer in optimizers.items():
         tensors |= _optimizer_tensors(name, optimizer)
     part = path.with_suffix(".part")

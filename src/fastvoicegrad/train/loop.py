@@ -103,9 +103,7 @@ def learning_rate_factor(step: int, config: LoopConfig) -> float:
 
 def make_optimizer(module: nn.Module, config: LoopConfig) -> Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
 def share(batch: Batch, rank: int, world: int) -> Batch:
@@ -116,10 +114,10 @@ def share(batch: Batch, rank: int, world: int) -> Batch:
 @torch.no_grad()
 def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
     """EMA of parameters; buffers are copied."""
-    for a, p in zip(average.parameters(), module.parameters(), strict=True):
-        a.lerp_(p, 1 - decay)
-    for a, b in zip(average.buffers(), module.buffers(), strict=True):
-        a.copy_(b)
+    for mean, parameter in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(parameter, 1 - decay)
+    for copied, buffer in zip(average.buffers(), module.buffers(), strict=True):
+        copied.copy_(buffer)
 
 
 class Trainer:
@@ -131,9 +129,7 @@ class Trainer:
         (self.out / "config.yaml").write_text(yaml.safe_dump(checkpoint.plain(recipe), sort_keys=False))
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-        self.accelerator = Accelerator(
-            mixed_precision=self.config.mixed_precision, cpu=not torch.cuda.is_available()
-        )
+        self.accelerator = Accelerator(mixed_precision=self.config.mixed_precision, cpu=not torch.cuda.is_available())
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()
@@ -170,7 +166,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             modules = {n: self.accelerator.unwrap_model(m) for n, m in self.task.modules.items()}
             optimizers = {n: getattr(o, "optimizer", o) for n, o in self.optimizers.items()}
-            meta = {"step": self.step, "task": self.task.name, "model": checkpoint.plain(self.task.model_config())}
+            meta = {
+                "step": self.step,
+                "task": self.task.name,
+                "model": checkpoint.plain(self.task.model_config()),
+            }
             meta["ema"] = bool(self.averages)
             checkpoint.save(self.last, modules | self.averages, optimizers, meta)
 
@@ -207,7 +207,9 @@ class Trainer:
         random = np.random.default_rng((config.seed, self.step))
         torch.manual_seed(int(random.integers(2**31)))  # for dropout, the only draw outside the batch
         batch = share(
-            task.batch(random, config.batch_size), self.accelerator.process_index, self.accelerator.num_processes
+            task.batch(random, config.batch_size),
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
         )
         batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
         factor = learning_rate_factor(self.step, config)
@@ -220,12 +222,12 @@ class Trainer:
             adversary = task.discriminator_loss(batch)
         if adversary is not None:
             self._descend(names[1], adversary)
-            scalars["discriminator"] = float(adversary)
+            scalars["discriminator"] = adversary.item()
         with self.accelerator.autocast():
             losses = task.losses(batch)
             total = task.total(losses)
         scalars["gradient"] = self._descend(names[0], total)
-        scalars |= {key: float(value) for key, value in losses.items()} | {"total": float(total)}
+        scalars |= {key: value.item() for key, value in losses.items()} | {"total": total.item()}
         for average in self.averages.values():
             # A young average follows quickly, so that it never remembers the random start.
             decay = min(config.ema, (1 + self.step) / (10 + self.step))

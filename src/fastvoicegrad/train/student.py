@@ -42,9 +42,7 @@ class StudentRecipe:
     weighting: Weighting = "sqrt_alpha_bar"  # c(t)
     discriminator_channels: int = 128
     # "mel" is plain reconstruction: not in the paper, useful where the budget is small. 0 switches a term off.
-    weights: dict[str, float] = field(
-        default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0}
-    )
+    weights: dict[str, float] = field(default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0})
 
 
 def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
@@ -71,7 +69,10 @@ class StudentTask(Task):
             "student": load_unet(recipe.teacher),
             "discriminator": FeatureDiscriminator(vocoder.feature_channels, recipe.discriminator_channels),
         }
-        self.frozen = {"teacher": teacher.requires_grad_(False).eval(), "vocoder": vocoder.requires_grad_(False)}
+        self.frozen = {
+            "teacher": teacher.requires_grad_(False).eval(),
+            "vocoder": vocoder.requires_grad_(False),
+        }
         self.alpha_bar = recipe.schedule.alpha_bar()
 
     def model_config(self) -> UNetConfig:

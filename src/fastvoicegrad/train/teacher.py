@@ -17,9 +17,11 @@ from torch import Tensor
 from ..data.crops import Crop, Crops, mel_statistics
 from ..data.store import Store
 from ..diffusion import cosine_schedule, diffuse
+from ..models.blocks import inner
 from ..models.unet import UNet, UNetConfig
 from .checkpoint import load, read_meta
 from .loop import Batch, LoopConfig, Scalars, Task
+from .recipe import build
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def draw_steps(random: np.random.Generator, size: int, steps: int) -> Tensor:
 def load_unet(path: str | Path, name: str = "teacher") -> UNet:
     """The U-Net of a checkpoint; its averaged weights where the run kept any."""
     meta = read_meta(path)
-    model = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["model"].items()}))
+    model = UNet(build(UNetConfig, meta["model"]))
     load(path, {f"{name}_ema" if meta.get("ema") else name: model})
     return model
 
@@ -125,8 +127,8 @@ class TeacherTask(Task):
         return self._noised(self.train_crops.draw(random, size), random)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        model: torch.nn.Module = self.modules["teacher"]
-        unet = getattr(model, "module", model)  # beneath the wrapper of several processes
+        model = self.modules["teacher"]
+        unet: UNet = inner(model)
         x0, eps = unet.norm(batch["mel"]), batch["noise"]
         ab = self.alpha_bar.to(x0.device)[batch["step"]][:, None, None]
         out = model(diffuse(x0, eps, ab), batch["step"], batch["speaker"], batch["content"])

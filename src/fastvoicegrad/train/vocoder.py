@@ -20,6 +20,7 @@ from ..losses import (
     weighted_sum,
 )
 from ..mel import MEL
+from ..models.blocks import inner
 from ..models.discriminators import WaveDiscriminator, WaveDiscriminatorConfig
 from ..models.vocoder import SpectralVocoder, VocoderConfig
 from .loop import Batch, LoopConfig, Scalars, Task
@@ -75,7 +76,7 @@ class VocoderTask(Task):
 
     def generate(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """The rendering of a recording's mel, (B, N), and its phase, (B, 513, T)."""
-        vocoder = self.modules["vocoder"]
+        vocoder: SpectralVocoder = inner(self.modules["vocoder"])
         magnitude, phase = vocoder.spectrum(self.log_mel(wave))
         return vocoder.inverse_stft(magnitude, phase), phase
 

@@ -1,0 +1,115 @@
+"""Sounds, stores and bundles that the tests make themselves: no recording and no download is needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RATE = 22050
+
+
+def vowels(seconds: float = 2.0, pitch: float = 140.0, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """Something that speaks: a gliding pulse train through moving formants, in syllables. Shape (N,)."""
+    random = np.random.default_rng(seed)
+    n = int(seconds * rate)
+    time = np.arange(n) / rate
+    f0 = pitch * (1 + 0.15 * np.sin(2 * np.pi * 0.7 * time + seed))
+    phase = np.cumsum(f0) / rate
+    formants = [
+        (500 + 250 * np.sin(2 * np.pi * 1.9 * time), 90),
+        (1500 + 500 * np.sin(2 * np.pi * 1.3 * time), 130),
+        (2600 + 100 * np.sin(2 * np.pi * 0.9 * time), 200),
+    ]
+    wave = np.zeros(n)
+    for k in range(1, int(min(6000, rate / 2.2) // pitch)):
+        frequency = k * f0
+        gain = sum(1 / (1 + ((frequency - centre) / width) ** 2) for centre, width in formants) + 0.002
+        wave += gain / np.sqrt(k) * np.sin(2 * np.pi * k * phase)
+    syllables = np.clip(1.6 * np.abs(np.sin(2 * np.pi * 2.1 * time)) - 0.2, 0, 1)
+    wave = wave * syllables + 0.001 * random.standard_normal(n)
+    return (0.3 * wave / np.abs(wave).max()).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def speech() -> np.ndarray:
+    """2 s at 22,050 Hz."""
+    return vowels()
+
+
+@pytest.fixture(scope="session")
+def speech_file(tmp_path_factory: pytest.TempPathFactory, speech: np.ndarray) -> Path:
+    import soundfile
+
+    path = tmp_path_factory.mktemp("speech") / "source.wav"
+    soundfile.write(path, speech, RATE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import soundfile
+
+    path = tmp_path_factory.mktemp("reference") / "reference.flac"
+    soundfile.write(path, vowels(3.0, pitch=210.0, rate=16000, seed=3), 16000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """A folder of real recordings with a manifest, for tests marked "speech"."""
+    folder = os.environ.get("FASTVOICEGRAD_SPEECH")
+    if not folder:
+        pytest.skip("set FASTVOICEGRAD_SPEECH to a folder with manifest.jsonl")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def converter():  # type: ignore[no-untyped-def]
+    """The default bundle, opened."""
+    from fastvoicegrad import VoiceConverter
+
+    return VoiceConverter.load()
+
+
+@pytest.fixture(scope="session")
+def voice(converter, reference_file: Path):  # type: ignore[no-untyped-def]
+    return converter.voice([reference_file])
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny feature store with every array, of synthetic voices."""
+    pytest.importorskip("torch")
+    from fastvoicegrad.data.corpus import Recording
+    from fastvoicegrad.data.store import Entry, write_index
+    from fastvoicegrad.mel import log_mel
+
+    root = tmp_path_factory.mktemp("store")
+    random = np.random.default_rng(0)
+    entries, mels, waves, start = [], [], [], 0
+    for index in range(12):
+        wave = vowels(2.5, pitch=100 + 15 * (index % 6), seed=index)
+        mel = log_mel(wave).T
+        split = "valid" if index in (4, 5, 10, 11) else "train"
+        recording = Recording(f"r{index}", f"r{index}.wav", "made", split, 2.5, 22050, f"v{index % 6}")
+        entries.append(Entry(recording, start, len(mel)))
+        mels.append(mel)
+        waves.append(wave[: len(mel) * 256])
+        start += len(mel)
+    write_index(root, entries)
+    teacher = random.standard_normal((6, 192))[np.arange(12) % 6]
+    arrays = {
+        "mel": np.concatenate(mels).astype(np.float16),
+        "wave": (np.concatenate(waves) * 32767).astype(np.int16),
+        "pitch": np.full(start, 120, np.float16),
+        "units": random.integers(0, 16, start).astype(np.int16),
+        "speaker_teacher": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),
+        "speaker": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),
+        "content": random.standard_normal((start, 144)).astype(np.float16),
+    }
+    for name, array in arrays.items():
+        np.save(root / f"{name}.npy", array)
+    return root

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad.export import fold_weight_norm, receptive_field  # noqa: E402
+from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
+from fastvoicegrad.models.discriminators import (  # noqa: E402
+    FeatureDiscriminator,
+    WaveDiscriminator,
+    WaveDiscriminatorConfig,
+)
+from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
+from fastvoicegrad.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
+from fastvoicegrad.models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig  # noqa: E402
+
+
+def tiny_unet(prediction: str = "v") -> UNet:
+    return UNet(UNetConfig(channels=(8, 8, 8), prediction=prediction)).eval()  # type: ignore[arg-type]
+
+
+def test_the_papers_unet_has_its_twelve_layers_and_size() -> None:
+    model = UNet(UNetConfig())
+    convolutions = [m for m in model.modules() if isinstance(m, (torch.nn.Conv1d, torch.nn.ConvTranspose1d))]
+    assert len(convolutions) - 1 == 12  # but for the content's projection
+    assert 35e6 < sum(p.numel() for p in model.parameters()) < 65e6
+
+
+@pytest.mark.parametrize("frames", [4, 64, 100])
+def test_unet_keeps_the_shape(frames: int) -> None:
+    out = tiny_unet()(
+        torch.randn(2, 80, frames), torch.tensor([1, 950]), torch.randn(2, 192), torch.randn(2, 144, frames)
+    )
+    assert out.shape == (2, 80, frames)
+
+
+def test_conditions_as_biases_equal_concatenation() -> None:
+    # A layer that sees its condition as constant channels, away from the zero-padded ends.
+    layer = tiny_unet().conv3
+    x, content, condition = torch.randn(1, 8, 40), torch.randn(1, 32, 40), torch.randn(1, 320)
+    kernel = torch.randn(16, 320, 9)
+    layer.bias.weight.data = kernel.sum(2)
+    ours = layer(x, content, condition)
+    constant = condition[:, :, None].expand(-1, -1, 40)
+    full = torch.cat([layer.conv.weight, kernel], 1)
+    theirs = torch.nn.functional.conv1d(torch.cat([x, content, constant], 1), full, layer.conv.bias, padding=4)
+    expected = torch.nn.functional.glu(theirs, 1)
+    torch.testing.assert_close(ours[..., 4:-4], expected[..., 4:-4], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_denoiser_is_consistent(prediction: str) -> None:
+    x_t, ab = torch.randn(2, 80, 16), torch.tensor([0.5, 0.006])
+    x0, eps = Denoiser(tiny_unet(prediction))(
+        x_t, torch.tensor([500, 950]), ab, torch.randn(2, 192), torch.randn(2, 144, 16)
+    )
+    again = ab.sqrt()[:, None, None] * x0 + (1 - ab).sqrt()[:, None, None] * eps
+    torch.testing.assert_close(again, x_t, atol=1e-4, rtol=1e-4)
+
+
+def test_content_looks_ahead_no_further_than_it_says() -> None:
+    config = ContentConfig(width=16, layers=6, lookahead=3)
+    left, right = receptive_field(ContentEncoder(config).eval(), 80, ContentEncoder.stride)
+    assert right == 2 * config.lookahead + 1  # the pair's second frame, and the look-ahead in pairs
+    assert left >= 2 * config.layers * 5
+
+
+def test_content_heads() -> None:
+    config = ContentConfig(width=16, layers=2, units=10)
+    content = ContentEncoder(config)(torch.randn(2, 80, 30))
+    assert content.shape == (2, 144, 30)
+    units, prosody = ContentHeads(config)(content)
+    assert units.shape == (2, 10, 30)
+    assert prosody.shape == (2, 3, 30)
+
+
+@pytest.mark.parametrize("frames", [16, 100, 333])
+def test_speaker_embeddings_have_unit_length(frames: int) -> None:
+    out = SpeakerEncoder(SpeakerConfig(width=16, layers=2))(torch.randn(3, 80, frames))
+    torch.testing.assert_close(out.norm(dim=1), torch.ones(3))
+
+
+def test_vocoder_renders_whole_hops() -> None:
+    model = SpectralVocoder(VocoderConfig(width=16, layers=3))
+    assert model(torch.randn(2, 80, 20)).shape == (2, 5120)
+    assert model.features(torch.randn(2, 80, 20)).shape == (2, model.feature_channels, 20)
+
+
+def test_inverse_stft_inverts_the_front_ends_frames() -> None:
+    from fastvoicegrad.losses import LogMel
+    from fastvoicegrad.train.vocoder import target_spectrum
+
+    wave = torch.randn(2, 256 * 50) * 0.1
+    spectrum = target_spectrum(wave, LogMel().window)
+    model = SpectralVocoder(VocoderConfig(width=16, layers=2))
+    torch.testing.assert_close(model.inverse_stft(spectrum.abs().log(), spectrum.angle()), wave, atol=1e-4, rtol=1e-3)
+
+
+def test_hifigan_is_v1() -> None:
+    model = HiFiGAN()
+    fold_weight_norm(model)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(13.93e6, rel=0.01)
+    assert {"conv_pre", "ups", "resblocks", "conv_post"} == {name for name, _ in model.named_children()}
+
+
+def test_hifigan_shapes_and_published_format(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    model = HiFiGAN().eval()
+    old_names = {
+        key.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): value
+        for key, value in model.state_dict().items()
+    }
+    torch.save({"generator": old_names}, tmp_path / "generator")
+    mel = torch.randn(1, 80, 8)
+    with torch.no_grad():
+        assert model(mel).shape == (1, 2048)
+        assert model.features(mel).shape == (1, 256, 64)
+        torch.testing.assert_close(HiFiGAN.from_checkpoint(tmp_path / "generator")(mel), model(mel))
+
+
+def test_discriminators_judge_and_remember() -> None:
+    config = WaveDiscriminatorConfig(period_channels=(2, 4), resolution_channels=2)
+    scores, features = WaveDiscriminator(config)(torch.randn(2, 8192))
+    assert len(scores) == len(features) == 8
+    scores, features = FeatureDiscriminator(16, 8)(torch.randn(2, 16, 64))
+    assert [f[-1].shape[-1] for f in features] == [64, 16]
+
+
+def test_folding_weight_norm_changes_nothing() -> None:
+    model = tiny_unet()
+    inputs = torch.randn(1, 80, 16), torch.tensor([950]), torch.randn(1, 192), torch.randn(1, 144, 16)
+    before = model(*inputs)
+    fold_weight_norm(model)
+    assert not any("parametrizations" in name for name, _ in model.named_parameters())
+    torch.testing.assert_close(model(*inputs), before)
+
+
+def test_receptive_field_of_a_known_network() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv1d(4, 4, 5, padding=2), torch.nn.Conv1d(4, 4, 7, padding=9, dilation=3))
+    assert receptive_field(net, 4, 1) == (11, 11)

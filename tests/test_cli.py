@@ -1,0 +1,117 @@
+"""The command as a user runs it: a new process each time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from .conftest import vowels
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fastvoicegrad.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+def test_the_run_time_never_imports_torch() -> None:
+    code = (
+        "import sys, fastvoicegrad, fastvoicegrad.cli, fastvoicegrad.converter\n"
+        "fastvoicegrad.VoiceConverter.load()\n"
+        "assert not {'torch', 'onnx', 'yaml'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_convert(tmp_path: Path, speech_file: Path, reference_file: Path) -> None:
+    out = tmp_path / "out.wav"
+    done = run("convert", speech_file, "--to", reference_file, "--to", speech_file, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "times faster than real time" in done.stdout
+    assert soundfile.info(out).frames == soundfile.info(speech_file).frames
+    wave, _ = soundfile.read(out)
+    assert 0.01 < np.sqrt(np.mean(wave**2)) < 0.5
+
+
+def test_convert_by_json_rate_and_voice_file(tmp_path: Path, speech_file: Path, reference_file: Path) -> None:
+    made = run("voice", "make", reference_file, "-o", tmp_path / "v.voice")
+    assert made.returncode == 0, made.stderr
+    done = run(
+        "convert",
+        speech_file,
+        "--to",
+        tmp_path / "v.voice",
+        "-o",
+        tmp_path / "o.flac",
+        "--rate",
+        16000,
+        "--seed",
+        3,
+        "--steps",
+        1,
+        "--json",
+        "--threads",
+        1,
+    )
+    report = json.loads(done.stdout)
+    assert report["rate"] == soundfile.info(tmp_path / "o.flac").samplerate == 16000
+    assert report["samples"] == soundfile.info(tmp_path / "o.flac").frames
+    assert set(report["stages"]) == {"load", "voice", "content", "converter", "vocoder", "audio"}
+    assert report["seed"] == 3
+
+
+def test_info() -> None:
+    done = run("info")
+    assert done.returncode == 0
+    assert "converter.onnx" in done.stdout
+    assert json.loads(run("info", "--json").stdout)["max_steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["convert", "none.wav", "--to", "ref.wav", "-o", "o.wav"], "no such file"),
+        (["convert", "empty.wav", "--to", "ref.wav", "-o", "o.wav"], "is empty"),
+        (["convert", "silent.wav", "--to", "ref.wav", "-o", "o.wav"], "is silent"),
+        (["convert", "text.wav", "--to", "ref.wav", "-o", "o.wav"], "is not audio"),
+        (["convert", "cut.wav", "--to", "ref.wav", "-o", "o.wav"], "cut off"),
+        (["convert", "nan.wav", "--to", "ref.wav", "-o", "o.wav"], "not numbers"),
+        (["convert", "short.wav", "--to", "ref.wav", "-o", "o.wav"], "shorter than one frame"),
+        (["convert", "ref.wav", "--to", "noise.wav", "-o", "o.wav"], "no speech"),
+        (["convert", "ref.wav", "--to", "text.voice", "-o", "o.wav"], "is not a voice"),
+        (["convert", "ref.wav", "--to", "ref.wav", "-o", "none/o.wav"], "not a folder"),
+        (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.doc"], "unknown kind"),
+        (["convert", "ref.wav", "--to", "ref.wav", "-o", "ref.wav"], "is the source itself"),
+        (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.wav", "--bundle", "none"], "no such bundle"),
+        (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.wav", "--steps", "6"], "at most 1 step"),
+        (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.wav", "--rate", "100"], "between 8000 and 96000"),
+        (["voice", "make", "ref.wav", "-o", "v.txt"], "must be named .voice"),
+        (["info", "text.wav"], "is not a bundle"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], text: str) -> None:
+    wave = vowels(1.0)
+    for name, data in {
+        "ref": wave,
+        "silent": wave * 0,
+        "short": wave[:500],
+        "noise": np.random.default_rng(0).normal(0, 0.1, 44100),
+        "nan": np.where(np.arange(len(wave)) == 9, np.nan, wave),
+    }.items():
+        soundfile.write(tmp_path / f"{name}.wav", data, 22050, "FLOAT" if name == "nan" else "PCM_16")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("not a recording" * 100)
+    (tmp_path / "text.voice").write_text("not a voice")
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "ref.wav").read_bytes()[:9000])
+    before = sorted(tmp_path.iterdir())
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert text in done.stderr
+    assert done.stderr.startswith("fastvoicegrad: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before

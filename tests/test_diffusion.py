@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fastvoicegrad.diffusion import (
+    cosine_schedule,
+    diffuse,
+    eps_from_x0,
+    frame_noise,
+    reverse_step,
+    sample,
+    subsequence,
+    x0_from_eps,
+)
+
+AB = cosine_schedule()
+STARTS = (500, 700, 900, 950, 990)
+
+
+def test_schedule_equals_its_closed_form() -> None:
+    # Where beta is not clipped the product telescopes: alpha_bar(t) = f(t) / f(0).
+    t = np.arange(0, 999)
+    f = np.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
+    np.testing.assert_allclose(AB[:999], f / f[0], rtol=1e-10)
+    assert AB[0] == 1.0
+    assert (np.diff(AB) < 0).all()
+
+
+@pytest.mark.parametrize(("t", "root"), [(500, 0.7027), (700, 0.4507), (900, 0.1552), (950, 0.07784), (990, 0.01558)])
+def test_schedule_has_the_known_values(t: int, root: float) -> None:
+    assert math.sqrt(AB[t]) == pytest.approx(root, rel=1e-3)
+
+
+@pytest.mark.parametrize("t", STARTS)
+def test_diffusion_inverts_in_float32(t: int) -> None:
+    random = np.random.default_rng(t)
+    x0, eps = random.standard_normal((2, 80, 50), dtype=np.float32)
+    x_t = diffuse(x0, eps, float(AB[t]))
+    assert x_t.dtype == np.float32
+    # A rounding error of x_t grows by 1 / sqrt(alpha_bar) on the way back.
+    tolerance = 1e-6 / math.sqrt(AB[t])
+    np.testing.assert_allclose(x0_from_eps(x_t, eps, float(AB[t])), x0, atol=tolerance)
+    np.testing.assert_allclose(eps_from_x0(x_t, x0, float(AB[t])), eps, atol=1e-5)
+
+
+def test_one_step_is_the_x0_estimate() -> None:
+    x_t, eps = np.random.default_rng(0).standard_normal((2, 80, 20))
+    ab = float(AB[950])
+    np.testing.assert_allclose(reverse_step(x_t, eps, 0.0, ab, 1.0), x0_from_eps(x_t, eps, ab), rtol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6, 30])
+def test_sampler_with_a_perfect_oracle_returns_x0(steps: int) -> None:
+    random = np.random.default_rng(1)
+    x0, start = random.standard_normal((2, 80, 20))
+
+    def oracle(x_t: np.ndarray, t: int) -> np.ndarray:
+        return eps_from_x0(x_t, x0, float(AB[t]))
+
+    x = diffuse(x0, start, float(AB[950]))
+    out = sample(oracle, x, subsequence(steps, 950), AB, lambda k: random.standard_normal((80, 20)))
+    np.testing.assert_allclose(out, x0, atol=1e-9)
+
+
+def test_subsequence() -> None:
+    assert subsequence(1, 950) == [950]
+    assert subsequence(950, 950) == list(range(1, 951))
+    assert subsequence(6, 950)[-1] == 950
+    with pytest.raises(ValueError, match="between 1 and 950"):
+        subsequence(0, 950)
+
+
+def test_reverse_step_keeps_unit_variance() -> None:
+    # x_t of x0 = 0 is pure noise; stepping with the true eps and fresh noise must land on x_{t-1}'s variance.
+    random = np.random.default_rng(2)
+    t, s = 800, 600
+    eps, z = random.standard_normal((2, 200_000))
+    x_t = diffuse(np.zeros(200_000), eps, float(AB[t]))
+    x_s = reverse_step(x_t, eps, z, float(AB[t]), float(AB[s]))
+    assert x_s.std() == pytest.approx(math.sqrt(1 - AB[s]), rel=0.01)
+
+
+@pytest.mark.parametrize(("start", "frames"), [(0, 1), (63, 2), (64, 64), (100, 300), (-40, 80)])
+def test_noise_belongs_to_frames(start: int, frames: int) -> None:
+    whole = frame_noise(7, -128, 1024)
+    np.testing.assert_array_equal(frame_noise(7, start, frames), whole[:, start + 128 : start + 128 + frames])
+
+
+def test_noise_is_normal_and_its_draws_differ() -> None:
+    a, b, c = frame_noise(0, 0, 2048), frame_noise(1, 0, 2048), frame_noise(0, 0, 2048, stream=1)
+    for x in (a, b, c):
+        assert abs(x.mean()) < 0.01
+        assert abs(x.std() - 1) < 0.01
+    for x, y in ((a, b), (a, c)):
+        assert abs((x * y).mean()) < 0.01
+
+
+def test_torch_and_numpy_agree() -> None:
+    torch = pytest.importorskip("torch")
+    x0, eps = np.random.default_rng(0).standard_normal((2, 3, 80, 8), dtype=np.float32)
+    ab = np.array([AB[10], AB[500], AB[950]], np.float32)[:, None, None]
+    there = diffuse(torch.from_numpy(x0), torch.from_numpy(eps), torch.from_numpy(ab))
+    np.testing.assert_allclose(there.numpy(), diffuse(x0, eps, ab), atol=1e-6)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad import VoiceConverter  # noqa: E402
+from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.export import fold_weight_norm, graphs, write_bundle  # noqa: E402
+from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
+from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
+from fastvoicegrad.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
+from fastvoicegrad.models.vocoder import SpectralVocoder, VocoderConfig  # noqa: E402
+from fastvoicegrad.train.teacher import ScheduleConfig  # noqa: E402
+
+from .conftest import vowels  # noqa: E402
+
+Networks = tuple[ContentEncoder, ContentHeads, SpeakerEncoder, UNet, SpectralVocoder]
+
+
+def halve(module: torch.nn.Module) -> None:
+    """Round the weights as the bundle does, so that what is compared is the arithmetic."""
+    for parameter in module.parameters():
+        if parameter.numel() >= 1024:
+            parameter.data = parameter.data.half().float()
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    torch.manual_seed(0)
+    content = ContentConfig(width=32, layers=2, lookahead=1)
+    made = (
+        ContentEncoder(content).eval(),
+        ContentHeads(content).eval(),
+        SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
+        UNet(UNetConfig(channels=(16, 16, 16), prediction="v")).eval(),
+        SpectralVocoder(VocoderConfig(width=32, layers=3)).eval(),
+    )
+    fold_weight_norm(made[3])
+    for module in made:
+        halve(module)
+    return made  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, networks: Networks) -> Path:
+    content, heads, speaker, unet, vocoder = networks
+    path = tmp_path_factory.mktemp("bundle")
+    made = graphs((content, heads), speaker, unet, vocoder)
+    write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, {"license": "none"})
+    return path
+
+
+@pytest.mark.parametrize("frames", [16, 100, 640])
+@torch.inference_mode()
+def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> None:
+    content, heads, speaker, unet, vocoder = networks
+    bundle = Bundle.open(folder)
+    mel = torch.randn(1, 80, frames) * 2 - 5
+    p, voicing = bundle.run("content", mel=mel.numpy())
+    close = {"atol": 2e-4, "rtol": 1e-3}
+    np.testing.assert_allclose(p, content(mel), **close)
+    np.testing.assert_allclose(voicing, torch.sigmoid(heads(content(mel))[1][:, 0]), **close)
+    np.testing.assert_allclose(bundle.run("speaker", mel=mel.numpy())[0], speaker(mel), **close)
+    magnitude, phase = vocoder.spectrum(mel)
+    real, imaginary = bundle.run("vocoder", mel=mel.numpy())
+    np.testing.assert_allclose(real, magnitude.exp() * phase.cos(), **close)
+    np.testing.assert_allclose(imaginary, magnitude.exp() * phase.sin(), **close)
+    for t in (1, 500, 950):
+        x, s = torch.randn(1, 80, frames), torch.nn.functional.normalize(torch.randn(1, 192))
+        ab = torch.tensor([float(bundle.alpha_bar[t])])
+        ours = bundle.run(
+            "converter", x=x.numpy(), step=np.array([t]), alpha_bar=ab.numpy(), speaker=s.numpy(), content=p
+        )[0]
+        theirs = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p))[0]
+        np.testing.assert_allclose(ours, theirs, **close)
+
+
+def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path) -> None:
+    converter = VoiceConverter.load(folder)
+    embedding = np.random.default_rng(0).standard_normal(192).astype(np.float32)
+    from fastvoicegrad import Voice
+
+    voice = Voice(embedding / np.linalg.norm(embedding), converter.bundle.fingerprint, 1.0)
+    wave = vowels(6.0)
+    results = []
+    for steps in (1, 6, 30):
+        whole = np.concatenate(list(converter.convert_blocks(iter([wave]), voice, gain=1.0, steps=steps, chunk=10**6)))
+        parts = np.concatenate(list(converter.convert_blocks(iter([wave]), voice, gain=1.0, steps=steps, chunk=128)))
+        assert np.isfinite(whole).all()
+        results.append(whole)
+        if steps == 1:  # more steps look further than one step's context
+            np.testing.assert_allclose(parts, whole, atol=1e-3)
+    assert np.abs(results[0] - results[1]).max() > 1e-4
+
+
+def test_weights_are_stored_in_half_precision(networks: Networks, folder: Path) -> None:
+    content = networks[0]
+    assert (folder / "content.onnx").stat().st_size < 3.2 * sum(p.numel() for p in content.parameters()) + 60_000

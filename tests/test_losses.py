@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad import losses  # noqa: E402
+
+
+def test_least_squares_at_its_optima() -> None:
+    one, zero = [torch.ones(2, 1, 9)], [torch.zeros(2, 1, 9)]
+    assert losses.adversarial_discriminator(one, zero) == 0
+    assert losses.adversarial_discriminator(zero, one) == 2
+    assert losses.adversarial_generator(one) == 0
+    assert losses.adversarial_generator(zero) == 1
+
+
+def test_feature_matching_sums_layers() -> None:
+    real = [[torch.zeros(2, 3), torch.zeros(2, 5)], [torch.zeros(4)]]
+    fake = [[torch.ones(2, 3), torch.ones(2, 5)], [torch.full((4,), 3.0)]]
+    assert losses.feature_matching(real, fake) == 5
+    assert losses.feature_matching(real, real) == 0
+
+
+@pytest.mark.parametrize(("weighting", "c"), [("sqrt_alpha_bar", 0.5), ("alpha_bar", 0.25), ("const", 1.0)])
+def test_score_distillation_weights_and_gradient(weighting: str, c: float) -> None:
+    student = torch.zeros(2, 80, 4, requires_grad=True)
+    teacher = torch.ones(2, 80, 4, requires_grad=True)
+    loss = losses.score_distillation(student, teacher, torch.full((2,), 0.25), weighting)  # type: ignore[arg-type]
+    assert loss.item() == pytest.approx(c)
+    loss.backward()
+    assert student.grad is not None
+    assert teacher.grad is None
+
+
+def test_spectral_losses_vanish_for_equals() -> None:
+    wave = torch.randn(2, 8192)
+    assert losses.multi_resolution_stft(wave, wave) < 1e-6
+    assert losses.multi_resolution_stft(wave, 0.5 * wave) > 0.5
+
+
+def test_phase_loss_ignores_whole_turns_and_a_common_offset() -> None:
+    phase, magnitude = torch.randn(2, 10, 8), torch.rand(2, 10, 8) + 0.1
+    turned = phase + 2 * torch.pi * torch.randint(-3, 4, phase.shape) + 0.7
+    assert losses.anti_wrapping_phase(phase, magnitude, turned) < 1e-5
+    assert losses.anti_wrapping_phase(phase, magnitude, torch.zeros_like(phase)) > 0.3
+
+
+def test_weighted_sum_names_what_is_missing() -> None:
+    named = {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
+    assert losses.weighted_sum(named, {"a": 1.0, "b": 10.0, "unused": 5.0}) == 32
+    with pytest.raises(KeyError, match="b"):
+        losses.weighted_sum(named, {"a": 1.0})

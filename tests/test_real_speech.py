@@ -1,0 +1,44 @@
+"""End to end on real recordings: run where FASTVOICEGRAD_SPEECH names a folder with manifest.jsonl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fastvoicegrad import VoiceConverter
+
+pytestmark = pytest.mark.speech
+
+
+def of_speaker(folder: Path, speaker: str, count: int) -> list[Path]:
+    rows = map(json.loads, (folder / "manifest.jsonl").read_text().splitlines())
+    return [folder / row["path"] for row in rows if row["speaker"] == speaker][:count]
+
+
+@pytest.mark.parametrize(("source", "target"), [("tsp-MB", "tsp-FB"), ("tsp-FL", "tsp-ML")])
+def test_converted_speech_is_nearer_to_the_target(
+    converter: VoiceConverter, recordings: Path, tmp_path: Path, source: str, target: str
+) -> None:
+    said, *own = of_speaker(recordings, source, 4)
+    references = of_speaker(recordings, target, 8)[5:]
+    out = tmp_path / "out.wav"
+    result = converter.convert_file(said, out, converter.voice(references))
+    assert soundfile.info(out).frames == soundfile.info(said).frames
+    assert result.samples == soundfile.info(out).frames
+    heard = converter.voice([out]).embedding
+    to_target, to_source = (
+        heard @ converter.voice(references).embedding,
+        heard @ converter.voice(own).embedding,
+    )
+    assert to_target > to_source
+
+
+def test_unlike_voices_have_unlike_embeddings(converter: VoiceConverter, recordings: Path) -> None:
+    speakers = ["tsp-MB", "tsp-FB", "tsp-ML", "tsp-FL"]
+    first = np.stack([converter.voice(of_speaker(recordings, s, 6)[:3]).embedding for s in speakers])
+    second = np.stack([converter.voice(of_speaker(recordings, s, 6)[3:]).embedding for s in speakers])
+    assert ((first @ second.T).argmax(axis=1) == np.arange(4)).all()

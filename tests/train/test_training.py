@@ -1,0 +1,174 @@
+"""Real, tiny runs of every recipe in recipes/smoke, through the same code as the release's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, Trainer, learning_rate_factor, share  # noqa: E402
+from fastvoicegrad.train.recipe import PARTS, make_task, read_yaml  # noqa: E402
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def settings(store: Path, runs: Path, part: str, *more: str) -> list[str]:
+    own = [f"data.store={store}"] if part in ("teacher", "student") else [f"store={store}"]
+    if part == "student":
+        own += [f"{p}={runs / p / 'last.safetensors'}" for p in ("teacher", "vocoder")]
+    return [*own, *more]
+
+
+def trainer(store: Path, runs: Path, part: str, *more: str, name: str | None = None) -> Trainer:
+    data = read_yaml(RECIPES / "smoke" / f"{part}.yaml", settings(store, runs, part, *more))
+    task, recipe = make_task(part, data)
+    return Trainer(task, runs / (name or part), recipe)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
+    """Every part trained for four steps, in the order in which they need each other."""
+    root = tmp_path_factory.mktemp("runs")
+    for part in PARTS:
+        scores = trainer(store, root, part).run()
+        assert scores
+        assert all(value == value for value in scores.values()), f"{part}: {scores}"
+    return root
+
+
+def test_every_part_leaves_a_checkpoint_curves_and_its_recipe(runs: Path) -> None:
+    for part in PARTS:
+        names = {path.name.split(".")[0] for path in (runs / part).iterdir()}
+        assert {"last", "config", "events"} <= names
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
+    for other in ("teacher", "vocoder"):
+        if part == "student":
+            (tmp_path / other).symlink_to(runs / other)
+    trainer(store, tmp_path, part, "loop.steps=4", name="run")
+    first = trainer(store, tmp_path, part, name="run")
+    for _ in range(2):
+        first.train_step()
+    first.save()
+    trainer(store, tmp_path, part, name="run").run()
+    whole, parts = (
+        load_file(runs / part / "last.safetensors"),
+        load_file(tmp_path / "run" / "last.safetensors"),
+    )
+    assert whole.keys() == parts.keys()
+    for key in whole:
+        assert torch.equal(whole[key], parts[key]), key
+
+
+def test_student_moves_and_its_frozen_helpers_do_not(runs: Path, store: Path, tmp_path: Path) -> None:
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    run = trainer(store, tmp_path, "student")
+    frozen = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.task.frozen.items()}
+    before = [p.clone() for p in run.task.modules["student"].parameters()]
+    run.train_step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, run.task.modules["student"].parameters(), strict=True))
+    for name, module in run.task.frozen.items():
+        assert all(p.grad is None for p in module.parameters())
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, frozen[name][key])
+
+
+def test_gradient_reaches_the_student_through_the_vocoder(runs: Path, store: Path, tmp_path: Path) -> None:
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    run = trainer(store, tmp_path, "student", "weights.dist=0.0", "weights.mel=0.0")
+    before = [p.clone() for p in run.task.modules["student"].parameters()]
+    scalars = run.train_step()
+    assert "dist" not in scalars
+    assert any(not torch.equal(a, b) for a, b in zip(before, run.task.modules["student"].parameters(), strict=True))
+
+
+def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "teacher", "loop.steps=60", "model.prediction=x0", "loop.learning_rate=5.0e-3")
+    before = run.train_step()["x0"]
+    while run.step < 60:
+        after = run.train_step()["x0"]
+    assert after < 0.8 * before
+
+
+def test_non_finite_loss_stops_with_a_hint(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "teacher")
+    next(run.task.modules["teacher"].parameters()).data.fill_(float("nan"))
+    with pytest.raises(NonFiniteLoss, match="lower learning_rate"):
+        run.train_step()
+    assert not run.last.exists()
+
+
+def test_schedule_of_the_learning_rate() -> None:
+    config = LoopConfig(steps=100, batch_size=1, warmup=10, cooldown=0.5)
+    factors = [learning_rate_factor(step, config) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9:51] == [1.0] * 42
+    assert factors[75] == pytest.approx(0.5)
+    assert factors[-1] == pytest.approx(0.05)
+
+
+def test_shares_of_a_batch_make_the_whole() -> None:
+    batch: dict[str, Any] = {"x": torch.arange(7)}
+    parts = [share(batch, rank, 3)["x"] for rank in range(3)]
+    assert sorted(torch.cat(parts).tolist()) == list(range(7))
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_every_recipe_can_be_read(path: Path) -> None:
+    from fastvoicegrad.train import content, recipe, speaker, student, teacher, vocoder
+
+    kinds: dict[str, Any] = {
+        "content": content.ContentRecipe,
+        "speaker": speaker.SpeakerRecipe,
+        "vocoder": vocoder.VocoderRecipe,
+        "teacher": teacher.TeacherRecipe,
+        "student": student.StudentRecipe,
+    }
+    if path.stem in kinds:
+        recipe.build(kinds[path.stem], read_yaml(path))
+
+
+def test_misspelt_settings_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lerning_rate"):
+        trainer(store, tmp_path, "teacher", "loop.lerning_rate=1")
+
+
+def test_command_trains_and_bad_recipes_are_one_line(store: Path, tmp_path: Path) -> None:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fastvoicegrad.cli", "train", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    recipe = RECIPES / "smoke" / "speaker.yaml"
+    done = run(
+        "speaker",
+        "--recipe",
+        recipe,
+        "-o",
+        tmp_path / "run",
+        "--set",
+        f"store={store}",
+        "--set",
+        "loop.steps=2",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "last.safetensors").exists()
+    for arguments in (
+        ("speaker", "--recipe", "none.yaml"),
+        ("tenor", "--recipe", recipe),
+        ("speaker", "--recipe", recipe),
+    ):
+        bad = run(*arguments, "-o", tmp_path / "bad")
+        assert bad.returncode == 2
+        assert len(bad.stderr.strip().splitlines()) == 1
