@@ -253,5 +253,48 @@ def export(
     console.print(f"{output}: {sum(f.stat().st_size for f in output.iterdir()) / 1e6:.1f} MB")
 
 
+@app.command()
+@friendly
+def evaluate(
+    systems: Annotated[list[str], typer.Argument(help="NAME=SYSTEM; see fastvoicegrad.evaluate.run.make_system.")],
+    manifest: Annotated[Path, typer.Option(help="Manifest whose test split is converted.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the waves and the report.")],
+    moonshine: Annotated[Path, typer.Option(help="Folder with Moonshine base's ONNX files and tokenizer.json.")],
+    campplus: Annotated[Path, typer.Option(help="CAM++ weights.")],
+    ecapa: Annotated[Path, typer.Option(help="SpeechBrain's ECAPA embedding_model.ckpt.")],
+    corpus: Annotated[str, typer.Option(help="Corpus of the manifest.")] = "tsp",
+    sentences: Annotated[int, typer.Option(help="Sources per ordered pair of voices.")] = 10,
+    limit: Annotated[int, typer.Option(help="Judge only about this many pairs; 0: all.")] = 0,
+) -> None:
+    """Judge systems on every ordered pair of test voices: quality, errors of a recogniser, whose voice it is."""
+    runner = workshop("evaluate.run")
+    rulers = runner.Rulers(str(moonshine), str(campplus), str(ecapa))
+    named = dict(system.partition("=")[::2] for system in systems)
+    runner.print_table(runner.evaluate(named, manifest, corpus, sentences, rulers, output, limit))
+
+
+@app.command()
+@friendly
+def probe(
+    manifest: Annotated[Path, typer.Option(help="Manifest whose test split is used.")],
+    campplus: Annotated[Path, typer.Option(help="CAM++ weights.")],
+    bundle: BundleOption = None,
+    per_voice: Annotated[int, typer.Option(help="Recordings of each voice.")] = 10,
+) -> None:
+    """Say what a bundle's encoders know: voice left in the content, cosine to the teacher, equal-error rates."""
+    probes, corpus, teachers = workshop("evaluate.probes"), workshop("data.corpus"), workshop("data.teachers")
+    from .converter import VoiceConverter
+
+    recordings = [r for r in corpus.read_manifest(manifest) if r.split == "test"]
+    recordings = corpus.limit_per_voice(recordings, dict.fromkeys({r.corpus for r in recordings}, per_voice))
+    converter = VoiceConverter.load(bundle)
+    teacher = teachers.SpeakerTeacher(str(campplus))
+    report = {
+        "content": probes.content_probe(converter.bundle, recordings),
+        "speaker": probes.speaker_probe(converter, recordings, teacher),
+    }
+    print(json.dumps(report, indent=1))
+
+
 if __name__ == "__main__":
     app()

@@ -1,0 +1,59 @@
+"""Speed and memory of a bundle, each length in a process of its own.
+
+    python benchmarks/speed.py [--bundle PATH] [--seconds 5 60 3600] [--threads 2]
+
+Prints a JSON line per length: real-time factor of the whole command (wave in to wave out, the voice's embedding
+included), times of the stages, peak memory. The sound is made here, so that anyone can run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.conftest import vowels
+
+
+def write_long(path: Path, seconds: int) -> None:
+    """`seconds` of made speech at 22,050 Hz, written block by block."""
+    block = vowels(10.0)
+    with soundfile.SoundFile(path, "w", 22050, 1) as file:
+        for start in range(0, seconds, 10):
+            file.write(block[: min(10, seconds - start) * 22050])
+
+
+def measure(folder: Path, seconds: int, bundle: str | None, threads: int | None) -> dict[str, object]:
+    source, reference = folder / "source.wav", folder / "reference.wav"
+    write_long(source, seconds)
+    soundfile.write(reference, vowels(5.0, pitch=210.0, seed=3), 22050)
+    command = [sys.executable, "-m", "fastvoicegrad.cli", "convert", source, "--to", reference]
+    command += ["-o", folder / "out.flac", "--json"]
+    command += ["--bundle", bundle] if bundle else []
+    command += ["--threads", str(threads)] if threads else []
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+    report: dict[str, object] = json.loads(done.stdout)
+    report["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[5, 60, 600])
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    for seconds in sorted(arguments.seconds):  # rising, so that the peak seen is this length's
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(measure(Path(folder), seconds, arguments.bundle, arguments.threads)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
