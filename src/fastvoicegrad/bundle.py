@@ -115,11 +115,10 @@ class Bundle:
         """Of the speaker encoder: a voice belongs to the encoder that made it."""
         return self.config.networks["speaker"].sha256[:16]
 
-    @property
-    def context(self) -> tuple[int, int]:
-        """Frames (left, right) that a converted sample depends on, rounded up to the largest stride."""
-        stride = self.stride
-        chain = [self.config.networks[n] for n in ("content", "converter", "vocoder")]
+    def context(self, steps: int = 1) -> tuple[int, int]:
+        """Frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""
+        stride, networks = self.stride, self.config.networks
+        chain = [networks["content"], *[networks["converter"]] * steps, networks["vocoder"]]
         left, right = sum(n.left for n in chain), sum(n.right for n in chain)
         return -(-left // stride) * stride, -(-right // stride) * stride
 

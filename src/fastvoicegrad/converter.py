@@ -26,7 +26,7 @@ from .voice import Voice, pool
 SHORTEST = MEL.n_fft  # samples: one frame
 CHUNK = 2048  # frames that are converted at once (24 s), beside their context
 ACTIVE_RANGE = 3.5  # a frame is speech within this range (natural log, 30 dB) of the loud ones
-LEAST_VOICED = 0.12  # share of a reference's active frames; below it there is no speech
+LEAST_VOICED = 0.15  # share of a reference's active frames; below it there is no speech
 LEAST_SPEECH = 0.3  # seconds
 VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
 
@@ -227,7 +227,7 @@ class VoiceConverter:
         if voice.encoder != self.bundle.fingerprint:
             raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
         timing = timing or Timing()
-        left, right = self.bundle.context
+        left, right = self.bundle.context(steps)
         for window, start, first, last in _windows(
             _mel_frames(blocks, gain, self.bundle.stride), chunk, left, right, self.bundle.stride
         ):

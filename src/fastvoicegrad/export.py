@@ -29,7 +29,7 @@ from .models.vocoder import SpectralVocoder
 from .train.student import load_vocoder
 from .train.teacher import ScheduleConfig, load_unet
 
-OPSET = 18
+OPSET = 20  # the first with Gelu as one operator
 OVERLAP = 2  # frames on each side whose inverse STFT reaches into a hop
 
 

@@ -119,10 +119,10 @@ class StudentTask(Task):
         if not (self.recipe.weights["adv"] or self.recipe.weights["fm"]):
             return None
         with torch.no_grad():
-            real = self._features(self.norm(batch["mel"]))
+            self._real_features = self._features(self.norm(batch["mel"]))
             fake = self._features(self._converted)
         judge = self.modules["discriminator"]
-        return adversarial_discriminator(judge(real)[0], judge(fake)[0])
+        return adversarial_discriminator(judge(self._real_features)[0], judge(fake)[0])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         x, x0, weights = self._converted, self.norm(batch["mel"]), self.recipe.weights
@@ -136,7 +136,7 @@ class StudentTask(Task):
             judge = self.modules["discriminator"].requires_grad_(False)
             scores, features = judge(self._features(x))
             with torch.no_grad():
-                _, real = judge(self._features(x0))
+                _, real = judge(self._real_features)
             judge.requires_grad_(True)
             losses["adv"] = adversarial_generator(scores)
             losses["fm"] = feature_matching(real, features)

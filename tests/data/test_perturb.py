@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad.data.perturb import PerturbConfig, perturb, stretch_matrix, voice_matrix  # noqa: E402
+from fastvoicegrad.mel import log_mel  # noqa: E402
+
+from ..conftest import vowels  # noqa: E402
+
+
+def test_nothing_asked_nothing_done() -> None:
+    np.testing.assert_allclose(voice_matrix(1.0, 1.0), np.eye(80), atol=1e-9)
+    mel = torch.randn(3, 80, 20)
+    config = PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.0, gain=0.0, noise=0.0)
+    torch.testing.assert_close(perturb(mel, np.random.default_rng(0), config), mel)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_stretching_moves_a_peak_by_its_factor(factor: float) -> None:
+    from fastvoicegrad.data.perturb import _centres
+
+    frame = np.exp(-0.5 * ((_centres() - 2000) / 150) ** 2)
+    moved = stretch_matrix(factor) @ frame
+    assert abs(_centres()[moved.argmax()] / 2000 - factor) < 0.06
+
+
+def test_pitch_can_move_without_the_formants() -> None:
+    # A stretched voice is nearer to the same throat with the other pitch than it was.
+    low, high = log_mel(vowels(2.0, pitch=140.0)), log_mel(vowels(2.0, pitch=175.0))
+    ours = voice_matrix(1.0, 1.25) @ low
+    bins = slice(0, 24)  # where harmonics are resolved
+    assert np.abs(ours - high)[bins].mean() < 0.95 * np.abs(low - high)[bins].mean()
+
+
+def test_every_item_gets_its_own_voice_from_the_seed() -> None:
+    mel = torch.randn(1, 80, 20).repeat(2, 1, 1)
+    a, b = (perturb(mel, np.random.default_rng(5), PerturbConfig()) for _ in range(2))
+    assert torch.equal(a, b)
+    assert not torch.allclose(a[0], a[1])
