@@ -11,7 +11,7 @@ from fastvoicegrad.train.speaker import equal_error_rate, verification_scores
 
 
 def test_pairs_are_every_ordered_pair_with_other_sentences() -> None:
-    rows = [Recording(f"{s}{i}", "", "c", "test", 1.0, 16000, s, f"sentence {i}") for s in "abcd" for i in range(12)]
+    rows = [Recording(f"{s}{i}", "", "c", "test", 1.0, 16000, s, f"sentence {i}") for s in "abcd" for i in range(15)]
     pairs = make_pairs(rows, 10)
     assert len(pairs) == 120
     assert len({(p.source.voice, p.target) for p in pairs}) == 12

@@ -33,7 +33,9 @@ class Moonshine:
     def __init__(self, folder: str | Path) -> None:
         def session(stem: str) -> onnxruntime.InferenceSession:
             path = next(Path(folder).glob(f"{stem}.o*"))
-            return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1  # one token at a time: more threads only wait for each other
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
         self.encoder, self.decoder = session("encoder_model"), session("decoder_model_merged")
         self.tokenizer = tokenizers.Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))

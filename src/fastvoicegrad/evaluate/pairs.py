@@ -33,7 +33,7 @@ def make_pairs(
     seed: int = 0,
     keep: Callable[[Recording], bool] = lambda r: True,
 ) -> list[Pair]:
-    """All ordered pairs of the voices of `recordings`, `sentences` sources for each, seeded.
+    """All ordered pairs of the voices of `recordings`, the same `sentences` of a voice for every target, seeded.
 
     Raises:
         ValueError: a voice has too few recordings.
@@ -43,13 +43,22 @@ def make_pairs(
         if keep(recording):
             by_voice[recording.voice].append(recording)
     random = np.random.default_rng(seed)
+    for voice, own in by_voice.items():
+        if len(own) < sentences + references + 1:
+            raise ValueError(f"{voice} has too few recordings for {sentences} sentences and {references} references")
+    chosen = {
+        voice: [own[i] for i in sorted(random.choice(len(own), sentences, replace=False))]
+        for voice, own in sorted(by_voice.items())
+    }
     pairs = []
-    for source, target in itertools.permutations(sorted(by_voice), 2):
-        own, other = by_voice[source], by_voice[target]
-        if len(own) < sentences or len(other) < references + 2:
-            raise ValueError(f"{source} or {target} has too few recordings for {sentences} sentences")
-        for index in sorted(random.choice(len(own), sentences, replace=False)):
-            free = [r for r in other if r.text is None or r.text != own[index].text]
-            *chosen, natural = random.choice(len(free), references + 1, replace=False)
-            pairs.append(Pair(own[index], target, tuple(free[i] for i in chosen), free[natural]))
+    for voice, target in itertools.permutations(sorted(by_voice), 2):
+        for index, source in enumerate(chosen[voice]):
+            natural = _saying_something_else(chosen[target], source)[index % (sentences - 1)]
+            free = [r for r in _saying_something_else(by_voice[target], source) if r.id != natural.id]
+            picks = random.choice(len(free), references, replace=False)
+            pairs.append(Pair(source, target, tuple(free[i] for i in picks), natural))
     return pairs
+
+
+def _saying_something_else(recordings: list[Recording], than: Recording) -> list[Recording]:
+    return [r for r in recordings if r.text is None or r.text != than.text]
