@@ -19,15 +19,15 @@ from . import audio
 from .bundle import Bundle
 from .diffusion import diffuse, eps_from_x0, frame_noise, sample, subsequence
 from .errors import InputError
-from .loudness import TARGET_LEVEL, LevelMeter, speech_level
+from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
 from .mel import MEL, Array, hann, log_mel, log_mel_of_padded
 from .voice import Voice, pool
 
 SHORTEST = MEL.n_fft  # samples: one frame
 CHUNK = 2048  # frames that are converted at once (24 s), beside their context
-ACTIVE_RANGE = 3.5  # a frame is speech within this range (natural log, 30 dB) of the loud ones
 LEAST_VOICED = 0.15  # share of a reference's active frames; below it there is no speech
 LEAST_SPEECH = 0.3  # seconds
+SHORTEST_WINDOW = 16  # frames below which an embedding says nothing
 VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
 
 Progress = Callable[[float], None]  # called with the seconds of source that are done
@@ -100,47 +100,43 @@ class VoiceConverter:
         if path.suffix == ".voice":
             return Voice.load(path)
         info = audio.inspect(path)
-        level = _level(audio.read_blocks(info))
-        if level == 0.0:
-            raise InputError(f"{path} is silent; give a reference with speech")
-        wholes = _regroup(audio.read_blocks(info), int(audio.BLOCK_SECONDS * MEL.sample_rate))
-        parts = [self._embed(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
-        speech = sum(frames for _, frames, _ in parts)
-        voiced = sum(frames for _, _, frames in parts)
-        seconds = speech * MEL.hop_length / MEL.sample_rate
-        if seconds < LEAST_SPEECH or voiced < LEAST_VOICED * speech:
-            raise InputError(f"{path}: no speech was found in it; give a reference in which somebody speaks")
-        total = np.sum([embedding * frames for embedding, frames, _ in parts], axis=0)
-        return Voice((total / np.linalg.norm(total)).astype(np.float32), self.bundle.fingerprint, seconds, [path.name])
+        return self._embed_voice(lambda: audio.read_blocks(info), str(path), path.name)
 
     def voice_of(self, wave: Array, rate: int, name: str = "array") -> Voice:
         """A voice from samples, shape ``(N,)``. See `voice`."""
-        wave = np.concatenate(list(audio.resampled(iter([_checked(wave)]), rate, MEL.sample_rate)))
-        level = speech_level(wave)
-        if level == 0.0 or len(wave) < SHORTEST:
-            raise InputError(f"{name} is silent or too short; give a reference with speech")
-        embedding, frames, voiced = self._embed(wave * np.float32(TARGET_LEVEL / level))
-        if voiced < LEAST_VOICED * frames:
-            raise InputError(f"{name}: no speech was found in it; give a reference in which somebody speaks")
-        seconds = frames * MEL.hop_length / MEL.sample_rate
-        return Voice(embedding / np.linalg.norm(embedding), self.bundle.fingerprint, seconds, [name])
+        wave = _checked(wave)
+        return self._embed_voice(lambda: audio.resampled(iter([wave]), rate, MEL.sample_rate), name, name)
+
+    def _embed_voice(self, read: Callable[[], Iterator[Array]], called: str, name: str) -> Voice:
+        """A voice from blocks at 22,050 Hz, read twice: once for the level, once for the sound."""
+        level = _level(read())
+        if level == 0.0:
+            raise InputError(f"{called} is silent; give a reference with speech")
+        wholes = _regroup(read(), int(audio.BLOCK_SECONDS * MEL.sample_rate))
+        parts = [self._embed(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
+        speech, voiced = sum(part[1] for part in parts), sum(part[2] for part in parts)
+        seconds = speech * MEL.hop_length / MEL.sample_rate
+        if seconds < LEAST_SPEECH or voiced < LEAST_VOICED * speech:
+            raise InputError(f"{called}: no speech was found in it; give a reference in which somebody speaks")
+        total = np.sum([part[0] for part in parts], axis=0)
+        return Voice((total / np.linalg.norm(total)).astype(np.float32), self.bundle.fingerprint, seconds, [name])
 
     def _embed(self, wave: Array) -> tuple[Array, int, int]:
-        """Mean embedding of the speech in a block, its active frames, its voiced frames."""
-        nothing = np.zeros(0, np.float32), 0, 0
-        if len(wave) < 4 * SHORTEST:
-            return np.zeros(1, np.float32), 0, 0
+        """Of the speech in a block: the sum of its frames' embeddings, its active frames, its voiced frames."""
+        nothing = np.zeros((), np.float32), 0, 0
+        if len(wave) < 2 * SHORTEST:
+            return nothing
         mel = _even(log_mel(wave))
+        loudness = np.sqrt(
+            np.square(wave[: len(wave) // MEL.hop_length * MEL.hop_length]).reshape(-1, MEL.hop_length).mean(1)
+        )
+        active = np.flatnonzero(loudness > ACTIVE_RANGE * TARGET_LEVEL)
+        if len(active) < SHORTEST_WINDOW:
+            return nothing
         voicing = self.bundle.run("content", mel=mel[None])[1][0]
-        energy = mel.mean(axis=0)
-        active = energy > np.quantile(energy, 0.95) - ACTIVE_RANGE
-        speech = mel[:, active]
-        if speech.shape[1] < 16:
-            return np.zeros(1, np.float32), *nothing[1:]
-        windows = np.array_split(speech, -(-speech.shape[1] // VOICE_WINDOW), axis=1)
+        windows = np.array_split(mel[:, active], -(-len(active) // VOICE_WINDOW), axis=1)
         embeddings = [self.bundle.run("speaker", mel=window[None])[0][0] * window.shape[1] for window in windows]
-        voiced = int((voicing[active] > 0.5).sum())
-        return np.sum(embeddings, axis=0) / speech.shape[1], speech.shape[1], voiced
+        return np.sum(embeddings, axis=0), len(active), int((voicing[active] > 0.5).sum())
 
     # -- conversion -----------------------------------------------------------------------------------------
 
