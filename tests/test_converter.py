@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
-from fastvoicegrad.converter import _exactly, _mel_frames, _windows, inverse_stft
+from fastvoicegrad.converter import _exactly, _mel_frames, _windows
 from fastvoicegrad.loudness import speech_level
-from fastvoicegrad.mel import hann, log_mel
+from fastvoicegrad.mel import log_mel
 
 from .conftest import vowels
 
@@ -136,13 +136,6 @@ def test_exactly() -> None:
         out = np.concatenate(list(_exactly(iter(blocks), samples)))
         assert len(out) == samples
         assert out.sum() == min(samples, 10)
-
-
-def test_inverse_stft_inverts_the_frames(speech: np.ndarray) -> None:
-    padded = np.pad(speech[: 256 * 100], 384, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, 1024)[::256] * hann(1024)
-    spectrum = np.fft.rfft(frames).T[None]
-    np.testing.assert_allclose(inverse_stft(spectrum.real, spectrum.imag), speech[: 256 * 100], atol=1e-5)
 
 
 def test_files_in_any_format(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:

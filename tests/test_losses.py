@@ -39,13 +39,6 @@ def test_spectral_losses_vanish_for_equals() -> None:
     assert losses.multi_resolution_stft(wave, 0.5 * wave) > 0.5
 
 
-def test_phase_loss_ignores_whole_turns_and_a_common_offset() -> None:
-    phase, magnitude = torch.randn(2, 10, 8), torch.rand(2, 10, 8) + 0.1
-    turned = phase + 2 * torch.pi * torch.randint(-3, 4, phase.shape) + 0.7
-    assert losses.anti_wrapping_phase(phase, magnitude, turned) < 1e-5
-    assert losses.anti_wrapping_phase(phase, magnitude, torch.zeros_like(phase)) > 0.3
-
-
 def test_weighted_sum_names_what_is_missing() -> None:
     named = {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
     assert losses.weighted_sum(named, {"a": 1.0, "b": 10.0, "unused": 5.0}) == 32

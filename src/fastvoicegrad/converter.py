@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from . import audio
+from . import audio, synthesis
 from .bundle import Bundle
 from .diffusion import diffuse, eps_from_x0, frame_noise, sample, subsequence
 from .errors import InputError
 from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
-from .mel import MEL, Array, hann, log_mel, log_mel_of_padded
+from .mel import MEL, Array, log_mel, log_mel_of_padded
 from .voice import Voice, pool
 
 SHORTEST = MEL.n_fft  # samples: one frame
@@ -30,6 +31,7 @@ LEAST_SPEECH = 0.3  # seconds
 SHORTEST_WINDOW = 16  # frames below which an embedding says nothing
 VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
 
+T = TypeVar("T")
 Progress = Callable[[float], None]  # called with the seconds of source that are done
 
 
@@ -39,7 +41,7 @@ class Timing:
 
     stages: dict[str, float] = field(default_factory=dict)
 
-    def run(self, stage: str, call: Callable[[], list[Array]]) -> list[Array]:
+    def run(self, stage: str, call: Callable[[], T]) -> T:
         started = time.perf_counter()
         result = call()
         self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - started
@@ -224,11 +226,29 @@ class VoiceConverter:
             raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
         timing = timing or Timing()
         left, right = self.bundle.context(steps)
-        for window, start, first, last in _windows(
-            _mel_frames(blocks, gain, self.bundle.stride), chunk, left, right, self.bundle.stride
-        ):
-            wave = self._render(window, start, voice, steps, seed, timing)
-            yield wave[(first - start) * MEL.hop_length : (last - start) * MEL.hop_length] / np.float32(gain)
+        frames = _mel_frames(blocks, gain, self.bundle.stride)
+        turns = 0.0  # of the pulse train: what is carried from chunk to chunk
+        for window, start, first, last in _windows(frames, chunk, left, right, self.bundle.stride):
+            mel = self._convert_mel(window, start, voice, steps, seed, timing)
+            kept = slice(first - start, last - start)
+            wave, turns = timing.run("vocoder", lambda: self.render(mel, start, kept, turns, seed))  # noqa: B023
+            yield wave / np.float32(gain)
+
+    def render(self, mel: Array, start: int, kept: slice, turns: float, seed: int) -> tuple[Array, float]:
+        """The vocoder on a window of mel frames.
+
+        Args:
+            mel: ``(80, T)``, natural log, the first of which is frame `start`.
+            kept: the frames, counted in the window, whose samples are wanted.
+            turns: phase of the pulse train before the first of them.
+        Returns:
+            their samples, and the phase after the last.
+        """
+        pitch, real, imaginary, gain = (x[0] for x in self.bundle.run("vocoder", mel=mel[None]))
+        pulses, phase = synthesis.pulse_train(pitch, kept.start, turns)
+        wave = synthesis.render(pulses, synthesis.noise(seed, start, mel.shape[1]), real, imaginary, gain)
+        samples = slice(kept.start * MEL.hop_length, kept.stop * MEL.hop_length)
+        return wave[samples], float(phase[samples.stop - 1] % 1.0)
 
     def _gain(self, level: float, seconds: float, name: str) -> float:
         if seconds * MEL.sample_rate < SHORTEST:
@@ -239,10 +259,10 @@ class VoiceConverter:
             raise InputError(f"{name} is silent; give a recording with speech")
         return TARGET_LEVEL / level
 
-    def _render(self, mel: Array, start: int, voice: Voice, steps: int, seed: int, timing: Timing) -> Array:
-        """A window of mel frames (80, T), the first of which is frame `start`, to 256 T samples."""
+    def _convert_mel(self, mel: Array, start: int, voice: Voice, steps: int, seed: int, timing: Timing) -> Array:
+        """A window of mel frames (80, T), the first of which is frame `start`, in the other voice."""
         bundle, config = self.bundle, self.bundle.config
-        content = timing.run("content", lambda: bundle.run("content", mel=mel[None]))[0]
+        content = timing.run("content", lambda: bundle.run("content", mel=mel[None])[0])
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
         x = diffuse(x0, noise(0), float(bundle.alpha_bar[config.start]))
@@ -260,26 +280,8 @@ class VoiceConverter:
             return eps_from_x0(x_t, estimate, ab)
 
         levels = subsequence(steps, config.start)
-        x = timing.run("converter", lambda: [sample(predict_eps, x, levels, bundle.alpha_bar, noise)])[0]
-        converted = (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
-        return timing.run("vocoder", lambda: [inverse_stft(*bundle.run("vocoder", mel=converted[None]))])[0]
-
-
-def inverse_stft(real: Array, imaginary: Array) -> Array:
-    """Windowed overlap-add of spectra (1, 513, T), frame i over the samples of mel frame i: ``(256 T,)``."""
-    spectrum = (real[0] + 1j * imaginary[0]).T
-    window, hop = hann(MEL.n_fft), MEL.hop_length
-    frames = np.fft.irfft(spectrum, MEL.n_fft).astype(np.float32) * window
-    count, parts = len(frames), MEL.n_fft // hop
-    wave = np.zeros((count + parts - 1, hop), np.float32)
-    envelope = np.zeros((count + parts - 1, hop), np.float32)
-    for part in range(parts):
-        piece = slice(part * hop, (part + 1) * hop)
-        wave[part : part + count] += frames[:, piece]
-        envelope[part : part + count] += np.square(window[piece])
-    keep = slice(MEL.padding, MEL.padding + count * hop)
-    wave, envelope = wave.reshape(-1)[keep], np.maximum(envelope.reshape(-1)[keep], 1e-5)
-    return (wave / envelope).astype(np.float32)
+        x = timing.run("converter", lambda: sample(predict_eps, x, levels, bundle.alpha_bar, noise))
+        return (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
 
 
 def _noise(seed: int, start: int, frames: int, stream: int) -> Array:

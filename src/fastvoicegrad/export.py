@@ -26,11 +26,11 @@ from .models.content import ContentEncoder, ContentHeads
 from .models.speaker import SpeakerEncoder
 from .models.unet import Denoiser, UNet
 from .models.vocoder import SpectralVocoder
+from .synthesis import REACH
 from .train.student import load_vocoder
 from .train.teacher import ScheduleConfig, load_unet
 
 OPSET = 20  # the first with Gelu as one operator
-OVERLAP = 2  # frames on each side whose inverse STFT reaches into a hop
 
 
 class ContentGraph(nn.Module):
@@ -58,16 +58,16 @@ class ConverterGraph(nn.Module):
 
 
 class VocoderGraph(nn.Module):
-    """mel (1, 80, T) -> real and imaginary spectrum, each (1, 513, T)."""
+    """mel (1, 80, T) -> pitch in Hz (1, T); the pulses' filter, real, imaginary, and the noise's gain (1, 513, T)."""
 
     def __init__(self, vocoder: SpectralVocoder) -> None:
         super().__init__()
         self.vocoder = vocoder
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        magnitude, phase = self.vocoder.spectrum(mel)
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        pitch, magnitude, phase, noise = self.vocoder.filters(mel)
         magnitude = magnitude.exp()
-        return magnitude * phase.cos(), magnitude * phase.sin()
+        return pitch, magnitude * phase.cos(), magnitude * phase.sin(), noise.exp()
 
 
 def fold_weight_norm(module: nn.Module) -> None:
@@ -170,7 +170,7 @@ def graphs(
     mel_long = torch.randn(1, MEL.n_mels, 1024)
     by_x = receptive_field(lambda x: fixed(x, long), MEL.n_mels, UNet.stride)
     by_p = receptive_field(lambda c: fixed(mel_long, c), config.content_dim, UNet.stride)
-    by_mel = receptive_field(lambda x: torch.cat(vocoder.spectrum(x), 1), MEL.n_mels, 1)
+    by_mel = receptive_field(lambda x: torch.cat(vocoder.filters(x)[1:], 1), MEL.n_mels, 1)
     encoder, heads = content
     return {
         "content": (
@@ -191,8 +191,8 @@ def graphs(
             UNet.stride,
         ),
         "vocoder": (
-            to_onnx(VocoderGraph(vocoder), {"mel": mel}, ["real", "imaginary"], {"mel": 2}, 1),
-            (by_mel[0] + OVERLAP, by_mel[1] + OVERLAP),
+            to_onnx(VocoderGraph(vocoder), {"mel": mel}, ["pitch", "real", "imaginary", "gain"], {"mel": 2}, 1),
+            (by_mel[0] + REACH, by_mel[1] + REACH),
             1,
         ),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -92,27 +91,6 @@ def multi_resolution_stft(real: Tensor, fake: Tensor, sizes: Sequence[int] = (25
         convergence = (r - f).norm() / r.norm().clamp(min=1e-5)
         losses.append(convergence + (r.log() - f.log()).abs().mean())
     return torch.stack(losses).mean()
-
-
-def anti_wrapping_phase(real: Tensor, magnitude: Tensor, phase: Tensor) -> Tensor:
-    """How wrong the phase's change along frequency and along time is (APNet, arXiv 2305.07952).
-
-    Absolute phase cannot be told from a mel; its differences can. Loud bins count more.
-
-    Args:
-        real: phase of the recording, (B, F, T).
-        magnitude: of the recording, (B, F, T); its square root is the weight.
-        phase: predicted, (B, F, T).
-    """
-    error = phase - real
-    weight = magnitude.sqrt()
-
-    def wrapped(x: Tensor) -> Tensor:
-        return (x - 2 * math.pi * torch.round(x / (2 * math.pi))).abs()
-
-    along_frequency = (wrapped(error.diff(dim=1)) * weight[:, 1:]).sum() / weight[:, 1:].sum()
-    along_time = (wrapped(error.diff(dim=2)) * weight[:, :, 1:]).sum() / weight[:, :, 1:].sum()
-    return along_frequency + along_time
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from .. import audio
 from ..bundle import Bundle
-from ..converter import VoiceConverter, inverse_stft
+from ..converter import VoiceConverter
 from ..data.corpus import Recording, read_manifest
 from ..data.teachers import SpeakerTeacher
 from ..loudness import TARGET_LEVEL, speech_level
@@ -77,7 +77,8 @@ def copy_synthesis(vocoder: Callable[[np.ndarray], np.ndarray]) -> System:
 
 
 def bundle_vocoder(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda mel: inverse_stft(*bundle.run("vocoder", mel=mel[None]))
+    converter = VoiceConverter(bundle)
+    return lambda mel: converter.render(mel, 0, slice(0, mel.shape[1]), 0.0, seed=0)[0]
 
 
 def hifigan_vocoder(weights: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,6 +1,7 @@
 """Vocoders: log-mel in, samples out.
 
-`SpectralVocoder` is Vocos (arXiv 2306.00814): ConvNeXt at the mel rate, then one inverse STFT.
+`SpectralVocoder` has the body of Vocos (arXiv 2306.00814), ConvNeXt at the mel rate and one inverse STFT, over
+a pulse train and noise.
 `HiFiGAN` is HiFi-GAN V1 (arXiv 2010.05646), the paper's vocoder; it loads the published UNIVERSAL weights.
 Both offer `features`, what the projected discriminator (VPFD, arXiv 2508.17874) looks at.
 """
@@ -15,13 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from ..mel import MEL
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
+
+Filters = tuple[Tensor, Tensor, Tensor, Tensor]
+PITCH_CENTRE, PITCH_RANGE = 160.0, 1.6  # Hz, natural log: 32 to 790 Hz
 
 
 @dataclass(frozen=True)
 class VocoderConfig:
     width: int = 256
-    layers: int = 8
+    layers: int = 6
     kernel: int = 7
     n_mels: int = 80
     n_fft: int = 1024
@@ -30,7 +35,12 @@ class VocoderConfig:
 
 
 class SpectralVocoder(nn.Module):
-    """(B, 80, T) log-mel -> (B, 256 T) samples."""
+    """(B, 80, T) log-mel -> (B, 256 T) samples, by filtering a pulse train and noise frame by frame.
+
+    Vocos must invent the phase of every bin from a mel that does not tell it, which takes a long adversarial
+    training. Here a network hears the pitch in the mel, a pulse train of that pitch carries the phase from frame
+    to frame, and all that is left to learn is the two filters: what a vocal tract does (DDSP, arXiv 2001.04643).
+    """
 
     window: Tensor
 
@@ -44,7 +54,11 @@ class SpectralVocoder(nn.Module):
             ConvNeXtBlock(config.width, config.kernel, layers=config.layers) for _ in range(config.layers)
         )
         self.head_norm = ChannelNorm(config.width)
-        self.head = nn.Conv1d(config.width, config.n_fft + 2, 1)
+        bins = config.n_fft // 2 + 1
+        self.head = nn.Conv1d(config.width, 3 * bins, 1)
+        with torch.no_grad():
+            self.head.get_parameter("bias")[2 * bins :] = -4.0  # white noise is far louder than breath
+        self.pitch = nn.Conv1d(config.width, 1, 1)
         self.register_buffer("window", torch.hann_window(config.n_fft), False)
 
     @property
@@ -58,18 +72,27 @@ class SpectralVocoder(nn.Module):
             x = block(x)
         return x
 
-    def spectrum(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 80, T) -> log-magnitude and phase, each (B, n_fft / 2 + 1, T)."""
+    def filters(self, mel: Tensor) -> Filters:
+        """(B, 80, T) -> pitch in Hz (B, T); of the pulses' filter the log-magnitude and the phase, of the noise's
+        the log-magnitude, each (B, n_fft / 2 + 1, T)."""
         x = self.features(mel)
         for block in self.blocks[self.config.feature_layers :]:
             x = block(x)
-        magnitude, phase = self.head(self.head_norm(x)).chunk(2, 1)
-        return magnitude.clamp(max=7.0), phase
+        x = self.head_norm(x)
+        pulses, phase, noise = self.head(x).chunk(3, 1)
+        pitch = PITCH_CENTRE * self.pitch(x)[:, 0].clamp(-PITCH_RANGE, PITCH_RANGE).exp()
+        return pitch, pulses.clamp(max=6.0), phase, noise.clamp(max=3.0)
 
-    def inverse_stft(self, magnitude: Tensor, phase: Tensor) -> Tensor:
-        """Overlap-add of the windowed frames, trimmed so that frame i covers the same samples as in the mel."""
+    def stft(self, wave: Tensor) -> Tensor:
+        """(B, 256 T) -> (B, 513, T), frame i over the samples of mel frame i, silence beyond the ends."""
         n_fft, hop = self.config.n_fft, self.config.hop_length
-        frames = torch.fft.irfft(torch.polar(magnitude.exp(), phase), n_fft, dim=1) * self.window[:, None]
+        padded = F.pad(wave, ((n_fft - hop) // 2,) * 2)
+        return torch.stft(padded, n_fft, hop, window=self.window, center=False, return_complex=True)
+
+    def inverse_stft(self, spectrum: Tensor) -> Tensor:
+        """Overlap-add of the windowed frames (B, 513, T), trimmed: the inverse of `stft`."""
+        n_fft, hop = self.config.n_fft, self.config.hop_length
+        frames = torch.fft.irfft(spectrum, n_fft, dim=1) * self.window[:, None]
         total = n_fft + hop * (frames.shape[-1] - 1)
 
         def overlap_add(columns: Tensor) -> Tensor:
@@ -80,8 +103,31 @@ class SpectralVocoder(nn.Module):
         keep = slice(cut, total - cut)
         return overlap_add(frames)[:, keep] / envelope[:, keep].clamp(min=1e-5)
 
+    def render(self, filters: Filters, noise: Tensor, start: Tensor | float = 0.0) -> Tensor:
+        """Filter the two sources.
+
+        Args:
+            filters: of `filters`, perhaps with another pitch.
+            noise: (B, 256 T), standard normal.
+            start: (B, 1) phase of the pulse train before the first sample, in turns.
+        Returns:
+            (B, 256 T).
+        """
+        pitch, magnitude, phase, noise_magnitude = filters
+        pulses = self.stft(pulse_train(pitch, self.config.hop_length, start))
+        filtered = pulses * torch.polar(magnitude.exp(), phase) + self.stft(noise) * noise_magnitude.exp()
+        return self.inverse_stft(filtered)
+
     def forward(self, mel: Tensor) -> Tensor:
-        return self.inverse_stft(*self.spectrum(mel))
+        noise = torch.randn(mel.shape[0], mel.shape[2] * self.config.hop_length, device=mel.device)
+        return self.render(self.filters(mel), noise)
+
+
+def pulse_train(pitch: Tensor, hop: int, start: Tensor | float = 0.0) -> Tensor:
+    """Band-limited unit pulses: pitch (B, T) in Hz at the middles of the frames -> (B, hop T) samples."""
+    f0 = F.interpolate(pitch[:, None], scale_factor=float(hop), mode="linear")[:, 0]
+    phase = (f0.double() / MEL.sample_rate).cumsum(1) + start
+    return torch.sinc((phase - phase.round()).float() * MEL.sample_rate / f0)
 
 
 class ResidualBlock(nn.Module):

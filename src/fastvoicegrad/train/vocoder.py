@@ -1,4 +1,4 @@
-"""Train the spectral vocoder: spectra first, then also against wave discriminators (Vocos, HiFi-GAN)."""
+"""Train the spectral vocoder: spectra and pitch first, then also against wave discriminators (HiFi-GAN)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.crops import Crops, mel_statistics
+from ..data.crops import Crop, Crops, mel_statistics
 from ..data.store import Store
 from ..losses import (
     LogMel,
     adversarial_discriminator,
     adversarial_generator,
-    anti_wrapping_phase,
     feature_matching,
     multi_resolution_stft,
     weighted_sum,
@@ -36,14 +35,8 @@ class VocoderRecipe:
     adversary_start: int = 0  # steps on spectral losses alone before the discriminator joins
     corpora: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(
-        default_factory=lambda: {"mel": 45.0, "stft": 0.0, "phase": 0.0, "adv": 1.0, "fm": 2.0}
+        default_factory=lambda: {"mel": 45.0, "stft": 10.0, "pitch": 10.0, "adv": 1.0, "fm": 2.0}
     )
-
-
-def target_spectrum(wave: Tensor, window: Tensor) -> Tensor:
-    """Complex spectrum of the mel's own frames: (B, N) -> (B, 513, N // 256)."""
-    padded = torch.nn.functional.pad(wave[:, None], (MEL.padding,) * 2, "reflect")[:, 0]
-    return torch.stft(padded, MEL.n_fft, MEL.hop_length, window=window, center=False, return_complex=True)
 
 
 class VocoderTask(Task):
@@ -63,40 +56,56 @@ class VocoderTask(Task):
     def model_config(self) -> VocoderConfig:
         return self.recipe.model
 
-    def batch(self, random: np.random.Generator, size: int) -> Batch:
-        crops = self.crops.draw(random, size)
-        # Loudness is the converter's business: the vocoder must render any.
-        gain = torch.from_numpy(10 ** random.uniform(-0.6, 0.3, (size, 1)).astype(np.float32))
-        wave = self.crops.wave(crops) * gain
-        return {"wave": wave}
-
     @property
     def adversarial(self) -> bool:
         return self.step >= self.recipe.adversary_start
 
-    def generate(self, wave: Tensor) -> tuple[Tensor, Tensor]:
-        """The rendering of a recording's mel, (B, N), and its phase, (B, 513, T)."""
+    def _sources(self, random: np.random.Generator, drawn: list[Crop]) -> Batch:
+        size = len(drawn)
+        noise = random.standard_normal((size, self.crops.frames * MEL.hop_length), dtype=np.float32)
+        return {
+            "wave": self.crops.wave(drawn),
+            "pitch": self.crops.take("pitch", drawn),
+            "noise": torch.from_numpy(noise),
+            "start": torch.from_numpy(random.random((size, 1))),
+        }
+
+    def batch(self, random: np.random.Generator, size: int) -> Batch:
+        batch = self._sources(random, self.crops.draw(random, size))
+        # Loudness is the converter's business: the vocoder must render any.
+        gain = torch.from_numpy(10 ** random.uniform(-0.6, 0.3, (size, 1)).astype(np.float32))
+        return batch | {"wave": batch["wave"] * gain}
+
+    def generate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The rendering of a recording's mel, (B, N), with its true pitch; and the pitch that was heard, (B, T)."""
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
-        magnitude, phase = vocoder.spectrum(self.log_mel(wave))
-        return vocoder.inverse_stft(magnitude, phase), phase
+        heard, magnitude, phase, noise = vocoder.filters(self.log_mel(batch["wave"]))
+        pitch = torch.where(batch["pitch"] > 0, batch["pitch"], heard.detach())
+        return vocoder.render((pitch, magnitude, phase, noise), batch["noise"], batch["start"]), heard
+
+    @staticmethod
+    def _pitch_loss(heard: Tensor, batch: Batch) -> Tensor:
+        """Mean |log F0 - log F0*| over voiced frames."""
+        voiced = (batch["pitch"] > 0).float()
+        error = (heard.log() - batch["pitch"].clamp(min=1).log()).abs()
+        return (error * voiced).sum() / voiced.sum().clamp(min=1)
 
     def discriminator_loss(self, batch: Batch) -> Tensor | None:
-        self._fake = self.generate(batch["wave"])
+        self._fake, self._heard = self.generate(batch)
         if not self.adversarial:
             return None
         real, _ = self.modules["discriminator"](batch["wave"])
-        fake, _ = self.modules["discriminator"](self._fake[0].detach())
+        fake, _ = self.modules["discriminator"](self._fake.detach())
         return adversarial_discriminator(real, fake)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        wave, weights = batch["wave"], self.recipe.weights
-        fake, phase = self._fake
-        losses = {"mel": (self.log_mel(fake) - self.log_mel(wave)).abs().mean()}
+        wave, fake, weights = batch["wave"], self._fake, self.recipe.weights
+        losses = {
+            "mel": (self.log_mel(fake) - self.log_mel(wave)).abs().mean(),
+            "pitch": self._pitch_loss(self._heard, batch),
+        }
         if weights["stft"]:
             losses["stft"] = multi_resolution_stft(wave, fake)
-        if weights["phase"]:
-            spectrum = target_spectrum(wave, self.log_mel.window)
-            losses["phase"] = anti_wrapping_phase(spectrum.angle(), spectrum.abs(), phase)
         if self.adversarial:
             discriminator = self.modules["discriminator"].requires_grad_(False)
             scores, features = discriminator(fake)
@@ -113,9 +122,14 @@ class VocoderTask(Task):
     def validate(self) -> Scalars:
         """Spectral distances on a fixed draw of training crops (no wide-band recording is held out for it)."""
         random = np.random.default_rng(1)
-        wave = self.crops.wave(self.crops.draw(random, 32)).to(self.log_mel.window.device)
-        fake, _ = self.generate(wave)
+        drawn = self._sources(random, self.crops.draw(random, 32))
+        batch = {key: value.to(self.log_mel.window.device) for key, value in drawn.items()}
+        vocoder: SpectralVocoder = inner(self.modules["vocoder"])
+        mel = self.log_mel(batch["wave"])
+        filters = vocoder.filters(mel)
+        fake = vocoder.render(filters, batch["noise"])
         return {
-            "mel_l1": float((self.log_mel(fake) - self.log_mel(wave)).abs().mean()),
-            "stft": float(multi_resolution_stft(wave, fake)),
+            "mel_l1": (self.log_mel(fake) - mel).abs().mean().item(),
+            "stft": multi_resolution_stft(batch["wave"], fake).item(),
+            "pitch": self._pitch_loss(filters[0], batch).item(),
         }
