@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 voices = typer.Typer(no_args_is_help=True, help="Keep voices as small files.")
 app.add_typer(voices, name="voice")
-console = Console()
+console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder or .zip; default: the built-in.")]
