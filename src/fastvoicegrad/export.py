@@ -27,7 +27,7 @@ from .models.speaker import SpeakerEncoder
 from .models.unet import Denoiser, UNet
 from .models.vocoder import SpectralVocoder
 from .synthesis import REACH
-from .train.student import load_vocoder
+from .train.student import load_student, load_vocoder
 from .train.teacher import ScheduleConfig, load_unet
 
 OPSET = 20  # the first with Gelu as one operator
@@ -248,9 +248,14 @@ def export(
     """
     schedule = schedule or ScheduleConfig()
     heard = load_content(content)
-    unet = load_unet(converter, "teacher" if teacher else "student").eval()
+    voices = load_speaker(speaker)
+    if teacher:
+        unet = load_unet(converter).eval()
+    else:
+        student = load_student(converter).eval()
+        unet, voices = student.unet, student.speaker or voices
     renderer = load_vocoder(str(vocoder), "spectral")
     assert isinstance(renderer, SpectralVocoder)
-    networks = graphs((heard.encoder, heard.heads), load_speaker(speaker), unet, renderer)
+    networks = graphs((heard.encoder, heard.heads), voices, unet, renderer)
     max_steps = schedule.start if teacher else 1
     write_bundle(Path(folder), name, networks, unet, schedule, max_steps, notes or {})

@@ -23,7 +23,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 def settings(store: Path, runs: Path, part: str, *more: str) -> list[str]:
     own = [f"data.store={store}"] if part in ("teacher", "student") else [f"store={store}"]
     if part == "student":
-        own += [f"{p}={runs / p / 'last.safetensors'}" for p in ("teacher", "vocoder")]
+        own += [f"{p}={runs / p / 'last.safetensors'}" for p in ("teacher", "vocoder", "speaker")]
     return [*own, *more]
 
 
@@ -52,7 +52,7 @@ def test_every_part_leaves_a_checkpoint_curves_and_its_recipe(runs: Path) -> Non
 
 @pytest.mark.parametrize("part", PARTS)
 def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
-    for other in ("teacher", "vocoder"):
+    for other in ("teacher", "vocoder", "speaker"):
         if part == "student":
             (tmp_path / other).symlink_to(runs / other)
     trainer(store, tmp_path, part, "loop.steps=4", name="run")
@@ -71,7 +71,7 @@ def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_pa
 
 
 def test_student_moves_and_its_frozen_helpers_do_not(runs: Path, store: Path, tmp_path: Path) -> None:
-    for other in ("teacher", "vocoder"):
+    for other in ("teacher", "vocoder", "speaker"):
         (tmp_path / other).symlink_to(runs / other)
     run = trainer(store, tmp_path, "student")
     frozen = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.task.frozen.items()}
@@ -85,7 +85,7 @@ def test_student_moves_and_its_frozen_helpers_do_not(runs: Path, store: Path, tm
 
 
 def test_gradient_reaches_the_student_through_the_vocoder(runs: Path, store: Path, tmp_path: Path) -> None:
-    for other in ("teacher", "vocoder"):
+    for other in ("teacher", "vocoder", "speaker"):
         (tmp_path / other).symlink_to(runs / other)
     run = trainer(store, tmp_path, "student", "weights.dist=0.0", "weights.mel=0.0")
     before = [p.clone() for p in run.task.modules["student"].parameters()]

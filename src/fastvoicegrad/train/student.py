@@ -8,12 +8,14 @@ p are of one voice. L = L_adv + 2 L_FM + 45 L_dist. The discriminator judges fea
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.embed import load_speaker
 from ..diffusion import diffuse
 from ..losses import (
     Weighting,
@@ -23,11 +25,14 @@ from ..losses import (
     score_distillation,
     weighted_sum,
 )
+from ..models.blocks import inner
 from ..models.discriminators import FeatureDiscriminator
+from ..models.speaker import SpeakerConfig, SpeakerEncoder
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
-from .checkpoint import load, read_meta
+from .checkpoint import load, plain, read_meta
 from .loop import Batch, LoopConfig, Scalars, Task
+from .recipe import build
 from .teacher import ConversionCrops, ConversionData, ScheduleConfig, draw_steps, load_unet, normal
 
 
@@ -37,12 +42,47 @@ class StudentRecipe:
     loop: LoopConfig
     teacher: str  # checkpoint; also where the student starts
     vocoder: str  # checkpoint of the frozen vocoder
+    speaker: str = ""  # checkpoint of a speaker encoder to tune with the student; "" keeps the stored embeddings
+    student: str = ""  # checkpoint of a student without a tuned encoder, to go on from; "" starts at the teacher
+    reference_frames: int = 192  # what a tuned speaker encoder hears
     vocoder_kind: Literal["spectral", "hifigan"] = "spectral"
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     weighting: Weighting = "sqrt_alpha_bar"  # c(t)
     discriminator_channels: int = 128
     # "mel" is plain reconstruction: not in the paper, useful where the budget is small. 0 switches a term off.
     weights: dict[str, float] = field(default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0})
+
+
+class Student(nn.Module):
+    """The one-step network and, where it is tuned with it, the speaker encoder.
+
+    The paper's encoder is fixed. One that was distilled in a hurry leaves out what it takes to be *this* voice;
+    the reconstruction knows what is missing.
+    """
+
+    def __init__(self, unet: UNet, speaker: SpeakerEncoder | None) -> None:
+        super().__init__()
+        self.unet, self.speaker = unet, speaker
+
+    def forward(
+        self, x: Tensor, step: Tensor, alpha_bar: Tensor, embedding: Tensor, reference: Tensor, content: Tensor
+    ) -> Tensor:
+        """x_t (B, 80, T), step and alpha_bar (B,), embedding (B, S) or, for a tuned encoder, reference (B, 80, T')
+        as log-mel, content (B, C, T) -> x0 (B, 80, T)."""
+        if self.speaker is not None:
+            embedding = self.speaker(reference)
+        x0: Tensor = Denoiser(self.unet)(x, step, alpha_bar, embedding, content)[0]
+        return x0
+
+
+def load_student(path: str | Path) -> Student:
+    """The student of a checkpoint; its averaged weights where the run kept any."""
+    meta = read_meta(path)
+    heard = meta["model"]["speaker"]
+    speaker = SpeakerEncoder(build(SpeakerConfig, heard)) if heard else None
+    model = Student(UNet(build(UNetConfig, meta["model"]["unet"])), speaker)
+    load(path, {"student_ema" if meta["ema"] else "student": model})
+    return model
 
 
 def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
@@ -65,8 +105,9 @@ class StudentTask(Task):
         torch.manual_seed(recipe.loop.seed)
         teacher = load_unet(recipe.teacher)
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind)
+        start = load_student(recipe.student).unet if recipe.student else load_unet(recipe.teacher)
         self.modules = {
-            "student": load_unet(recipe.teacher),
+            "student": Student(start, load_speaker(recipe.speaker).train() if recipe.speaker else None),
             "discriminator": FeatureDiscriminator(vocoder.feature_channels, recipe.discriminator_channels),
         }
         self.frozen = {
@@ -75,10 +116,9 @@ class StudentTask(Task):
         }
         self.alpha_bar = recipe.schedule.alpha_bar()
 
-    def model_config(self) -> UNetConfig:
-        unet = self.frozen["teacher"]
-        assert isinstance(unet, UNet)
-        return unet.config
+    def model_config(self) -> dict[str, Any]:
+        student: Student = inner(self.modules["student"])
+        return {"unet": plain(student.unet.config), "speaker": plain(student.speaker and student.speaker.config)}
 
     @property
     def norm(self) -> nn.Module:
@@ -94,20 +134,25 @@ class StudentTask(Task):
         }
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        return self._noised(self.train_crops.draw(random, size), random)
+        return self._noised(self.train_crops.draw(random, size, self.recipe.reference_frames), random)
 
-    def _ask(self, unet: nn.Module, x0: Tensor, noise: Tensor, step: Tensor, batch: Batch) -> Tensor:
-        """Diffuse x0 to `step` and let a network say what it was: (B, 80, T)."""
+    def _diffuse(self, x0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t and alpha_bar (B,) of each item's step."""
         ab = self.alpha_bar.to(x0.device)[step]
-        x_t = diffuse(x0, noise, ab[:, None, None])
-        estimate: Tensor = Denoiser(unet)(x_t, step, ab, batch["speaker"], batch["content"])[0]
-        return estimate
+        return diffuse(x0, noise, ab[:, None, None]), ab
 
     def convert(self, batch: Batch) -> Tensor:
         """x_phi of a batch, normalised."""
-        x0 = self.norm(batch["mel"])
         start = torch.full_like(batch["step"], self.recipe.schedule.start)
-        return self._ask(self.modules["student"], x0, batch["start_noise"], start, batch)
+        x_t, ab = self._diffuse(self.norm(batch["mel"]), batch["start_noise"], start)
+        x: Tensor = self.modules["student"](x_t, start, ab, batch["speaker"], batch["reference"], batch["content"])
+        return x
+
+    def _teacher_says(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """x_theta of the student's output diffused to a random step, and alpha_bar there."""
+        x_t, ab = self._diffuse(x, batch["step_noise"], batch["step"])
+        teacher = Denoiser(self.frozen["teacher"])
+        return teacher(x_t, batch["step"], ab, batch["speaker"], batch["content"])[0], ab
 
     def _features(self, x: Tensor) -> Tensor:
         """Features of the frozen vocoder; the gradient passes through it to x."""
@@ -129,8 +174,7 @@ class StudentTask(Task):
         losses: dict[str, Tensor] = {"mel": (x - x0).abs().mean()}
         if weights["dist"]:
             with torch.no_grad():
-                estimate = self._ask(self.frozen["teacher"], x.detach(), batch["step_noise"], batch["step"], batch)
-            ab = self.alpha_bar.to(x.device)[batch["step"]]
+                estimate, ab = self._teacher_says(x.detach(), batch)
             losses["dist"] = score_distillation(x, estimate, ab, self.recipe.weighting)
         if weights["adv"] or weights["fm"]:
             judge = self.modules["discriminator"].requires_grad_(False)
@@ -149,7 +193,10 @@ class StudentTask(Task):
         """Distances of reconstructions of held-out voices: mean, and of the spread along time (blur lowers it)."""
         random = np.random.default_rng(1)
         device = next(self.modules["student"].parameters()).device
-        batch = {k: v.to(device) for k, v in self._noised(self.valid_crops.draw(random, 48), random).items()}
+        batch = {
+            k: v.to(device)
+            for k, v in self._noised(self.valid_crops.draw(random, 48, self.recipe.reference_frames), random).items()
+        }
         x, x0 = self.convert(batch), self.norm(batch["mel"])
         real, fake = self._features(x0), self._features(x)
         return {

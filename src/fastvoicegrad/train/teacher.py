@@ -71,15 +71,25 @@ class ConversionCrops:
             return crop.row
         return int(random.choice(self.by_voice[self.store.entries[crop.row].recording.voice]))
 
-    def draw(self, random: np.random.Generator, size: int) -> Batch:
-        """mel (B, 80, T), speaker (B, S), content (B, C, T)."""
+    def reference(self, row: int, frames: int, random: np.random.Generator) -> np.ndarray:
+        """A window of a recording's mel, (80, frames); a short recording is heard again."""
+        entry = self.store.entries[row]
+        index = (random.integers(entry.frames) + np.arange(frames)) % entry.frames
+        return np.asarray(self.store.array("mel")[entry.slice][index].T, dtype=np.float32)
+
+    def draw(self, random: np.random.Generator, size: int, reference: int = 0) -> Batch:
+        """mel (B, 80, T), speaker (B, S), content (B, C, T) and, if asked for, reference (B, 80, `reference`)."""
         drawn = self.crops.draw(random, size)
         rows = [self.speaker_row(crop, random) for crop in drawn]
-        return {
+        batch = {
             "mel": self.crops.take("mel", drawn),
             "content": self.crops.take("content", drawn),
             "speaker": torch.from_numpy(np.asarray(self.store.array("speaker")[rows], dtype=np.float32)),
         }
+        if reference:
+            heard = [self.reference(row, reference, random) for row in rows]
+            batch["reference"] = torch.from_numpy(np.stack(heard))
+        return batch
 
 
 def normal(random: np.random.Generator, like: Tensor) -> Tensor:
