@@ -109,6 +109,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "speaker_teacher": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),
         "speaker": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),
         "content": random.standard_normal((start, 144)).astype(np.float16),
+        "content_own": random.standard_normal((start, 144)).astype(np.float16),
     }
     for name, array in arrays.items():
         np.save(root / f"{name}.npy", array)

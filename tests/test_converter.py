@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_too_many_steps_are_refused(converter: VoiceConverter, voice: Voice, spe
 
 
 def test_a_voice_of_another_bundle_is_refused(converter: VoiceConverter, voice: Voice, speech: np.ndarray) -> None:
-    stranger = Voice(voice.embedding, "another", 1.0)
+    stranger = replace(voice, encoder="another")
     with pytest.raises(InputError, match="another bundle"):
         converter.convert(speech, 22050, stranger)
     with pytest.raises(InputError, match="another bundle"):

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastvoicegrad import VoiceConverter, synthesis  # noqa: E402
+from fastvoicegrad import Voice, VoiceConverter, synthesis  # noqa: E402
 from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.export import fold_weight_norm, graphs, write_bundle  # noqa: E402
 from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
@@ -36,7 +36,7 @@ def networks() -> Networks:
         ContentEncoder(content).eval(),
         ContentHeads(content).eval(),
         SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
-        UNet(UNetConfig(channels=(16, 16, 16), prediction="v")).eval(),
+        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True)).eval(),
         SpectralVocoder(VocoderConfig(width=32, layers=3)).eval(),
     )
     fold_weight_norm(made[3])
@@ -69,13 +69,22 @@ def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> Non
     outputs = [pitch, magnitude.exp() * phase.cos(), magnitude.exp() * phase.sin(), gain.exp()]
     for ours, theirs in zip(bundle.run("vocoder", mel=mel.numpy()), outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, **close)
+    keys, reference = torch.randn(1, 144, frames + 7), torch.randn(1, 80, frames + 7) * 2 - 5
+    draft = unet.draft(torch.from_numpy(p), keys, reference)
     for t in (1, 500, 950):
         x, s = torch.randn(1, 80, frames), torch.nn.functional.normalize(torch.randn(1, 192))
         ab = torch.tensor([float(bundle.alpha_bar[t])])
         ours = bundle.run(
-            "converter", x=x.numpy(), step=np.array([t]), alpha_bar=ab.numpy(), speaker=s.numpy(), content=p
+            "converter",
+            x=x.numpy(),
+            step=np.array([t]),
+            alpha_bar=ab.numpy(),
+            speaker=s.numpy(),
+            content=p,
+            keys=keys.numpy(),
+            reference=reference.numpy(),
         )[0]
-        theirs = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p))[0]
+        theirs = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p), draft)[0]
         np.testing.assert_allclose(ours, theirs, **close)
 
 
@@ -94,10 +103,9 @@ def test_rendering_equals_torch(networks: Networks, folder: Path) -> None:
 
 def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path) -> None:
     converter = VoiceConverter.load(folder)
-    embedding = np.random.default_rng(0).standard_normal(192).astype(np.float32)
-    from fastvoicegrad import Voice
-
-    voice = Voice(embedding / np.linalg.norm(embedding), converter.bundle.fingerprint, 1.0)
+    random = np.random.default_rng(0)
+    embedding, keys, mel = (random.standard_normal(n).astype(np.float32) for n in (192, (144, 40), (80, 40)))
+    voice = Voice(embedding / np.linalg.norm(embedding), keys, mel - 5, converter.bundle.fingerprint, 1.0)
     wave = vowels(6.0)
     results = []
     for steps in (1, 6, 30):

@@ -54,6 +54,7 @@ class BundleConfig:
     start: int  # S_K: where conversion starts
     max_steps: int  # 1 for a distilled student
     notes: dict[str, Any]  # licence, training data, metrics
+    draft: bool = False  # whether the converter looks the voice's own frames up
 
 
 class Bundle:
@@ -112,8 +113,9 @@ class Bundle:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the speaker encoder: a voice belongs to the encoder that made it."""
-        return self.config.networks["speaker"].sha256[:16]
+        """Of the encoders that make a voice: it belongs to them."""
+        made_by = (self.config.networks[name].sha256 for name in ("speaker", "content"))
+        return hashlib.sha256("".join(made_by).encode()).hexdigest()[:16]
 
     def context(self, steps: int = 1) -> tuple[int, int]:
         """Frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""

@@ -22,7 +22,7 @@ from .diffusion import diffuse, eps_from_x0, frame_noise, sample, subsequence
 from .errors import InputError
 from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
 from .mel import MEL, Array, log_mel, log_mel_of_padded
-from .voice import Voice, pool
+from .voice import MEMORY, Voice, pool, spread
 
 SHORTEST = MEL.n_fft  # samples: one frame
 CHUNK = 2048  # frames that are converted at once (24 s), beside their context
@@ -62,6 +62,18 @@ class Conversion:
     @property
     def real_time_factor(self) -> float:
         return self.elapsed / self.seconds
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Of a block of a reference: the sum of its active frames' embeddings, how many frames are active and voiced,
+    and the frames to remember: content (C, N) and mel (80, N)."""
+
+    embedding: Array
+    speech: int
+    voiced: int
+    keys: Array
+    mel: Array
 
 
 class VoiceConverter:
@@ -115,30 +127,37 @@ class VoiceConverter:
         if level == 0.0:
             raise InputError(f"{called} is silent; give a reference with speech")
         wholes = _regroup(read(), int(audio.BLOCK_SECONDS * MEL.sample_rate))
-        parts = [self._embed(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
-        speech, voiced = sum(part[1] for part in parts), sum(part[2] for part in parts)
+        heard = [self._hear(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
+        parts = [part for part in heard if part is not None]
+        speech, voiced = sum(part.speech for part in parts), sum(part.voiced for part in parts)
         seconds = speech * MEL.hop_length / MEL.sample_rate
         if seconds < LEAST_SPEECH or voiced < LEAST_VOICED * speech:
             raise InputError(f"{called}: no speech was found in it; give a reference in which somebody speaks")
-        total = np.sum([part[0] for part in parts], axis=0)
-        return Voice((total / np.linalg.norm(total)).astype(np.float32), self.bundle.fingerprint, seconds, [name])
+        total = np.sum([part.embedding for part in parts], axis=0)
+        keys = np.concatenate([part.keys for part in parts], axis=1)
+        mel = np.concatenate([part.mel for part in parts], axis=1)
+        kept = spread(mel.shape[1], MEMORY)
+        embedding = (total / np.linalg.norm(total)).astype(np.float32)
+        return Voice(embedding, keys[:, kept], mel[:, kept], self.bundle.fingerprint, seconds, [name])
 
-    def _embed(self, wave: Array) -> tuple[Array, int, int]:
-        """Of the speech in a block: the sum of its frames' embeddings, its active frames, its voiced frames."""
-        nothing = np.zeros((), np.float32), 0, 0
+    def _hear(self, wave: Array) -> _Heard | None:
+        """The speech in a block; None where there is none."""
         if len(wave) < 2 * SHORTEST:
-            return nothing
-        mel = _even(log_mel(wave))
+            return None
+        mel = log_mel(wave)
         loudness = np.sqrt(
             np.square(wave[: len(wave) // MEL.hop_length * MEL.hop_length]).reshape(-1, MEL.hop_length).mean(1)
         )
         active = np.flatnonzero(loudness > ACTIVE_RANGE * TARGET_LEVEL)
         if len(active) < SHORTEST_WINDOW:
-            return nothing
-        voicing = self.bundle.run("content", mel=mel[None])[1][0]
+            return None
+        keys, voicing = (x[0] for x in self.bundle.run("content", mel=_even(mel)[None]))
         windows = np.array_split(mel[:, active], -(-len(active) // VOICE_WINDOW), axis=1)
         embeddings = [self.bundle.run("speaker", mel=window[None])[0][0] * window.shape[1] for window in windows]
-        return np.sum(embeddings, axis=0), len(active), int((voicing[active] > 0.5).sum())
+        kept = spread(mel.shape[1], MEMORY)
+        return _Heard(
+            np.sum(embeddings, axis=0), len(active), int((voicing[active] > 0.5).sum()), keys[:, kept], mel[:, kept]
+        )
 
     # -- conversion -----------------------------------------------------------------------------------------
 
@@ -263,6 +282,7 @@ class VoiceConverter:
         """A window of mel frames (80, T), the first of which is frame `start`, in the other voice."""
         bundle, config = self.bundle, self.bundle.config
         content = timing.run("content", lambda: bundle.run("content", mel=mel[None])[0])
+        memory = {"keys": voice.keys[None], "reference": voice.mel[None]} if config.draft else {}
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
         x = diffuse(x0, noise(0), float(bundle.alpha_bar[config.start]))
@@ -276,6 +296,7 @@ class VoiceConverter:
                 alpha_bar=np.array([ab], np.float32),
                 speaker=voice.embedding[None],
                 content=content,
+                **memory,
             )[0][0]
             return eps_from_x0(x_t, estimate, ab)
 

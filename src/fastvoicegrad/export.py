@@ -46,14 +46,28 @@ class ContentGraph(nn.Module):
 
 
 class ConverterGraph(nn.Module):
-    """x_t (1, 80, T), step (1,), alpha_bar (1,), speaker (1, S), content (1, C, T) -> x0 (1, 80, T), normalised."""
+    """x_t (1, 80, T), step (1,), alpha_bar (1,), speaker (1, S), content (1, C, T) -> x0 (1, 80, T), normalised.
+
+    A network with a draft also takes the voice's frames: keys (1, C, N), reference (1, 80, N) as log-mel.
+    """
 
     def __init__(self, unet: UNet) -> None:
         super().__init__()
         self.denoiser = Denoiser(unet)
+        self.unet = unet
 
-    def forward(self, x: Tensor, step: Tensor, alpha_bar: Tensor, speaker: Tensor, content: Tensor) -> Tensor:
-        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content)[0]
+    def forward(
+        self,
+        x: Tensor,
+        step: Tensor,
+        alpha_bar: Tensor,
+        speaker: Tensor,
+        content: Tensor,
+        keys: Tensor | None = None,
+        reference: Tensor | None = None,
+    ) -> Tensor:
+        draft = None if keys is None or reference is None else self.unet.draft(content, keys, reference)
+        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content, draft)[0]
         return x0
 
 
@@ -112,16 +126,24 @@ def half_weights(model: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProt
 
 
 def to_onnx(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], timed: dict[str, int], stride: int
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    outputs: list[str],
+    timed: dict[str, int],
+    stride: int,
+    remembered: dict[str, int] | None = None,
 ) -> bytes:
     """Trace a network.
 
     Args:
         timed: inputs whose axis of that number is time; all have the same length, a multiple of `stride`.
+        remembered: the same for the frames of a voice, of which there may be any number.
     """
     frames = torch.export.Dim("frames", min=2, max=2**20)
     length: Any = stride * frames if stride > 1 else frames
-    shapes = {name: ({timed[name]: length} if name in timed else None) for name in inputs}
+    axes = {name: {axis: length} for name, axis in timed.items()}
+    axes |= {name: {axis: torch.export.Dim("memory", min=1)} for name, axis in (remembered or {}).items()}
+    shapes = {name: axes.get(name) for name in inputs}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -163,8 +185,11 @@ def graphs(
     p = torch.randn(1, config.content_dim, frames)
     step, alpha_bar = torch.tensor([950]), torch.tensor([0.006])
 
+    memory = torch.randn(1, config.content_dim, 48), torch.randn(1, MEL.n_mels, 48)
+    remembered = dict(zip(("keys", "reference"), memory, strict=True)) if config.draft else {}
+
     def fixed(x: Tensor, c: Tensor) -> Tensor:
-        return unet(x, step, condition, c)
+        return unet(x, step, condition, c, unet.draft(c, *memory))
 
     long = torch.randn(1, config.content_dim, 1024)
     mel_long = torch.randn(1, MEL.n_mels, 1024)
@@ -182,10 +207,11 @@ def graphs(
         "converter": (
             to_onnx(
                 ConverterGraph(unet),
-                {"x": mel, "step": step, "alpha_bar": alpha_bar, "speaker": condition, "content": p},
+                {"x": mel, "step": step, "alpha_bar": alpha_bar, "speaker": condition, "content": p, **remembered},
                 ["x0"],
                 {"x": 2, "content": 2},
                 UNet.stride,
+                dict.fromkeys(remembered, 2),
             ),
             (max(by_x[0], by_p[0]), max(by_x[1], by_p[1])),
             UNet.stride,
@@ -223,6 +249,7 @@ def write_bundle(
         max_beta=schedule.max_beta,
         start=schedule.start,
         max_steps=max_steps,
+        draft=unet.config.draft,
         notes=notes,
     )
     write_config(folder, config)

@@ -11,6 +11,7 @@ from fastvoicegrad.models.discriminators import (  # noqa: E402
     WaveDiscriminator,
     WaveDiscriminatorConfig,
 )
+from fastvoicegrad.models.retrieval import Retrieval  # noqa: E402
 from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
 from fastvoicegrad.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
 from fastvoicegrad.models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig, pulse_train  # noqa: E402
@@ -57,6 +58,30 @@ def test_denoiser_is_consistent(prediction: str) -> None:
     )
     again = ab.sqrt()[:, None, None] * x0 + (1 - ab).sqrt()[:, None, None] * eps
     torch.testing.assert_close(again, x_t, atol=1e-4, rtol=1e-4)
+
+
+def test_retrieval_finds_what_it_has_heard() -> None:
+    """Asked with its own keys it gives the values back; the order of the memory is of no matter."""
+    retrieval = Retrieval(144, temperature=0.02)
+    retrieval.fit(torch.randn(500, 144))
+    keys, values = torch.randn(2, 144, 30), torch.randn(2, 80, 30)
+    torch.testing.assert_close(retrieval(keys, keys, values), values, atol=1e-3, rtol=0)
+    content, order = torch.randn(2, 144, 11), torch.randperm(30)
+    torch.testing.assert_close(
+        retrieval(content, keys[..., order], values[..., order]), retrieval(content, keys, values)
+    )
+    assert retrieval(content, keys, values).abs().amax() <= values.abs().amax()  # a weighted mean
+
+
+def test_a_draft_reaches_the_output() -> None:
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(channels=(8, 8, 8), draft=True)).eval()
+    inputs = torch.randn(1, 80, 16), torch.tensor([950]), torch.randn(1, 192), torch.randn(1, 144, 16)
+    draft = model.draft(inputs[3], torch.randn(1, 144, 9), torch.randn(1, 80, 9))
+    assert draft is not None
+    assert draft.shape == (1, 80, 16)
+    assert not torch.allclose(model(*inputs, draft), model(*inputs, 0 * draft))
+    assert tiny_unet().draft(inputs[3], torch.randn(1, 144, 9), torch.randn(1, 80, 9)) is None
 
 
 def test_content_looks_ahead_no_further_than_it_says() -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -16,6 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, Trainer, learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.train.recipe import PARTS, make_task, read_yaml  # noqa: E402
+from fastvoicegrad.train.teacher import ConversionCrops, ConversionData  # noqa: E402
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -82,6 +84,25 @@ def test_student_moves_and_its_frozen_helpers_do_not(runs: Path, store: Path, tm
         assert all(p.grad is None for p in module.parameters())
         for key, value in module.state_dict().items():
             assert torch.equal(value, frozen[name][key])
+
+
+def test_a_reference_never_shows_the_crop(store: Path) -> None:
+    data = ConversionData(str(store), frames=64, reference_frames=60, margin=4)
+    crops, random = ConversionCrops(data, "train"), np.random.default_rng(0)
+    for crop in crops.crops.draw(random, 50):
+        frames = crops.reference(crop, random)
+        assert len(frames) == 60
+        assert ((frames < crop.start - 4) | (frames >= crop.start + crop.frames + 4)).all()
+        voices = {
+            e.recording.voice for e in crops.store.entries if any(e.start <= f < e.start + e.frames for f in frames)
+        }
+        assert voices == {crops.store.entries[crop.row].recording.voice}
+
+
+def test_a_draft_without_references_is_refused(runs: Path, store: Path) -> None:
+    for part in ("teacher", "student"):
+        with pytest.raises(InputError, match="reference_frames"):
+            trainer(store, runs, part, "data.reference_frames=0", name="refused")
 
 
 def test_gradient_reaches_the_student_through_the_vocoder(runs: Path, store: Path, tmp_path: Path) -> None:

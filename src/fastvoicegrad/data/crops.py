@@ -73,8 +73,8 @@ class Crops:
         return torch.from_numpy(stacked.astype(np.float32) / 32767)
 
 
-def mel_statistics(store: Store, crops: Crops, frames: int = 60_000, seed: int = 0) -> Tensor:
-    """A sample of training frames, (frames, 80), to fit `MelNorm` on."""
+def statistics(store: Store, crops: Crops, name: str, frames: int = 60_000, seed: int = 0) -> Tensor:
+    """A sample of training frames of one array, (frames, C), to fit a normalisation on."""
     random = np.random.default_rng(seed)
     picks = crops.draw(random, max(1, frames // crops.frames))
-    return crops.take("mel", picks).transpose(1, 2).reshape(-1, MEL.n_mels)
+    return crops.take(name, picks).transpose(1, 2).flatten(0, 1)

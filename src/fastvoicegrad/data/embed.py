@@ -32,18 +32,21 @@ def load_speaker(path: str | Path) -> SpeakerEncoder:
 
 @torch.inference_mode()
 def embed_content(store: Store, checkpoint: str | Path, voices: PerturbConfig | None, seed: int = 0) -> None:
-    """Write content.npy. With `voices`, every recording is heard in a random other voice, so that what is left
-    of a voice in the content never fits the mel that the converter has to make."""
+    """Write content.npy and content_own.npy. With `voices`, the former hears every recording in a random other
+    voice, so that what is left of a voice in the content never fits the mel that the converter has to make; the
+    latter, what references are looked up by, hears it as it is."""
     model = load_content(checkpoint)
     random = np.random.default_rng(seed)
     mel = store.array("mel")
-    content = create(store.root / "content.npy", (store.total_frames, model.encoder.config.dim), np.float16)
+    shape = store.total_frames, model.encoder.config.dim
+    content, own = (create(store.root / f"{name}.npy", shape, np.float16) for name in ("content", "content_own"))
     for entry in track(store.entries, "content"):
         x = torch.from_numpy(mel[entry.slice].astype(np.float32).T[None].copy())
-        if voices is not None:
-            x = perturb(x, random, voices)
         x = torch.nn.functional.pad(x, (0, entry.frames % 2), mode="replicate")
-        content[entry.slice] = model.encoder(x)[0, :, : entry.frames].T.numpy()
+        own[entry.slice] = model.encoder(x)[0, :, : entry.frames].T.numpy()
+        heard = own[entry.slice] if voices is None else model.encoder(perturb(x, random, voices))[0].T.numpy()
+        content[entry.slice] = heard[: entry.frames]
+    finish(store.root / "content_own.npy", own)
     finish(store.root / "content.npy", content)
 
 

@@ -10,7 +10,8 @@ cache does the rest. `F` is the number of frames, `R` of recordings:
 | pitch.npy           | (F,)       | F0 in Hz, 0 where unvoiced, float16                                    |
 | units.npy           | (F,)       | k-means unit of the content teacher, int16                             |
 | speaker_teacher.npy | (R, 192)   | the speaker teacher's embedding; NaN where it was not asked            |
-| content.npy         | (F, C)     | our content embedding, float16                                         |
+| content.npy         | (F, C)     | our content embedding, heard in a perturbed voice, float16             |
+| content_own.npy     | (F, C)     | our content embedding, heard in the recording's own voice, float16     |
 | speaker.npy         | (R, S)     | our speaker embedding                                                  |
 | wave.npy            | (F * 256,) | samples at 22,050 Hz, int16; zero where the recording is not wide-band |
 """

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from .blocks import MelNorm, inner
+from .retrieval import Retrieval
 
 Prediction = Literal["eps", "v", "x0"]
 
@@ -33,6 +34,8 @@ class UNetConfig:
     step_dim: int = 128
     n_mels: int = 80
     prediction: Prediction = "eps"  # what the last layer says; the paper: eps
+    draft: bool = False  # whether the first and last layers see a draft beside x_t (retrieval.py); the paper: no
+    draft_temperature: float = 0.02
 
 
 class StepEmbedding(nn.Module):
@@ -72,7 +75,8 @@ class ConditionedConv(nn.Module):
 class UNet(nn.Module):
     """The raw network: (x_t, step, speaker, content) -> the prediction, all mels normalised.
 
-    Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T) -> (B, 80, T).
+    Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T), draft (B, 80, T)
+    for a network that was built to see one -> (B, 80, T).
     """
 
     stride = 4
@@ -83,12 +87,14 @@ class UNet(nn.Module):
         self.norm = MelNorm(config.n_mels)
         self.step = StepEmbedding(config.step_dim)
         self.content = nn.Conv1d(config.content_dim, config.content_channels, 1)
+        self.retrieval = Retrieval(config.content_dim, config.draft_temperature) if config.draft else None
         full, half, quarter = config.channels
+        draft = config.n_mels if config.draft else 0
 
         def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, up: bool = False) -> ConditionedConv:
             return ConditionedConv(config, inputs, outputs, kernel, stride, up)
 
-        self.conv1 = conv(config.n_mels, full, 9)
+        self.conv1 = conv(config.n_mels + draft, full, 9)
         self.conv2 = conv(full, half, 8, stride=2)
         self.conv3 = conv(half, half, 9)
         self.conv4 = conv(half, quarter, 8, stride=2)
@@ -97,14 +103,20 @@ class UNet(nn.Module):
         self.conv9 = conv(half, half, 9)
         self.conv10 = conv(half, full, 8, stride=2, up=True)
         self.conv11 = conv(full, full, 9)
-        self.conv12 = weight_norm(nn.Conv1d(full + config.content_channels, config.n_mels, 9, padding=4))
+        self.conv12 = weight_norm(nn.Conv1d(full + config.content_channels + draft, config.n_mels, 9, padding=4))
 
-    def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor) -> Tensor:
+    def draft(self, content: Tensor, keys: Tensor, reference: Tensor) -> Tensor | None:
+        """The draft, normalised, for content (B, C, T), a reference's content (B, C, N) and log-mel (B, 80, N);
+        None for a network that sees none."""
+        return None if self.retrieval is None else self.retrieval(content, keys, self.norm(reference))
+
+    def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, draft: Tensor | None = None) -> Tensor:
+        beside = [] if draft is None else [draft]
         s = torch.cat([self.step(step), speaker * speaker.shape[1] ** 0.5], 1)  # unit variance per channel
         p1 = self.content(content)
         p2 = F.avg_pool1d(p1, 2)
         p4 = F.avg_pool1d(p2, 2)
-        out1 = self.conv1(x, p1, s)
+        out1 = self.conv1(torch.cat([x, *beside], 1), p1, s)
         out2 = self.conv2(out1, p1, s)
         out3 = self.conv3(out2, p2, s)
         out = first = self.middle[0](self.conv4(out3, p2, s), p4, s)
@@ -114,7 +126,7 @@ class UNet(nn.Module):
         out = self.conv9(out + out3, p2, s)
         out = self.conv10(out + out2, p2, s)
         out = self.conv11(out + out1, p1, s)
-        return self.conv12(torch.cat([out, p1], 1))
+        return self.conv12(torch.cat([out, p1, *beside], 1))
 
 
 class Denoiser(nn.Module):
@@ -130,12 +142,18 @@ class Denoiser(nn.Module):
         self.prediction: Prediction = inner(unet).config.prediction
 
     def forward(
-        self, x: Tensor, step: Tensor, alpha_bar: Tensor, speaker: Tensor, content: Tensor
+        self,
+        x: Tensor,
+        step: Tensor,
+        alpha_bar: Tensor,
+        speaker: Tensor,
+        content: Tensor,
+        draft: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """x_t (B, 80, T), step (B,), alpha_bar (B,) at that step -> (x0, eps), each (B, 80, T)."""
         a = alpha_bar.sqrt()[:, None, None]
         b = (1 - alpha_bar).sqrt()[:, None, None]
-        out = self.unet(x, step, speaker, content)
+        out = self.unet(x, step, speaker, content, draft)
         match self.prediction:
             case "eps":
                 return (x - b * out) / a, out

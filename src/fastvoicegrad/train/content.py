@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.crops import Crop, Crops, mel_statistics
+from ..data.crops import Crop, Crops, statistics
 from ..data.perturb import PerturbConfig, perturb
 from ..data.store import Entry, Store
 from ..losses import weighted_sum
@@ -52,7 +52,7 @@ class ContentTask(Task):
         self.held_out = Crops(self.store, "valid", recipe.frames)
         torch.manual_seed(recipe.loop.seed)
         model = ContentModel(recipe.model)
-        model.encoder.norm.fit(mel_statistics(self.store, self.crops))
+        model.encoder.norm.fit(statistics(self.store, self.crops, "mel"))
         self.modules = {"content": model}
         self.frozen = {}
         self.medians = np.array([self._median_log_pitch(e) for e in self.store.entries], np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.crops import Crops, mel_statistics
+from ..data.crops import Crops, statistics
 from ..data.perturb import PerturbConfig, perturb
 from ..data.store import Store
 from ..losses import weighted_sum
@@ -73,7 +73,7 @@ class SpeakerTask(Task):
         self.held_out = TaughtCrops(self.store, "valid", recipe.shortest * 2)
         torch.manual_seed(recipe.loop.seed)
         model = SpeakerEncoder(recipe.model)
-        model.norm.fit(mel_statistics(self.store, next(iter(self.crops.values()))))
+        model.norm.fit(statistics(self.store, next(iter(self.crops.values())), "mel"))
         self.modules = {"speaker": model}
         self.frozen = {}
 

@@ -33,7 +33,16 @@ from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
 from .checkpoint import load, plain, read_meta
 from .loop import Batch, LoopConfig, Scalars, Task
 from .recipe import build
-from .teacher import ConversionCrops, ConversionData, ScheduleConfig, draw_steps, load_unet, normal
+from .teacher import (
+    ConversionCrops,
+    ConversionData,
+    ScheduleConfig,
+    draft_of,
+    draw_steps,
+    load_unet,
+    need_references,
+    normal,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,6 @@ class StudentRecipe:
     vocoder: str  # checkpoint of the frozen vocoder
     speaker: str = ""  # checkpoint of a speaker encoder to tune with the student; "" keeps the stored embeddings
     student: str = ""  # checkpoint of a student without a tuned encoder, to go on from; "" starts at the teacher
-    reference_frames: int = 192  # what a tuned speaker encoder hears
     vocoder_kind: Literal["spectral", "hifigan"] = "spectral"
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     weighting: Weighting = "sqrt_alpha_bar"  # c(t)
@@ -64,14 +72,10 @@ class Student(nn.Module):
         super().__init__()
         self.unet, self.speaker = unet, speaker
 
-    def forward(
-        self, x: Tensor, step: Tensor, alpha_bar: Tensor, embedding: Tensor, reference: Tensor, content: Tensor
-    ) -> Tensor:
-        """x_t (B, 80, T), step and alpha_bar (B,), embedding (B, S) or, for a tuned encoder, reference (B, 80, T')
-        as log-mel, content (B, C, T) -> x0 (B, 80, T)."""
-        if self.speaker is not None:
-            embedding = self.speaker(reference)
-        x0: Tensor = Denoiser(self.unet)(x, step, alpha_bar, embedding, content)[0]
+    def forward(self, x: Tensor, step: Tensor, alpha_bar: Tensor, batch: Batch, draft: Tensor | None = None) -> Tensor:
+        """x_t (B, 80, T), step and alpha_bar (B,), of the batch the voice and the content -> x0 (B, 80, T)."""
+        speaker = batch["speaker"] if self.speaker is None else self.speaker(batch["reference"])
+        x0: Tensor = Denoiser(self.unet)(x, step, alpha_bar, speaker, batch["content"], draft)[0]
         return x0
 
 
@@ -104,6 +108,8 @@ class StudentTask(Task):
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
         teacher = load_unet(recipe.teacher)
+        if recipe.speaker or teacher.config.draft:
+            need_references(recipe.data)
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind)
         start = load_student(recipe.student).unet if recipe.student else load_unet(recipe.teacher)
         self.modules = {
@@ -134,7 +140,7 @@ class StudentTask(Task):
         }
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        return self._noised(self.train_crops.draw(random, size, self.recipe.reference_frames), random)
+        return self._noised(self.train_crops.draw(random, size), random)
 
     def _diffuse(self, x0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """x_t and alpha_bar (B,) of each item's step."""
@@ -145,14 +151,19 @@ class StudentTask(Task):
         """x_phi of a batch, normalised."""
         start = torch.full_like(batch["step"], self.recipe.schedule.start)
         x_t, ab = self._diffuse(self.norm(batch["mel"]), batch["start_noise"], start)
-        x: Tensor = self.modules["student"](x_t, start, ab, batch["speaker"], batch["reference"], batch["content"])
+        x: Tensor = self.modules["student"](x_t, start, ab, batch, self._draft(batch))
         return x
+
+    def _draft(self, batch: Batch) -> Tensor | None:
+        unet = self.frozen["teacher"]
+        assert isinstance(unet, UNet)
+        return draft_of(unet, batch)
 
     def _teacher_says(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """x_theta of the student's output diffused to a random step, and alpha_bar there."""
         x_t, ab = self._diffuse(x, batch["step_noise"], batch["step"])
         teacher = Denoiser(self.frozen["teacher"])
-        return teacher(x_t, batch["step"], ab, batch["speaker"], batch["content"])[0], ab
+        return teacher(x_t, batch["step"], ab, batch["speaker"], batch["content"], self._draft(batch))[0], ab
 
     def _features(self, x: Tensor) -> Tensor:
         """Features of the frozen vocoder; the gradient passes through it to x."""
@@ -193,10 +204,7 @@ class StudentTask(Task):
         """Distances of reconstructions of held-out voices: mean, and of the spread along time (blur lowers it)."""
         random = np.random.default_rng(1)
         device = next(self.modules["student"].parameters()).device
-        batch = {
-            k: v.to(device)
-            for k, v in self._noised(self.valid_crops.draw(random, 48, self.recipe.reference_frames), random).items()
-        }
+        batch = {k: v.to(device) for k, v in self._noised(self.valid_crops.draw(random, 48), random).items()}
         x, x0 = self.convert(batch), self.norm(batch["mel"])
         real, fake = self._features(x0), self._features(x)
         return {

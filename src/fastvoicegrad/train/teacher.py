@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.crops import Crop, Crops, mel_statistics
+from ..data.crops import Crop, Crops, statistics
 from ..data.store import Store
 from ..diffusion import cosine_schedule, diffuse
+from ..errors import InputError
 from ..models.blocks import inner
 from ..models.unet import UNet, UNetConfig
 from .checkpoint import load, read_meta
@@ -45,6 +46,9 @@ class ConversionData:
     frames: int = 128  # of a crop
     corpora: dict[str, float] = field(default_factory=dict)
     other_recording: float = 0.5  # how often the speaker embedding is of another recording of the voice
+    reference_frames: int = 0  # of the voice, never of the crop: for a draft and for a tuned speaker encoder
+    reference_windows: int = 3  # that they come from
+    margin: int = 8  # frames around the crop that no reference shows either
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,12 @@ class TeacherRecipe:
     loop: LoopConfig
     model: UNetConfig = field(default_factory=UNetConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+def need_references(data: ConversionData) -> None:
+    """Raises InputError where there are none."""
+    if not data.reference_frames:
+        raise InputError("a draft or a tuned speaker encoder needs data.reference_frames above 0; set it, e.g. to 384")
 
 
 class ConversionCrops:
@@ -71,14 +81,24 @@ class ConversionCrops:
             return crop.row
         return int(random.choice(self.by_voice[self.store.entries[crop.row].recording.voice]))
 
-    def reference(self, row: int, frames: int, random: np.random.Generator) -> np.ndarray:
-        """A window of a recording's mel, (80, frames); a short recording is heard again."""
-        entry = self.store.entries[row]
-        index = (random.integers(entry.frames) + np.arange(frames)) % entry.frames
-        return np.asarray(self.store.array("mel")[entry.slice][index].T, dtype=np.float32)
+    def reference(self, crop: Crop, random: np.random.Generator) -> np.ndarray:
+        """Numbers of `reference_frames` frames of the crop's voice, in windows, none from the crop itself."""
+        rows = self.by_voice[self.store.entries[crop.row].recording.voice]
+        frames = np.concatenate([np.r_[self.store.entries[row].slice] for row in rows])
+        first, last = crop.start - self.data.margin, crop.start + crop.frames + self.data.margin
+        free = frames[(frames < first) | (frames >= last)]
+        free = free if len(free) >= self.data.margin else frames
+        starts = random.integers(len(free), size=self.data.reference_windows)
+        lengths = [len(part) for part in np.array_split(range(self.data.reference_frames), len(starts))]
+        return np.concatenate([free[(a + np.arange(n)) % len(free)] for a, n in zip(starts, lengths, strict=True)])
 
-    def draw(self, random: np.random.Generator, size: int, reference: int = 0) -> Batch:
-        """mel (B, 80, T), speaker (B, S), content (B, C, T) and, if asked for, reference (B, 80, `reference`)."""
+    def _frames(self, name: str, frames: np.ndarray) -> Tensor:
+        """An array of the store at frames (B, N), transposed: (B, C, N)."""
+        return torch.from_numpy(self.store.array(name)[frames].astype(np.float32)).transpose(1, 2).contiguous()
+
+    def draw(self, random: np.random.Generator, size: int) -> Batch:
+        """mel (B, 80, T), speaker (B, S), content (B, C, T); with `reference_frames` N also reference (B, 80, N)
+        and reference_content (B, C, N)."""
         drawn = self.crops.draw(random, size)
         rows = [self.speaker_row(crop, random) for crop in drawn]
         batch = {
@@ -86,9 +106,10 @@ class ConversionCrops:
             "content": self.crops.take("content", drawn),
             "speaker": torch.from_numpy(np.asarray(self.store.array("speaker")[rows], dtype=np.float32)),
         }
-        if reference:
-            heard = [self.reference(row, reference, random) for row in rows]
-            batch["reference"] = torch.from_numpy(np.stack(heard))
+        if self.data.reference_frames:  # both need it: a draft and a tuned speaker encoder
+            frames = np.stack([self.reference(crop, random) for crop in drawn])
+            batch["reference"] = self._frames("mel", frames)
+            batch["reference_content"] = self._frames("content_own", frames)
         return batch
 
 
@@ -99,6 +120,13 @@ def normal(random: np.random.Generator, like: Tensor) -> Tensor:
 def draw_steps(random: np.random.Generator, size: int, steps: int) -> Tensor:
     """t uniform in 1..T."""
     return torch.from_numpy(random.integers(1, steps + 1, size))
+
+
+def draft_of(unet: UNet, batch: Batch) -> Tensor | None:
+    """The draft of a batch's crops, from its references; None for a network that sees none."""
+    if unet.retrieval is None:
+        return None
+    return unet.draft(batch["content"], batch["reference_content"], batch["reference"])
 
 
 def load_unet(path: str | Path, name: str = "teacher") -> UNet:
@@ -114,11 +142,15 @@ class TeacherTask(Task):
 
     def __init__(self, recipe: TeacherRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
+        if recipe.model.draft:
+            need_references(recipe.data)
         self.train_crops = ConversionCrops(recipe.data, "train")
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
         model = UNet(recipe.model)
-        model.norm.fit(mel_statistics(self.train_crops.store, self.train_crops.crops))
+        model.norm.fit(statistics(self.train_crops.store, self.train_crops.crops, "mel"))
+        if model.retrieval is not None:
+            model.retrieval.fit(statistics(self.train_crops.store, self.train_crops.crops, "content"))
         self.modules = {"teacher": model}
         self.frozen = {}
         self.alpha_bar = recipe.schedule.alpha_bar()
@@ -141,7 +173,7 @@ class TeacherTask(Task):
         unet: UNet = inner(model)
         x0, eps = unet.norm(batch["mel"]), batch["noise"]
         ab = self.alpha_bar.to(x0.device)[batch["step"]][:, None, None]
-        out = model(diffuse(x0, eps, ab), batch["step"], batch["speaker"], batch["content"])
+        out = model(diffuse(x0, eps, ab), batch["step"], batch["speaker"], batch["content"], draft_of(unet, batch))
         target = {"eps": eps, "v": ab.sqrt() * eps - (1 - ab).sqrt() * x0, "x0": x0}[self.recipe.model.prediction]
         return {self.recipe.model.prediction: (out - target).abs().mean()}
 

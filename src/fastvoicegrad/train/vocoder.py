@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.crops import Crop, Crops, mel_statistics
+from ..data.crops import Crop, Crops, statistics
 from ..data.store import Store
 from ..losses import (
     LogMel,
@@ -48,7 +48,7 @@ class VocoderTask(Task):
         self.crops = Crops(store, "train", recipe.frames, recipe.corpora, wideband=True)
         torch.manual_seed(recipe.loop.seed)
         generator = SpectralVocoder(recipe.model)
-        generator.norm.fit(mel_statistics(store, self.crops))
+        generator.norm.fit(statistics(store, self.crops, "mel"))
         self.modules = {"vocoder": generator, "discriminator": WaveDiscriminator(recipe.discriminator)}
         self.log_mel = LogMel()
         self.frozen = {"log_mel": self.log_mel}
