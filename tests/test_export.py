@@ -36,7 +36,7 @@ def networks() -> Networks:
         ContentEncoder(content).eval(),
         ContentHeads(content).eval(),
         SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
-        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True)).eval(),
+        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True, harmonics=True)).eval(),
         SpectralVocoder(VocoderConfig(width=32, layers=3)).eval(),
     )
     fold_weight_norm(made[3])
@@ -60,17 +60,19 @@ def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> Non
     content, heads, speaker, unet, vocoder = networks
     bundle = Bundle.open(folder)
     mel = torch.randn(1, 80, frames) * 2 - 5
-    p, voicing = bundle.run("content", mel=mel.numpy())
+    p, voicing, melody = bundle.run("content", mel=mel.numpy())
     close = {"atol": 2e-4, "rtol": 1e-3}
     np.testing.assert_allclose(p, content(mel), **close)
     np.testing.assert_allclose(voicing, torch.sigmoid(heads(content(mel))[1][:, 0]), **close)
+    np.testing.assert_allclose(melody, heads(content(mel))[1][:, 1], **close)
     np.testing.assert_allclose(bundle.run("speaker", mel=mel.numpy())[0], speaker(mel), **close)
     pitch, magnitude, phase, gain = vocoder.filters(mel)
     outputs = [pitch, magnitude.exp() * phase.cos(), magnitude.exp() * phase.sin(), gain.exp()]
     for ours, theirs in zip(bundle.run("vocoder", mel=mel.numpy()), outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, **close)
     keys, reference = torch.randn(1, 144, frames + 7), torch.randn(1, 80, frames + 7) * 2 - 5
-    draft = unet.draft(torch.from_numpy(p), keys, reference)
+    pitch = torch.rand(1, frames) * 700 * (torch.rand(1, frames) > 0.3)
+    hints = unet.hints(torch.from_numpy(p), keys, reference, pitch)
     for t in (1, 500, 950):
         x, s = torch.randn(1, 80, frames), torch.nn.functional.normalize(torch.randn(1, 192))
         ab = torch.tensor([float(bundle.alpha_bar[t])])
@@ -83,9 +85,10 @@ def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> Non
             content=p,
             keys=keys.numpy(),
             reference=reference.numpy(),
+            pitch=pitch.numpy(),
         )[0]
-        theirs = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p), draft)[0]
-        np.testing.assert_allclose(ours, theirs, **close)
+        theirs = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p), hints)[0]
+        np.testing.assert_allclose(ours, theirs, atol=2e-3, rtol=1e-3)  # retrieval is sharp: 50 times a cosine
 
 
 @torch.inference_mode()
@@ -105,7 +108,7 @@ def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path) -> None
     converter = VoiceConverter.load(folder)
     random = np.random.default_rng(0)
     embedding, keys, mel = (random.standard_normal(n).astype(np.float32) for n in (192, (144, 40), (80, 40)))
-    voice = Voice(embedding / np.linalg.norm(embedding), keys, mel - 5, converter.bundle.fingerprint, 1.0)
+    voice = Voice(embedding / np.linalg.norm(embedding), keys, mel - 5, 150.0, converter.bundle.fingerprint, 1.0)
     wave = vowels(6.0)
     results = []
     for steps in (1, 6, 30):
@@ -113,8 +116,8 @@ def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path) -> None
         parts = np.concatenate(list(converter.convert_blocks(iter([wave]), voice, gain=1.0, steps=steps, chunk=128)))
         assert np.isfinite(whole).all()
         results.append(whole)
-        # Untrained, the vocoder renders pulses of full height: a rounding of the pitch shows more than in speech.
-        np.testing.assert_allclose(parts, whole, atol=2e-2 * np.abs(whole).max())
+        # Untrained, the vocoder renders pulses of full height: a rounding shows more than in speech.
+        np.testing.assert_allclose(parts, whole, atol=6e-2 * np.abs(whole).max())
     assert np.abs(results[0] - results[1]).max() > 1e-4
 
 

@@ -18,19 +18,19 @@ def unit(*x: float) -> np.ndarray:
 def voice_of(embedding: np.ndarray, encoder: str, seconds: float, name: str = "", frames: int = 8) -> Voice:
     """Every frame says whose it is."""
     keys, mel = np.zeros((144, frames), np.float32), np.full((80, frames), seconds, np.float32)
-    return Voice(embedding, keys, mel, encoder, seconds, [name])
+    return Voice(embedding, keys, mel, 100 * seconds, encoder, seconds, [name])
 
 
 def test_round_trip(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     keys, mel = (random.standard_normal((n, 7)).astype(np.float32) for n in (144, 80))
-    voice = Voice(unit(1, 2, 3), keys, mel, "abc", 4.5, ["a.wav"])
+    voice = Voice(unit(1, 2, 3), keys, mel, 123.5, "abc", 4.5, ["a.wav"])
     voice.save(tmp_path / "x.voice")
     again = Voice.load(tmp_path / "x.voice")
     np.testing.assert_allclose(again.embedding, voice.embedding, atol=1e-7)
     np.testing.assert_allclose(again.keys, keys, atol=2e-3)
     np.testing.assert_allclose(again.mel, mel, atol=2e-3)
-    assert (again.encoder, again.seconds, again.sources) == ("abc", 4.5, ["a.wav"])
+    assert (again.pitch, again.encoder, again.seconds, again.sources) == (123.5, "abc", 4.5, ["a.wav"])
     assert [p.name for p in tmp_path.iterdir()] == ["x.voice"]
 
 
@@ -38,6 +38,7 @@ def test_pooling_is_by_duration_and_weight() -> None:
     a, b = voice_of(unit(1, 0), "e", 3.0, "a"), voice_of(unit(0, 1), "e", 1.0, "b")
     np.testing.assert_allclose(pool([a, b]).embedding, unit(3, 1), atol=1e-6)
     np.testing.assert_allclose(pool([a, b], [1, 3]).embedding, unit(1, 1), atol=1e-6)
+    assert pool([a, b]).pitch == pytest.approx(300**0.75 * 100**0.25)  # three parts to one, on a musical scale
     assert pool([a, b]).seconds == 4.0
     assert pool([a, b]).sources == ["a", "b"]
 
@@ -63,7 +64,9 @@ def test_bad_pools() -> None:
 
 
 def about(**changed: object) -> np.ndarray:
-    return np.array(json.dumps({"format": FORMAT, "encoder": "", "seconds": 1.0, "sources": []} | changed))
+    return np.array(
+        json.dumps({"format": FORMAT, "pitch": 100.0, "encoder": "", "seconds": 1.0, "sources": []} | changed)
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1, "embedding": [1], "encoder": "", "seconds": 1}'])
@@ -78,6 +81,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
     [
         ({"about": about(format=99)}, "format 99"),
         ({"about": about(surprise=1)}, "not a voice"),
+        ({"about": about(pitch=0.0)}, "damaged"),
         ({"embedding": np.ones((1, 2))}, "damaged"),
         ({"keys": np.ones((144, 3))}, "damaged"),
         ({"mel": np.full((80, 2), np.nan)}, "damaged"),

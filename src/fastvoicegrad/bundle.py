@@ -55,6 +55,7 @@ class BundleConfig:
     max_steps: int  # 1 for a distilled student
     notes: dict[str, Any]  # licence, training data, metrics
     draft: bool = False  # whether the converter looks the voice's own frames up
+    harmonics: bool = False  # whether it is told the pitch
 
 
 class Bundle:

@@ -28,6 +28,7 @@ SHORTEST = MEL.n_fft  # samples: one frame
 CHUNK = 2048  # frames that are converted at once (24 s), beside their context
 LEAST_VOICED = 0.15  # share of a reference's active frames; below it there is no speech
 LEAST_SPEECH = 0.3  # seconds
+VOICED = 0.5  # probability from which a frame counts as voiced
 SHORTEST_WINDOW = 16  # frames below which an embedding says nothing
 VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
 
@@ -67,11 +68,12 @@ class Conversion:
 @dataclass(frozen=True)
 class _Heard:
     """Of a block of a reference: the sum of its active frames' embeddings, how many frames are active and voiced,
-    and the frames to remember: content (C, N) and mel (80, N)."""
+    the pitch of the latter in Hz, and the frames to remember: content (C, N) and mel (80, N)."""
 
     embedding: Array
     speech: int
     voiced: int
+    pitch: Array
     keys: Array
     mel: Array
 
@@ -137,8 +139,9 @@ class VoiceConverter:
         keys = np.concatenate([part.keys for part in parts], axis=1)
         mel = np.concatenate([part.mel for part in parts], axis=1)
         kept = spread(mel.shape[1], MEMORY)
+        pitch = float(np.median(np.concatenate([part.pitch for part in parts])))
         embedding = (total / np.linalg.norm(total)).astype(np.float32)
-        return Voice(embedding, keys[:, kept], mel[:, kept], self.bundle.fingerprint, seconds, [name])
+        return Voice(embedding, keys[:, kept], mel[:, kept], pitch, self.bundle.fingerprint, seconds, [name])
 
     def _hear(self, wave: Array) -> _Heard | None:
         """The speech in a block; None where there is none."""
@@ -151,13 +154,18 @@ class VoiceConverter:
         active = np.flatnonzero(loudness > ACTIVE_RANGE * TARGET_LEVEL)
         if len(active) < SHORTEST_WINDOW:
             return None
-        keys, voicing = (x[0] for x in self.bundle.run("content", mel=_even(mel)[None]))
+        keys, voicing, _ = self._content(_even(mel))
         windows = np.array_split(mel[:, active], -(-len(active) // VOICE_WINDOW), axis=1)
         embeddings = [self.bundle.run("speaker", mel=window[None])[0][0] * window.shape[1] for window in windows]
+        voiced = active[voicing[active] > VOICED]
+        pitch = self.bundle.run("vocoder", mel=mel[None])[0][0][voiced]
         kept = spread(mel.shape[1], MEMORY)
-        return _Heard(
-            np.sum(embeddings, axis=0), len(active), int((voicing[active] > 0.5).sum()), keys[:, kept], mel[:, kept]
-        )
+        return _Heard(np.sum(embeddings, axis=0), len(active), len(voiced), pitch, keys[:, kept], mel[:, kept])
+
+    def _content(self, mel: Array) -> tuple[Array, Array, Array]:
+        """Of mel frames (80, T): content (C, T), probability of voicing (T,), log F0 relative to the speaker's (T,)."""
+        content, voicing, melody = (x[0] for x in self.bundle.run("content", mel=mel[None]))
+        return content, voicing, melody
 
     # -- conversion -----------------------------------------------------------------------------------------
 
@@ -281,8 +289,10 @@ class VoiceConverter:
     def _convert_mel(self, mel: Array, start: int, voice: Voice, steps: int, seed: int, timing: Timing) -> Array:
         """A window of mel frames (80, T), the first of which is frame `start`, in the other voice."""
         bundle, config = self.bundle, self.bundle.config
-        content = timing.run("content", lambda: bundle.run("content", mel=mel[None])[0])
-        memory = {"keys": voice.keys[None], "reference": voice.mel[None]} if config.draft else {}
+        content, voicing, melody = timing.run("content", lambda: self._content(mel))
+        hints = {"keys": voice.keys, "reference": voice.mel} if config.draft else {}
+        if config.harmonics:
+            hints["pitch"] = np.where(voicing > VOICED, voice.pitch * np.exp(melody), 0).astype(np.float32)
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
         x = diffuse(x0, noise(0), float(bundle.alpha_bar[config.start]))
@@ -295,8 +305,8 @@ class VoiceConverter:
                 step=np.array([t], np.int64),
                 alpha_bar=np.array([ab], np.float32),
                 speaker=voice.embedding[None],
-                content=content,
-                **memory,
+                content=content[None],
+                **{name: hint[None] for name, hint in hints.items()},
             )[0][0]
             return eps_from_x0(x_t, estimate, ab)
 

@@ -34,21 +34,23 @@ OPSET = 20  # the first with Gelu as one operator
 
 
 class ContentGraph(nn.Module):
-    """mel (1, 80, T) -> content (1, 144, T), voicing probability (1, T)."""
+    """mel (1, 80, T) -> content (1, 144, T), voicing probability (1, T), log F0 relative to the speaker's (1, T)."""
 
     def __init__(self, encoder: ContentEncoder, heads: ContentHeads) -> None:
         super().__init__()
         self.encoder, self.prosody = encoder, heads.prosody
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         content = self.encoder(mel)
-        return content, torch.sigmoid(self.prosody(content)[:, 0])
+        voicing, melody, _ = self.prosody(content).unbind(1)
+        return content, torch.sigmoid(voicing), melody
 
 
 class ConverterGraph(nn.Module):
     """x_t (1, 80, T), step (1,), alpha_bar (1,), speaker (1, S), content (1, C, T) -> x0 (1, 80, T), normalised.
 
-    A network with a draft also takes the voice's frames: keys (1, C, N), reference (1, 80, N) as log-mel.
+    A network with a draft also takes the voice's frames, keys (1, C, N) and reference (1, 80, N) as log-mel; one
+    with harmonics the result's pitch (1, T) in Hz.
     """
 
     def __init__(self, unet: UNet) -> None:
@@ -65,9 +67,10 @@ class ConverterGraph(nn.Module):
         content: Tensor,
         keys: Tensor | None = None,
         reference: Tensor | None = None,
+        pitch: Tensor | None = None,
     ) -> Tensor:
-        draft = None if keys is None or reference is None else self.unet.draft(content, keys, reference)
-        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content, draft)[0]
+        hints = self.unet.hints(content, keys, reference, pitch)
+        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content, hints)[0]
         return x0
 
 
@@ -185,11 +188,12 @@ def graphs(
     p = torch.randn(1, config.content_dim, frames)
     step, alpha_bar = torch.tensor([950]), torch.tensor([0.006])
 
-    memory = torch.randn(1, config.content_dim, 48), torch.randn(1, MEL.n_mels, 48)
-    remembered = dict(zip(("keys", "reference"), memory, strict=True)) if config.draft else {}
+    keys, reference = torch.randn(1, config.content_dim, 48), torch.randn(1, MEL.n_mels, 48)
+    memory = {"keys": keys, "reference": reference} if config.draft else {}
+    pitch = {"pitch": torch.full((1, frames), 150.0)} if config.harmonics else {}
 
     def fixed(x: Tensor, c: Tensor) -> Tensor:
-        return unet(x, step, condition, c, unet.draft(c, *memory))
+        return unet(x, step, condition, c, unet.hints(c, keys, reference, torch.full((1, 1024), 150.0)))
 
     long = torch.randn(1, config.content_dim, 1024)
     mel_long = torch.randn(1, MEL.n_mels, 1024)
@@ -199,7 +203,7 @@ def graphs(
     encoder, heads = content
     return {
         "content": (
-            to_onnx(ContentGraph(encoder, heads), {"mel": mel}, ["content", "voicing"], {"mel": 2}, 2),
+            to_onnx(ContentGraph(encoder, heads), {"mel": mel}, ["content", "voicing", "melody"], {"mel": 2}, 2),
             receptive_field(encoder, MEL.n_mels, ContentEncoder.stride),
             ContentEncoder.stride,
         ),
@@ -207,11 +211,11 @@ def graphs(
         "converter": (
             to_onnx(
                 ConverterGraph(unet),
-                {"x": mel, "step": step, "alpha_bar": alpha_bar, "speaker": condition, "content": p, **remembered},
+                {"x": mel, "step": step, "alpha_bar": alpha_bar, "speaker": condition, "content": p} | memory | pitch,
                 ["x0"],
-                {"x": 2, "content": 2},
+                {"x": 2, "content": 2} | dict.fromkeys(pitch, 1),
                 UNet.stride,
-                dict.fromkeys(remembered, 2),
+                dict.fromkeys(memory, 2),
             ),
             (max(by_x[0], by_p[0]), max(by_x[1], by_p[1])),
             UNet.stride,
@@ -250,6 +254,7 @@ def write_bundle(
         start=schedule.start,
         max_steps=max_steps,
         draft=unet.config.draft,
+        harmonics=unet.config.harmonics,
         notes=notes,
     )
     write_config(folder, config)

@@ -1,4 +1,4 @@
-"""A voice: one unit vector, frames to look sounds up in, where it came from, and how to keep it."""
+"""A voice: one unit vector, its pitch, frames to look sounds up in, where it came from, and how to keep it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Voice:
         embedding: ``(S,)`` of unit length.
         keys: ``(C, N)``, the content of the frames that are remembered.
         mel: ``(80, N)``, how the voice sounds there, natural log.
+        pitch: its median F0 in Hz.
         encoder: fingerprint of the encoders that made it; it fits only bundles with the same.
         seconds: of speech in all references together.
         sources: names of the references.
@@ -33,6 +34,7 @@ class Voice:
     embedding: Array
     keys: Array
     mel: Array
+    pitch: float
     encoder: str
     seconds: float
     sources: list[str] = field(default_factory=list)
@@ -43,13 +45,13 @@ class Voice:
         Raises:
             InputError: the file cannot be written.
         """
-        about = {"format": FORMAT, "encoder": self.encoder, "seconds": self.seconds, "sources": self.sources}
+        about = {name: getattr(self, name) for name in ("pitch", "encoder", "seconds", "sources")}
         part = Path(path).with_name(f".{Path(path).name}.part")
         try:
             with part.open("wb") as file:
                 np.savez(
                     file,
-                    about=np.array(json.dumps(about)),
+                    about=np.array(json.dumps({"format": FORMAT} | about)),
                     embedding=self.embedding,
                     keys=self.keys.astype(np.float16),
                     mel=self.mel.astype(np.float16),
@@ -79,7 +81,7 @@ class Voice:
         if version != FORMAT:
             raise InputError(f"{path} has format {version}, this version reads {FORMAT}; {again}")
         fits = embedding.ndim == 1 and keys.ndim == mel.ndim == 2 and keys.shape[1] == mel.shape[1]
-        if not fits or not all(np.isfinite(array).all() for array in (embedding, keys, mel)):
+        if not fits or not all(np.isfinite(x).all() for x in (embedding, keys, mel)) or not voice.pitch > 0:
             raise InputError(f"{path} is damaged; {again}")
         return voice
 
@@ -90,7 +92,7 @@ def spread(frames: int, most: int) -> np.ndarray:
 
 
 def pool(voices: list[Voice], weights: list[float] | None = None) -> Voice:
-    """One voice from several, by speech duration times `weights`: the mean of the embeddings, a share of the frames.
+    """One voice from several, by speech duration times `weights`: means of embeddings and pitches, shares of frames.
 
     Different speakers blend.
 
@@ -114,6 +116,7 @@ def pool(voices: list[Voice], weights: list[float] | None = None) -> Voice:
         np.asarray(total / np.linalg.norm(total), dtype=np.float32),
         np.concatenate([v.keys[:, k] for v, k in zip(voices, kept, strict=True)], axis=1),
         np.concatenate([v.mel[:, k] for v, k in zip(voices, kept, strict=True)], axis=1),
+        math.exp(sum(s * math.log(v.pitch) for v, s in zip(voices, shares, strict=True))),
         voices[0].encoder,
         sum(v.seconds for v in voices),
         [s for v in voices for s in v.sources],

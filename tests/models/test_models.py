@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from fastvoicegrad.export import fold_weight_norm, receptive_field  # noqa: E402
+from fastvoicegrad.mel import hz_to_mel, mel_to_hz  # noqa: E402
 from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
 from fastvoicegrad.models.discriminators import (  # noqa: E402
     FeatureDiscriminator,
     WaveDiscriminator,
     WaveDiscriminatorConfig,
 )
+from fastvoicegrad.models.harmonics import Harmonics  # noqa: E402
 from fastvoicegrad.models.retrieval import Retrieval  # noqa: E402
 from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
 from fastvoicegrad.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
@@ -73,15 +76,26 @@ def test_retrieval_finds_what_it_has_heard() -> None:
     assert retrieval(content, keys, values).abs().amax() <= values.abs().amax()  # a weighted mean
 
 
-def test_a_draft_reaches_the_output() -> None:
+def test_hints_reach_the_output() -> None:
     torch.manual_seed(0)
-    model = UNet(UNetConfig(channels=(8, 8, 8), draft=True)).eval()
+    model = UNet(UNetConfig(channels=(8, 8, 8), draft=True, harmonics=True)).eval()
     inputs = torch.randn(1, 80, 16), torch.tensor([950]), torch.randn(1, 192), torch.randn(1, 144, 16)
-    draft = model.draft(inputs[3], torch.randn(1, 144, 9), torch.randn(1, 80, 9))
-    assert draft is not None
-    assert draft.shape == (1, 80, 16)
-    assert not torch.allclose(model(*inputs, draft), model(*inputs, 0 * draft))
-    assert tiny_unet().draft(inputs[3], torch.randn(1, 144, 9), torch.randn(1, 80, 9)) is None
+    voice = torch.randn(1, 144, 9), torch.randn(1, 80, 9)
+    hints = [model.hints(inputs[3], *voice, torch.full((1, 16), pitch)) for pitch in (0.0, 120.0, 121.0)]
+    assert all(h is not None and h.shape == (1, 160, 16) for h in hints)
+    out = [model(*inputs, h) for h in hints]
+    assert (out[1] - out[0]).abs().mean() > 3 * (out[2] - out[1]).abs().mean() > 0
+    assert tiny_unet().hints(inputs[3], *voice, None) is None
+
+
+def test_a_comb_has_its_teeth_at_the_harmonics() -> None:
+    centres = mel_to_hz(np.linspace(hz_to_mel(0), hz_to_mel(8000), 82)[1:-1])
+    comb = Harmonics()(torch.tensor([[250.0, 0.0, 400.0]]))[0].numpy()
+    for frame, pitch in ((0, 250.0), (2, 400.0)):
+        for number in (2, 3, 4):
+            tooth, gap = (comb[np.abs(centres - f).argmin(), frame] for f in (number * pitch, (number + 0.5) * pitch))
+            assert tooth > gap + 0.5
+    assert not comb[:, 1].any()
 
 
 def test_content_looks_ahead_no_further_than_it_says() -> None:

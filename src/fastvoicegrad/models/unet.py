@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from .blocks import MelNorm, inner
+from .harmonics import Harmonics
 from .retrieval import Retrieval
 
 Prediction = Literal["eps", "v", "x0"]
@@ -36,6 +37,7 @@ class UNetConfig:
     prediction: Prediction = "eps"  # what the last layer says; the paper: eps
     draft: bool = False  # whether the first and last layers see a draft beside x_t (retrieval.py); the paper: no
     draft_temperature: float = 0.02
+    harmonics: bool = False  # the same with the comb of a pitch (harmonics.py); the paper: no
 
 
 class StepEmbedding(nn.Module):
@@ -75,8 +77,8 @@ class ConditionedConv(nn.Module):
 class UNet(nn.Module):
     """The raw network: (x_t, step, speaker, content) -> the prediction, all mels normalised.
 
-    Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T), draft (B, 80, T)
-    for a network that was built to see one -> (B, 80, T).
+    Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T) and, for a network
+    that was built to see any, hints (B, 80 or 160, T) -> (B, 80, T).
     """
 
     stride = 4
@@ -89,12 +91,13 @@ class UNet(nn.Module):
         self.content = nn.Conv1d(config.content_dim, config.content_channels, 1)
         self.retrieval = Retrieval(config.content_dim, config.draft_temperature) if config.draft else None
         full, half, quarter = config.channels
-        draft = config.n_mels if config.draft else 0
+        self.harmonics = Harmonics() if config.harmonics else None
+        hints = config.n_mels * (config.draft + config.harmonics)
 
         def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, up: bool = False) -> ConditionedConv:
             return ConditionedConv(config, inputs, outputs, kernel, stride, up)
 
-        self.conv1 = conv(config.n_mels + draft, full, 9)
+        self.conv1 = conv(config.n_mels + hints, full, 9)
         self.conv2 = conv(full, half, 8, stride=2)
         self.conv3 = conv(half, half, 9)
         self.conv4 = conv(half, quarter, 8, stride=2)
@@ -103,15 +106,30 @@ class UNet(nn.Module):
         self.conv9 = conv(half, half, 9)
         self.conv10 = conv(half, full, 8, stride=2, up=True)
         self.conv11 = conv(full, full, 9)
-        self.conv12 = weight_norm(nn.Conv1d(full + config.content_channels + draft, config.n_mels, 9, padding=4))
+        self.conv12 = weight_norm(nn.Conv1d(full + config.content_channels + hints, config.n_mels, 9, padding=4))
 
-    def draft(self, content: Tensor, keys: Tensor, reference: Tensor) -> Tensor | None:
-        """The draft, normalised, for content (B, C, T), a reference's content (B, C, N) and log-mel (B, 80, N);
-        None for a network that sees none."""
-        return None if self.retrieval is None else self.retrieval(content, keys, self.norm(reference))
+    def hints(
+        self, content: Tensor, keys: Tensor | None, reference: Tensor | None, pitch: Tensor | None
+    ) -> Tensor | None:
+        """What the network sees beside x_t; None if that is nothing.
 
-    def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, draft: Tensor | None = None) -> Tensor:
-        beside = [] if draft is None else [draft]
+        Args:
+            content: (B, C, T) of the source.
+            keys, reference: content (B, C, N) and log-mel (B, 80, N) of the voice, for a draft.
+            pitch: (B, T) of the result in Hz, 0 where unvoiced, for a comb.
+        """
+        hints = []
+        if self.retrieval is not None:
+            assert keys is not None
+            assert reference is not None
+            hints.append(self.retrieval(content, keys, self.norm(reference)))
+        if self.harmonics is not None:
+            assert pitch is not None
+            hints.append(self.harmonics(pitch))
+        return torch.cat(hints, 1) if hints else None
+
+    def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, hints: Tensor | None = None) -> Tensor:
+        beside = [] if hints is None else [hints]
         s = torch.cat([self.step(step), speaker * speaker.shape[1] ** 0.5], 1)  # unit variance per channel
         p1 = self.content(content)
         p2 = F.avg_pool1d(p1, 2)
@@ -148,12 +166,12 @@ class Denoiser(nn.Module):
         alpha_bar: Tensor,
         speaker: Tensor,
         content: Tensor,
-        draft: Tensor | None = None,
+        hints: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """x_t (B, 80, T), step (B,), alpha_bar (B,) at that step -> (x0, eps), each (B, 80, T)."""
         a = alpha_bar.sqrt()[:, None, None]
         b = (1 - alpha_bar).sqrt()[:, None, None]
-        out = self.unet(x, step, speaker, content, draft)
+        out = self.unet(x, step, speaker, content, hints)
         match self.prediction:
             case "eps":
                 return (x - b * out) / a, out

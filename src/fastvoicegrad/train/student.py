@@ -37,8 +37,8 @@ from .teacher import (
     ConversionCrops,
     ConversionData,
     ScheduleConfig,
-    draft_of,
     draw_steps,
+    hints_of,
     load_unet,
     need_references,
     normal,
@@ -72,10 +72,10 @@ class Student(nn.Module):
         super().__init__()
         self.unet, self.speaker = unet, speaker
 
-    def forward(self, x: Tensor, step: Tensor, alpha_bar: Tensor, batch: Batch, draft: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, step: Tensor, alpha_bar: Tensor, batch: Batch, hints: Tensor | None = None) -> Tensor:
         """x_t (B, 80, T), step and alpha_bar (B,), of the batch the voice and the content -> x0 (B, 80, T)."""
         speaker = batch["speaker"] if self.speaker is None else self.speaker(batch["reference"])
-        x0: Tensor = Denoiser(self.unet)(x, step, alpha_bar, speaker, batch["content"], draft)[0]
+        x0: Tensor = Denoiser(self.unet)(x, step, alpha_bar, speaker, batch["content"], hints)[0]
         return x0
 
 
@@ -151,19 +151,19 @@ class StudentTask(Task):
         """x_phi of a batch, normalised."""
         start = torch.full_like(batch["step"], self.recipe.schedule.start)
         x_t, ab = self._diffuse(self.norm(batch["mel"]), batch["start_noise"], start)
-        x: Tensor = self.modules["student"](x_t, start, ab, batch, self._draft(batch))
+        x: Tensor = self.modules["student"](x_t, start, ab, batch, self._hints(batch))
         return x
 
-    def _draft(self, batch: Batch) -> Tensor | None:
+    def _hints(self, batch: Batch) -> Tensor | None:
         unet = self.frozen["teacher"]
         assert isinstance(unet, UNet)
-        return draft_of(unet, batch)
+        return hints_of(unet, batch)
 
     def _teacher_says(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """x_theta of the student's output diffused to a random step, and alpha_bar there."""
         x_t, ab = self._diffuse(x, batch["step_noise"], batch["step"])
         teacher = Denoiser(self.frozen["teacher"])
-        return teacher(x_t, batch["step"], ab, batch["speaker"], batch["content"], self._draft(batch))[0], ab
+        return teacher(x_t, batch["step"], ab, batch["speaker"], batch["content"], self._hints(batch))[0], ab
 
     def _features(self, x: Tensor) -> Tensor:
         """Features of the frozen vocoder; the gradient passes through it to x."""

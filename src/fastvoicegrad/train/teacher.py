@@ -97,14 +97,15 @@ class ConversionCrops:
         return torch.from_numpy(self.store.array(name)[frames].astype(np.float32)).transpose(1, 2).contiguous()
 
     def draw(self, random: np.random.Generator, size: int) -> Batch:
-        """mel (B, 80, T), speaker (B, S), content (B, C, T); with `reference_frames` N also reference (B, 80, N)
-        and reference_content (B, C, N)."""
+        """mel (B, 80, T), speaker (B, S), content (B, C, T), pitch (B, T) in Hz; with `reference_frames` N also
+        reference (B, 80, N) and reference_content (B, C, N)."""
         drawn = self.crops.draw(random, size)
         rows = [self.speaker_row(crop, random) for crop in drawn]
         batch = {
             "mel": self.crops.take("mel", drawn),
             "content": self.crops.take("content", drawn),
             "speaker": torch.from_numpy(np.asarray(self.store.array("speaker")[rows], dtype=np.float32)),
+            "pitch": self.crops.take("pitch", drawn),
         }
         if self.data.reference_frames:  # both need it: a draft and a tuned speaker encoder
             frames = np.stack([self.reference(crop, random) for crop in drawn])
@@ -122,11 +123,9 @@ def draw_steps(random: np.random.Generator, size: int, steps: int) -> Tensor:
     return torch.from_numpy(random.integers(1, steps + 1, size))
 
 
-def draft_of(unet: UNet, batch: Batch) -> Tensor | None:
-    """The draft of a batch's crops, from its references; None for a network that sees none."""
-    if unet.retrieval is None:
-        return None
-    return unet.draft(batch["content"], batch["reference_content"], batch["reference"])
+def hints_of(unet: UNet, batch: Batch) -> Tensor | None:
+    """What a network sees beside x_t of a batch's crops; None for one that sees nothing."""
+    return unet.hints(batch["content"], batch.get("reference_content"), batch.get("reference"), batch.get("pitch"))
 
 
 def load_unet(path: str | Path, name: str = "teacher") -> UNet:
@@ -173,7 +172,7 @@ class TeacherTask(Task):
         unet: UNet = inner(model)
         x0, eps = unet.norm(batch["mel"]), batch["noise"]
         ab = self.alpha_bar.to(x0.device)[batch["step"]][:, None, None]
-        out = model(diffuse(x0, eps, ab), batch["step"], batch["speaker"], batch["content"], draft_of(unet, batch))
+        out = model(diffuse(x0, eps, ab), batch["step"], batch["speaker"], batch["content"], hints_of(unet, batch))
         target = {"eps": eps, "v": ab.sqrt() * eps - (1 - ab).sqrt() * x0, "x0": x0}[self.recipe.model.prediction]
         return {self.recipe.model.prediction: (out - target).abs().mean()}
 
