@@ -257,7 +257,7 @@ def export(
 @friendly
 def evaluate(
     systems: Annotated[list[str], typer.Argument(help="NAME=SYSTEM; see fastvoicegrad.evaluate.run.make_system.")],
-    manifest: Annotated[Path, typer.Option(help="Manifest whose test split is converted.")],
+    manifest: Annotated[Path, typer.Option(help="Manifest of the recordings.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the waves and the report.")],
     moonshine: Annotated[Path, typer.Option(help="Folder with Moonshine base's ONNX files and tokenizer.json.")],
     campplus: Annotated[Path, typer.Option(help="CAM++ weights.")],
@@ -265,12 +265,13 @@ def evaluate(
     corpus: Annotated[str, typer.Option(help="Corpus of the manifest.")] = "tsp",
     sentences: Annotated[int, typer.Option(help="Sources per ordered pair of voices.")] = 10,
     limit: Annotated[int, typer.Option(help="Judge only about this many pairs; 0: all.")] = 0,
+    split: Annotated[str, typer.Option(help="valid to choose by, test to report.")] = "test",
 ) -> None:
-    """Judge systems on every ordered pair of test voices: quality, errors of a recogniser, whose voice it is."""
+    """Judge systems on every ordered pair of held-out voices: quality, errors of a recogniser, whose voice it is."""
     runner = workshop("evaluate.run")
     rulers = runner.Rulers(str(moonshine), str(campplus), str(ecapa))
     named = dict(system.partition("=")[::2] for system in systems)
-    runner.print_table(runner.evaluate(named, manifest, corpus, sentences, rulers, output, limit))
+    runner.print_table(runner.evaluate(named, manifest, corpus, sentences, rulers, output, limit, split))
 
 
 @app.command()

@@ -25,7 +25,7 @@ from .mel import MEL, Array, log_mel, log_mel_of_padded
 from .voice import MEMORY, Voice, pool, spread
 
 SHORTEST = MEL.n_fft  # samples: one frame
-CHUNK = 2048  # frames that are converted at once (24 s), beside their context
+CHUNK = 4096  # frames that are converted at once (48 s), beside their context
 LEAST_VOICED = 0.15  # share of a reference's active frames; below it there is no speech
 LEAST_SPEECH = 0.3  # seconds
 VOICED = 0.5  # probability from which a frame counts as voiced

@@ -180,9 +180,13 @@ def evaluate(
     rulers: Rulers,
     out: Path,
     limit: int = 0,
+    split: str = "test",
 ) -> dict[str, dict[str, float]]:
-    """Judge systems (name -> spec) on the test split of one corpus; writes waves, report.json and report.md."""
-    recordings = [r for r in read_manifest(manifest) if r.split == "test" and r.corpus == corpus]
+    """Judge systems (name -> spec) on one split of one corpus; writes waves, report.json and report.md.
+
+    Choices are made on "valid"; "test" is for the figures that are reported.
+    """
+    recordings = [r for r in read_manifest(manifest) if r.split == split and r.corpus == corpus]
     pairs = make_pairs(recordings, sentences)
     if limit:
         pairs = pairs[:: max(1, len(pairs) // limit)][:limit]
