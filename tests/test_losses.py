@@ -44,3 +44,10 @@ def test_weighted_sum_names_what_is_missing() -> None:
     assert losses.weighted_sum(named, {"a": 1.0, "b": 10.0, "unused": 5.0}) == 32
     with pytest.raises(KeyError, match="b"):
         losses.weighted_sum(named, {"a": 1.0})
+
+
+def test_voice_likeness_is_least_at_the_target() -> None:
+    target, source, neither = torch.eye(3).unbind(0)
+    found = [float(losses.voice_likeness(x[None], target[None], source[None])) for x in (target, neither, source)]
+    assert found == [0.0, 1.0, 2.0]
+    assert float(losses.voice_likeness(target[None], target[None], target[None])) == 0.0  # one voice: nothing to leave

@@ -256,22 +256,26 @@ class VoiceConverter:
         frames = _mel_frames(blocks, gain, self.bundle.stride)
         turns = 0.0  # of the pulse train: what is carried from chunk to chunk
         for window, start, first, last in _windows(frames, chunk, left, right, self.bundle.stride):
-            mel = self._convert_mel(window, start, voice, steps, seed, timing)
+            mel, pitch = self._convert_mel(window, start, voice, steps, seed, timing)
             kept = slice(first - start, last - start)
-            wave, turns = timing.run("vocoder", lambda: self.render(mel, start, kept, turns, seed))  # noqa: B023
+            wave, turns = timing.run("vocoder", lambda: self.render(mel, start, kept, turns, seed, pitch))  # noqa: B023
             yield wave / np.float32(gain)
 
-    def render(self, mel: Array, start: int, kept: slice, turns: float, seed: int) -> tuple[Array, float]:
+    def render(
+        self, mel: Array, start: int, kept: slice, turns: float, seed: int, known: Array | None = None
+    ) -> tuple[Array, float]:
         """The vocoder on a window of mel frames.
 
         Args:
             mel: ``(80, T)``, natural log, the first of which is frame `start`.
             kept: the frames, counted in the window, whose samples are wanted.
             turns: phase of the pulse train before the first of them.
+            known: ``(T,)``, the pitch in Hz where it is known, 0 elsewhere; there the vocoder has to hear it.
         Returns:
             their samples, and the phase after the last.
         """
-        pitch, real, imaginary, gain = (x[0] for x in self.bundle.run("vocoder", mel=mel[None]))
+        heard, real, imaginary, gain = (x[0] for x in self.bundle.run("vocoder", mel=mel[None]))
+        pitch = heard if known is None else np.where(known > 0, known, heard)
         pulses, phase = synthesis.pulse_train(pitch, kept.start, turns)
         wave = synthesis.render(pulses, synthesis.noise(seed, start, mel.shape[1]), real, imaginary, gain)
         samples = slice(kept.start * MEL.hop_length, kept.stop * MEL.hop_length)
@@ -286,13 +290,17 @@ class VoiceConverter:
             raise InputError(f"{name} is silent; give a recording with speech")
         return TARGET_LEVEL / level
 
-    def _convert_mel(self, mel: Array, start: int, voice: Voice, steps: int, seed: int, timing: Timing) -> Array:
-        """A window of mel frames (80, T), the first of which is frame `start`, in the other voice."""
+    def _convert_mel(
+        self, mel: Array, start: int, voice: Voice, steps: int, seed: int, timing: Timing
+    ) -> tuple[Array, Array | None]:
+        """A window of mel frames (80, T), the first of which is frame `start`, in the other voice; and the pitch
+        (T,) in Hz, 0 where unvoiced, for a converter that is told it."""
         bundle, config = self.bundle, self.bundle.config
         content, voicing, melody = timing.run("content", lambda: self._content(mel))
         hints = {"keys": voice.keys, "reference": voice.mel} if config.draft else {}
+        pitch = np.where(voicing > VOICED, voice.pitch * np.exp(melody), 0).astype(np.float32)
         if config.harmonics:
-            hints["pitch"] = np.where(voicing > VOICED, voice.pitch * np.exp(melody), 0).astype(np.float32)
+            hints["pitch"] = pitch
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
         x = diffuse(x0, noise(0), float(bundle.alpha_bar[config.start]))
@@ -312,7 +320,7 @@ class VoiceConverter:
 
         levels = subsequence(steps, config.start)
         x = timing.run("converter", lambda: sample(predict_eps, x, levels, bundle.alpha_bar, noise))
-        return (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
+        return (x * bundle.mel_std + bundle.mel_mean).astype(np.float32), pitch if config.harmonics else None
 
 
 def _noise(seed: int, start: int, frames: int, stream: int) -> Array:

@@ -47,6 +47,18 @@ def score_distillation(
     return (c * (student_x0 - teacher_x0.detach()).abs().mean((1, 2))).mean()
 
 
+def voice_likeness(heard: Tensor, target: Tensor, source: Tensor, same: float = 0.7) -> Tensor:
+    """A verifier's opinion of a conversion: like the target, and, the "inverse" term of ADCD (arXiv 2508.17868),
+    not like the source.
+
+    Args:
+        heard, target, source: unit embeddings (B, S) of the conversion and of the two voices.
+        same: cosine of two embeddings above which source and target count as one voice.
+    """
+    away = (heard * source).sum(1).clamp(min=0) * ((target * source).sum(1) < same)
+    return (1 - (heard * target).sum(1) + away).mean()
+
+
 class LogMel(nn.Module):
     """The front-end of `fastvoicegrad.mel`, differentiable: (B, N) samples -> (B, 80, N // 256)."""
 

@@ -115,6 +115,35 @@ def test_gradient_reaches_the_student_through_the_vocoder(runs: Path, store: Pat
     assert any(not torch.equal(a, b) for a, b in zip(before, run.task.modules["student"].parameters(), strict=True))
 
 
+class Ear(torch.nn.Module):
+    """Stands in for the pretrained verifier: some unit vector of a mel."""
+
+    def __init__(self, weights: str, waves: list[np.ndarray]) -> None:
+        super().__init__()
+        assert len(waves) > 10
+        self.project = torch.nn.Linear(80, 192).requires_grad_(False)
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(self.project(mel.mean(2)), dim=1)
+
+
+def test_conversions_to_other_voices_are_heard_by_a_verifier(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastvoicegrad.train.student.MelSpeakerTeacher", Ear)
+    for other in ("teacher", "vocoder", "speaker"):
+        (tmp_path / other).symlink_to(runs / other)
+    with pytest.raises(InputError, match="verifier"):
+        trainer(store, tmp_path, "student", "weights.voice=1.0")
+    more = ("weights.voice=1.0", "verifier=ear.pt", "converted=3", "loop.steps=2")
+    run = trainer(store, tmp_path, "student", *more)
+    batch = run.task.batch(np.random.default_rng(0), 4)
+    assert torch.equal(batch["to_speaker"], batch["speaker"][1:])
+    assert torch.equal(batch["from_voice"], batch["voice"][:3])
+    np.testing.assert_allclose(batch["to_pitch"].amax(1), batch["to_median_pitch"], rtol=1e-3)  # the store's are flat
+    assert run.train_step()["voice"] > 0
+
+
 def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:
     run = trainer(store, tmp_path, "teacher", "loop.steps=60", "model.prediction=x0", "loop.learning_rate=5.0e-3")
     before = run.train_step()["x0"]

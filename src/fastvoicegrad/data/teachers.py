@@ -12,6 +12,8 @@ import numpy as np
 import soxr
 import torch
 
+from ..mel import MEL, log_mel
+
 TEACHER_RATE = 16000  # Hz, of every teacher here
 
 
@@ -71,6 +73,51 @@ class SpeakerTeacher:
         features = features - features.mean(0)
         embedding = self.model(features[None])[0].numpy()
         return np.asarray(embedding / np.linalg.norm(embedding))
+
+
+class MelSpeakerTeacher(torch.nn.Module):
+    """CAM++ on this project's log-mels, differentiable: a linear map makes its features from ours.
+
+    Both are log energies of 80 bands up to 8 kHz; the map, from three neighbouring frames brought to CAM++'s
+    10 ms, is fitted by least squares on recordings. On other recordings the embedding made from mels has a cosine
+    of about 0.84 to the one made from the waveform.
+    """
+
+    map: torch.Tensor
+
+    def __init__(self, weights: str, waves: list[np.ndarray]) -> None:
+        """`waves`: some dozen recordings at 22,050 Hz to fit the map on."""
+        from torchaudio.compliance.kaldi import fbank
+
+        super().__init__()
+        self.model = SpeakerTeacher(weights).model.requires_grad_(False)
+        inputs, outputs = [], []
+        for wave in waves:
+            heard = torch.from_numpy(to_teacher_rate(wave, MEL.sample_rate))
+            features = fbank(heard[None], num_mel_bins=80, sample_frequency=TEACHER_RATE)
+            own = self._neighbours(torch.from_numpy(log_mel(wave))[None])[0]
+            count = min(len(own), len(features))
+            inputs.append(own[:count])
+            outputs.append(features[:count])
+        x, y = torch.cat(inputs), torch.cat(outputs)
+        self.register_buffer("map", torch.linalg.solve(x.T @ x + 0.1 * torch.eye(x.shape[1]), x.T @ y))
+
+    @staticmethod
+    def _neighbours(mel: torch.Tensor) -> torch.Tensor:
+        """(B, 80, T) log-mel -> (B, T', 241): frames of 25 ms every 10 ms, each beside its neighbours and a one."""
+        frames, hop = mel.shape[-1], MEL.hop_length / MEL.sample_rate
+        count = int((frames * hop - 0.025) / 0.01) + 1
+        place = ((torch.arange(count, device=mel.device) * 0.01 + 0.0125) / hop - 0.5).clamp(0, frames - 1)
+        low = place.long().clamp(max=frames - 2)
+        x = torch.lerp(mel[..., low], mel[..., low + 1], place - low)
+        x = torch.nn.functional.pad(x, (1, 1), mode="replicate").transpose(1, 2)
+        return torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:], torch.ones_like(x[:, 2:, :1])], 2)
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        """(B, 80, T) log-mel -> (B, 192) of unit length."""
+        features = self._neighbours(mel) @ self.map
+        embedding: torch.Tensor = self.model(features - features.mean(1, keepdim=True))
+        return torch.nn.functional.normalize(embedding, dim=1)
 
 
 @lru_cache(maxsize=1)

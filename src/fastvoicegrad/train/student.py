@@ -15,14 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.crops import Crops
 from ..data.embed import load_speaker
+from ..data.teachers import MelSpeakerTeacher
 from ..diffusion import diffuse
+from ..errors import InputError
 from ..losses import (
     Weighting,
     adversarial_discriminator,
     adversarial_generator,
     feature_matching,
     score_distillation,
+    voice_likeness,
     weighted_sum,
 )
 from ..models.blocks import inner
@@ -57,8 +61,13 @@ class StudentRecipe:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     weighting: Weighting = "sqrt_alpha_bar"  # c(t)
     discriminator_channels: int = 128
-    # "mel" is plain reconstruction: not in the paper, useful where the budget is small. 0 switches a term off.
-    weights: dict[str, float] = field(default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0})
+    verifier: str = ""  # CAM++ weights, for the "voice" loss
+    converted: int = 4  # crops of a batch that are also converted to another's voice, for the "voice" loss
+    # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
+    # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868). 0 switches a term off.
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0, "voice": 0.0}
+    )
 
 
 class Student(nn.Module):
@@ -104,7 +113,7 @@ class StudentTask(Task):
 
     def __init__(self, recipe: StudentRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
-        self.train_crops = ConversionCrops(recipe.data, "train")
+        self.train_crops = ConversionCrops(recipe.data, "train", describe=bool(recipe.weights.get("voice")))
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
         teacher = load_unet(recipe.teacher)
@@ -120,7 +129,16 @@ class StudentTask(Task):
             "teacher": teacher.requires_grad_(False).eval(),
             "vocoder": vocoder.requires_grad_(False),
         }
+        if recipe.weights.get("voice"):
+            self.frozen["verifier"] = self._verifier()
         self.alpha_bar = recipe.schedule.alpha_bar()
+
+    def _verifier(self) -> nn.Module:
+        if not self.recipe.verifier:
+            raise InputError("the loss 'voice' needs a verifier; set verifier to the path of CAM++'s weights")
+        crops = Crops(self.train_crops.store, "train", self.recipe.data.frames, wideband=True)
+        waves = crops.wave(crops.draw(np.random.default_rng(0), 96))
+        return MelSpeakerTeacher(self.recipe.verifier, [wave.numpy() for wave in waves]).eval()
 
     def model_config(self) -> dict[str, Any]:
         student: Student = inner(self.modules["student"])
@@ -140,7 +158,17 @@ class StudentTask(Task):
         }
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        return self._noised(self.train_crops.draw(random, size), random)
+        batch = self._noised(self.train_crops.draw(random, size), random)
+        return batch | (self._to_others(batch) if "verifier" in self.frozen else {})
+
+    def _to_others(self, batch: Batch) -> Batch:
+        """The first crops of a batch, each to be said in the voice of the next one: what changes, as "to_...", and
+        the embedding of the voice that it leaves, "from_voice"."""
+        count = min(self.recipe.converted, len(batch["mel"]) - 1)
+        names = ("speaker", "reference", "reference_content", "voice", "median_pitch")
+        other = {f"to_{name}": batch[name].roll(-1, 0)[:count] for name in names if name in batch}
+        ratio = other["to_median_pitch"] / batch["median_pitch"][:count]
+        return other | {"to_pitch": batch["pitch"][:count] * ratio[:, None], "from_voice": batch["voice"][:count]}
 
     def _diffuse(self, x0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """x_t and alpha_bar (B,) of each item's step."""
@@ -170,18 +198,27 @@ class StudentTask(Task):
         features: Tensor = self.frozen["vocoder"].features(self.norm.undo(x))  # type: ignore[operator]
         return features
 
+    def _convert_to_others(self, batch: Batch) -> Tensor:
+        """Conversions of a batch's first crops; of none where no verifier listens."""
+        if "to_voice" not in batch:
+            return self._reconstructed[:0]
+        count = len(batch["to_voice"])
+        kept = {name: value[:count] for name, value in batch.items() if not name.startswith("to_")}
+        return self.convert(kept | {n.removeprefix("to_"): v for n, v in batch.items() if n.startswith("to_")})
+
     def discriminator_loss(self, batch: Batch) -> Tensor | None:
-        self._converted = self.convert(batch)
+        self._reconstructed = self.convert(batch)
+        self._converted = self._convert_to_others(batch)
         if not (self.recipe.weights["adv"] or self.recipe.weights["fm"]):
             return None
         with torch.no_grad():
             self._real_features = self._features(self.norm(batch["mel"]))
-            fake = self._features(self._converted)
+            fake = self._features(torch.cat([self._reconstructed, self._converted]))
         judge = self.modules["discriminator"]
         return adversarial_discriminator(judge(self._real_features)[0], judge(fake)[0])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        x, x0, weights = self._converted, self.norm(batch["mel"]), self.recipe.weights
+        x, x0, weights = self._reconstructed, self.norm(batch["mel"]), self.recipe.weights
         losses: dict[str, Tensor] = {"mel": (x - x0).abs().mean()}
         if weights["dist"]:
             with torch.no_grad():
@@ -190,11 +227,17 @@ class StudentTask(Task):
         if weights["adv"] or weights["fm"]:
             judge = self.modules["discriminator"].requires_grad_(False)
             scores, features = judge(self._features(x))
+            if len(self._converted):
+                others, _ = judge(self._features(self._converted))
+                scores = [torch.cat(pair) for pair in zip(scores, others, strict=True)]
             with torch.no_grad():
                 _, real = judge(self._real_features)
             judge.requires_grad_(True)
             losses["adv"] = adversarial_generator(scores)
             losses["fm"] = feature_matching(real, features)
+        if len(self._converted):
+            heard = self.frozen["verifier"](self.norm.undo(self._converted))  # type: ignore[operator]
+            losses["voice"] = voice_likeness(heard, batch["to_voice"], batch["from_voice"])
         return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:

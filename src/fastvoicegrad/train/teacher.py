@@ -68,13 +68,25 @@ def need_references(data: ConversionData) -> None:
 class ConversionCrops:
     """Crops of (mel, speaker, content) of one voice; all networks of a conversion are trained on these."""
 
-    def __init__(self, data: ConversionData, split: str) -> None:
-        self.data = data
+    def __init__(self, data: ConversionData, split: str, describe: bool = False) -> None:
+        """With `describe`, batches say what the speaker teacher makes of the voices, and how high they are."""
+        self.data, self.describe = data, describe
         self.store = Store(data.store)
         self.crops = Crops(self.store, split, data.frames, data.corpora if split == "train" else None)
         self.by_voice: dict[str, list[int]] = defaultdict(list)
         for row, entry in enumerate(self.store.entries):
             self.by_voice[entry.recording.voice].append(row)
+        self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items()}
+
+    def _median_pitch(self, rows: list[int]) -> float:
+        pitch = np.concatenate([self.store.array("pitch")[self.store.entries[row].slice] for row in rows])
+        return float(np.median(pitch[pitch > 0])) if (pitch > 0).any() else 150.0  # never voiced: of no matter
+
+    def verified(self, voice: str) -> np.ndarray:
+        """The speaker teacher's embedding of a voice, (192,): the mean of what it was asked about."""
+        embeddings = self.store.array("speaker_teacher")[self.by_voice[voice]]
+        mean = embeddings[np.isfinite(embeddings[:, 0])].mean(0)
+        return np.asarray(mean / np.linalg.norm(mean))
 
     def speaker_row(self, crop: Crop, random: np.random.Generator) -> int:
         if random.random() >= self.data.other_recording:
@@ -98,7 +110,8 @@ class ConversionCrops:
 
     def draw(self, random: np.random.Generator, size: int) -> Batch:
         """mel (B, 80, T), speaker (B, S), content (B, C, T), pitch (B, T) in Hz; with `reference_frames` N also
-        reference (B, 80, N) and reference_content (B, C, N)."""
+        reference (B, 80, N) and reference_content (B, C, N); to describe the voices voice (B, S') and median_pitch
+        (B,) in Hz."""
         drawn = self.crops.draw(random, size)
         rows = [self.speaker_row(crop, random) for crop in drawn]
         batch = {
@@ -107,6 +120,10 @@ class ConversionCrops:
             "speaker": torch.from_numpy(np.asarray(self.store.array("speaker")[rows], dtype=np.float32)),
             "pitch": self.crops.take("pitch", drawn),
         }
+        if self.describe:
+            voices = [self.store.entries[crop.row].recording.voice for crop in drawn]
+            batch["voice"] = torch.from_numpy(np.stack([self.verified(v) for v in voices]))
+            batch["median_pitch"] = torch.tensor([self.median_pitch[v] for v in voices])
         if self.data.reference_frames:  # both need it: a draft and a tuned speaker encoder
             frames = np.stack([self.reference(crop, random) for crop in drawn])
             batch["reference"] = self._frames("mel", frames)
