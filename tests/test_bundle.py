@@ -65,6 +65,12 @@ def test_newer_format_is_refused(copy: Path) -> None:
         Bundle.open(copy)
 
 
+def test_older_format_is_refused(copy: Path) -> None:
+    edit(copy, format=1)
+    with pytest.raises(InputError, match="export the bundle again"):
+        Bundle.open(copy)
+
+
 @pytest.mark.parametrize("changes", [{"format": "x"}, {"networks": {}}, {"surprise": 1}, {"mel": {"hop_length": 200}}])
 def test_broken_config_is_refused(copy: Path, changes: dict[str, object]) -> None:
     edit(copy, **changes)

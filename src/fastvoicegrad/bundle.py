@@ -23,7 +23,7 @@ from .diffusion import cosine_schedule
 from .errors import InputError
 from .mel import MEL, Array, MelConfig
 
-FORMAT = 1
+FORMAT = 2  # 2: the content network says the melody, the converter may take hints
 NETWORKS = ("content", "speaker", "converter", "vocoder")
 DEFAULT = Path(__file__).parent / "bundles" / "default"
 
@@ -156,6 +156,8 @@ def _parse(path: Path, raw: Any) -> BundleConfig:
         raise InputError(
             f"{path} has format {raw['format']}, this version reads up to {FORMAT}; run 'pip install -U fastvoicegrad'"
         )
+    if raw["format"] < FORMAT:
+        raise InputError(f"{path} has format {raw['format']}, this version reads {FORMAT}; export the bundle again")
     try:
         fields = {k: v for k, v in raw.items() if k != "format"}
         fields["networks"] = {name: Network(**raw["networks"][name]) for name in NETWORKS}
