@@ -76,7 +76,7 @@ class ConversionCrops:
         self.by_voice: dict[str, list[int]] = defaultdict(list)
         for row, entry in enumerate(self.store.entries):
             self.by_voice[entry.recording.voice].append(row)
-        self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items()}
+        self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items() if describe}
 
     def _median_pitch(self, rows: list[int]) -> float:
         pitch = np.concatenate([self.store.array("pitch")[self.store.entries[row].slice] for row in rows])
