@@ -79,8 +79,8 @@ class MelSpeakerTeacher(torch.nn.Module):
     """CAM++ on this project's log-mels, differentiable: a linear map makes its features from ours.
 
     Both are log energies of 80 bands up to 8 kHz; the map, from three neighbouring frames brought to CAM++'s
-    10 ms, is fitted by least squares on recordings. On other recordings the embedding made from mels has a cosine
-    of about 0.84 to the one made from the waveform.
+    10 ms, is fitted by least squares on recordings. Fitted on sixty of 6 s, it gave embeddings of other recordings
+    with a cosine of 0.84 to those made from the waveform.
     """
 
     map: torch.Tensor
