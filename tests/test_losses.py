@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -44,6 +45,14 @@ def test_weighted_sum_names_what_is_missing() -> None:
     assert losses.weighted_sum(named, {"a": 1.0, "b": 10.0, "unused": 5.0}) == 32
     with pytest.raises(KeyError, match="b"):
         losses.weighted_sum(named, {"a": 1.0})
+
+
+def test_same_units_is_a_divergence_of_distributions() -> None:
+    said = torch.randn(2, 16, 9, requires_grad=True)
+    assert float(losses.same_units(said, said)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.same_units(said + 3.0, said)) == pytest.approx(0, abs=1e-6)  # logits: a constant says nothing
+    sure = torch.full((1, 4, 1), -50.0).index_fill(1, torch.tensor([2]), 50.0)
+    assert float(losses.same_units(torch.zeros(1, 4, 1), sure)) == pytest.approx(np.log(4), abs=1e-5)
 
 
 def test_voice_likeness_is_least_at_the_target() -> None:

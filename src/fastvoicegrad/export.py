@@ -27,7 +27,9 @@ from .models.speaker import SpeakerEncoder
 from .models.unet import Denoiser, UNet
 from .models.vocoder import SpectralVocoder
 from .synthesis import REACH
-from .train.student import load_student, load_vocoder
+from .train.checkpoint import read_meta
+from .train.recipe import build
+from .train.student import load_vocoder
 from .train.teacher import ScheduleConfig, load_unet
 
 OPSET = 20  # the first with Gelu as one operator
@@ -70,8 +72,7 @@ class ConverterGraph(nn.Module):
         pitch: Tensor | None = None,
     ) -> Tensor:
         hints = self.unet.hints(content, keys, reference, pitch)
-        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content, hints)[0]
-        return x0
+        return self.unet.towards_draft(self.denoiser(x, step, alpha_bar, speaker, content, hints)[0], hints)
 
 
 class VocoderGraph(nn.Module):
@@ -268,7 +269,6 @@ def export(
     converter: str | Path,
     vocoder: str | Path,
     teacher: bool = False,
-    schedule: ScheduleConfig | None = None,
     name: str = "fastvoicegrad",
     notes: dict[str, Any] | None = None,
 ) -> None:
@@ -278,14 +278,10 @@ def export(
         converter: a student's checkpoint, or with `teacher` a teacher's, whose bundle converts in any number of
             steps.
     """
-    schedule = schedule or ScheduleConfig()
+    schedule = build(ScheduleConfig, read_meta(converter)["recipe"]["schedule"])  # S_K as it was trained
     heard = load_content(content)
     voices = load_speaker(speaker)
-    if teacher:
-        unet = load_unet(converter).eval()
-    else:
-        student = load_student(converter).eval()
-        unet, voices = student.unet, student.speaker or voices
+    unet = load_unet(converter, "teacher" if teacher else "student").eval()
     renderer = load_vocoder(str(vocoder), "spectral")
     assert isinstance(renderer, SpectralVocoder)
     networks = graphs((heard.encoder, heard.heads), voices, unet, renderer)

@@ -59,6 +59,12 @@ def voice_likeness(heard: Tensor, target: Tensor, source: Tensor, same: float = 
     return (1 - (heard * target).sum(1) + away).mean()
 
 
+def same_units(heard: Tensor, said: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the units (logits, (B, units, T)) heard in a conversion from those of its
+    source, mean over frames."""
+    return F.kl_div(heard.log_softmax(1), said.log_softmax(1), reduction="none", log_target=True).sum(1).mean()
+
+
 class LogMel(nn.Module):
     """The front-end of `fastvoicegrad.mel`, differentiable: (B, N) samples -> (B, 80, N // 256)."""
 

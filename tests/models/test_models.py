@@ -14,7 +14,7 @@ from fastvoicegrad.models.discriminators import (  # noqa: E402
     WaveDiscriminatorConfig,
 )
 from fastvoicegrad.models.harmonics import Harmonics  # noqa: E402
-from fastvoicegrad.models.retrieval import Retrieval  # noqa: E402
+from fastvoicegrad.models.retrieval import Retrieval, agreement  # noqa: E402
 from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
 from fastvoicegrad.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
 from fastvoicegrad.models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig, pulse_train  # noqa: E402
@@ -74,6 +74,19 @@ def test_retrieval_finds_what_it_has_heard() -> None:
         retrieval(content, keys[..., order], values[..., order]), retrieval(content, keys, values)
     )
     assert retrieval(content, keys, values).abs().amax() <= values.abs().amax()  # a weighted mean
+
+
+def test_a_result_follows_its_draft_only_where_they_agree() -> None:
+    estimate, fine = torch.randn(1, 80, 3), 0.3 * (-1.0) ** torch.arange(80)[None, :, None]
+    other = torch.tensor([0.0, 0.0, 50.0])  # of another sound: nothing is to be taken from it
+    out = agreement(estimate, estimate + fine + other, tolerance=0.5)
+    torch.testing.assert_close(out[..., :2], (estimate + fine)[..., :2], atol=0.01, rtol=0)
+    torch.testing.assert_close(out[..., 2], estimate[..., 2])
+    torch.testing.assert_close(agreement(estimate, estimate, 0.5), estimate)
+    hints = torch.cat([estimate + fine, torch.zeros(1, 80, 3)], 1)
+    for tolerance, expected in ((0.0, estimate), (0.5, agreement(estimate, estimate + fine, 0.5))):
+        model = UNet(UNetConfig(channels=(8, 8, 8), draft=True, draft_tolerance=tolerance))
+        torch.testing.assert_close(model.towards_draft(estimate, hints), expected)
 
 
 def test_hints_reach_the_output() -> None:

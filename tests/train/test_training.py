@@ -25,7 +25,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 def settings(store: Path, runs: Path, part: str, *more: str) -> list[str]:
     own = [f"data.store={store}"] if part in ("teacher", "student") else [f"store={store}"]
     if part == "student":
-        own += [f"{p}={runs / p / 'last.safetensors'}" for p in ("teacher", "vocoder", "speaker")]
+        own += [f"{p}={runs / p / 'last.safetensors'}" for p in ("teacher", "vocoder")]
     return [*own, *more]
 
 
@@ -54,7 +54,7 @@ def test_every_part_leaves_a_checkpoint_curves_and_its_recipe(runs: Path) -> Non
 
 @pytest.mark.parametrize("part", PARTS)
 def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
-    for other in ("teacher", "vocoder", "speaker"):
+    for other in ("teacher", "vocoder"):
         if part == "student":
             (tmp_path / other).symlink_to(runs / other)
     trainer(store, tmp_path, part, "loop.steps=4", name="run")
@@ -73,7 +73,7 @@ def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_pa
 
 
 def test_student_moves_and_its_frozen_helpers_do_not(runs: Path, store: Path, tmp_path: Path) -> None:
-    for other in ("teacher", "vocoder", "speaker"):
+    for other in ("teacher", "vocoder"):
         (tmp_path / other).symlink_to(runs / other)
     run = trainer(store, tmp_path, "student")
     frozen = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.task.frozen.items()}
@@ -106,7 +106,7 @@ def test_a_draft_without_references_is_refused(runs: Path, store: Path) -> None:
 
 
 def test_gradient_reaches_the_student_through_the_vocoder(runs: Path, store: Path, tmp_path: Path) -> None:
-    for other in ("teacher", "vocoder", "speaker"):
+    for other in ("teacher", "vocoder"):
         (tmp_path / other).symlink_to(runs / other)
     run = trainer(store, tmp_path, "student", "weights.dist=0.0", "weights.mel=0.0")
     before = [p.clone() for p in run.task.modules["student"].parameters()]
@@ -131,17 +131,24 @@ def test_conversions_to_other_voices_are_heard_by_a_verifier(
     runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastvoicegrad.train.student.MelSpeakerTeacher", Ear)
-    for other in ("teacher", "vocoder", "speaker"):
+    for other in ("teacher", "vocoder"):
         (tmp_path / other).symlink_to(runs / other)
     with pytest.raises(InputError, match="verifier"):
         trainer(store, tmp_path, "student", "weights.voice=1.0")
-    more = ("weights.voice=1.0", "verifier=ear.pt", "converted=3", "loop.steps=2")
+    ears = ("weights.voice=1.0", "verifier=ear.pt", "weights.words=1.0")
+    with pytest.raises(InputError, match="content"):
+        trainer(store, tmp_path, "student", *ears)
+    more = (*ears, f"content={runs / 'content' / 'last.safetensors'}", "converted=3", "loop.steps=2")
     run = trainer(store, tmp_path, "student", *more)
     batch = run.task.batch(np.random.default_rng(0), 4)
     assert torch.equal(batch["to_speaker"], batch["speaker"][1:])
     assert torch.equal(batch["from_voice"], batch["voice"][:3])
     np.testing.assert_allclose(batch["to_pitch"].amax(1), batch["to_median_pitch"], rtol=1e-3)  # the store's are flat
-    assert run.train_step()["voice"] > 0
+    assert torch.equal(batch["to_source"], batch["mel"][:3])  # as it is, where a reconstruction's is disguised
+    assert not torch.allclose(batch["source"], batch["mel"])
+    losses = run.train_step()
+    assert losses["voice"] > 0
+    assert losses["words"] > 0
 
 
 def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:

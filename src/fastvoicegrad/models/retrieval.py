@@ -47,3 +47,16 @@ class Retrieval(nn.Module):
         cosine = self._directions(content).transpose(1, 2) @ self._directions(keys)
         weights = (cosine / self.temperature).softmax(dim=2)
         return values @ weights.transpose(1, 2)
+
+
+def agreement(estimate: Tensor, draft: Tensor, tolerance: float, smoothing: int = 7) -> Tensor:
+    """Go from an estimate towards the draft, frame by frame as far as the two speak of the same sound.
+
+    The draft has the voice, the estimate the words. Where their envelopes are near, the draft may be trusted and
+    brings the voice's fine structure; where they are not, it says something else. Both are (B, 80, T), normalised;
+    `tolerance` is the mean distance of envelopes, in standard deviations, at which the draft's share is 1 / e.
+    """
+    apart = draft - estimate
+    envelope = F.avg_pool1d(apart.transpose(1, 2), smoothing, 1, smoothing // 2, count_include_pad=False)
+    share = (-(envelope.abs().mean(2) / tolerance).square()).exp()
+    return estimate + share[:, None] * apart

@@ -20,7 +20,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from .blocks import MelNorm, inner
 from .harmonics import Harmonics
-from .retrieval import Retrieval
+from .retrieval import Retrieval, agreement
 
 Prediction = Literal["eps", "v", "x0"]
 
@@ -37,6 +37,7 @@ class UNetConfig:
     prediction: Prediction = "eps"  # what the last layer says; the paper: eps
     draft: bool = False  # whether the first and last layers see a draft beside x_t (retrieval.py); the paper: no
     draft_temperature: float = 0.02
+    draft_tolerance: float = 0.0  # how far a result goes towards its draft (retrieval.agreement); 0: not at all
     harmonics: bool = False  # the same with the comb of a pitch (harmonics.py); the paper: no
 
 
@@ -127,6 +128,13 @@ class UNet(nn.Module):
             assert pitch is not None
             hints.append(self.harmonics(pitch))
         return torch.cat(hints, 1) if hints else None
+
+    def towards_draft(self, x0: Tensor, hints: Tensor | None) -> Tensor:
+        """A conversion (B, 80, T), normalised, with what its draft knows better; unchanged where that is not asked."""
+        if not self.config.draft_tolerance:
+            return x0
+        assert hints is not None
+        return agreement(x0, hints[:, : self.config.n_mels], self.config.draft_tolerance)
 
     def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, hints: Tensor | None = None) -> Tensor:
         beside = [] if hints is None else [hints]

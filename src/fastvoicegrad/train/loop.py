@@ -125,8 +125,9 @@ class Trainer:
 
     def __init__(self, task: Task, out: str | Path, recipe: Any) -> None:
         self.task, self.out, self.config = task, Path(out), task.loop
+        self.recipe = checkpoint.plain(recipe)
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "config.yaml").write_text(yaml.safe_dump(checkpoint.plain(recipe), sort_keys=False))
+        (self.out / "config.yaml").write_text(yaml.safe_dump(self.recipe, sort_keys=False))
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
         self.accelerator = Accelerator(mixed_precision=self.config.mixed_precision, cpu=not torch.cuda.is_available())
@@ -170,8 +171,9 @@ class Trainer:
                 "step": self.step,
                 "task": self.task.name,
                 "model": checkpoint.plain(self.task.model_config()),
+                "ema": bool(self.averages),
+                "recipe": self.recipe,
             }
-            meta["ema"] = bool(self.averages)
             checkpoint.save(self.last, modules | self.averages, optimizers, meta)
 
     def validate(self) -> Scalars:

@@ -7,16 +7,16 @@ p are of one voice. L = L_adv + 2 L_FM + 45 L_dist. The discriminator judges fea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..data.crops import Crops
-from ..data.embed import load_speaker
+from ..data.embed import load_content
+from ..data.perturb import PerturbConfig, perturb
 from ..data.teachers import MelSpeakerTeacher
 from ..diffusion import diffuse
 from ..errors import InputError
@@ -25,18 +25,17 @@ from ..losses import (
     adversarial_discriminator,
     adversarial_generator,
     feature_matching,
+    same_units,
     score_distillation,
     voice_likeness,
     weighted_sum,
 )
-from ..models.blocks import inner
+from ..models.blocks import MelNorm, inner
 from ..models.discriminators import FeatureDiscriminator
-from ..models.speaker import SpeakerConfig, SpeakerEncoder
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
-from .checkpoint import load, plain, read_meta
+from .checkpoint import load, read_meta
 from .loop import Batch, LoopConfig, Scalars, Task
-from .recipe import build
 from .teacher import (
     ConversionCrops,
     ConversionData,
@@ -55,47 +54,22 @@ class StudentRecipe:
     loop: LoopConfig
     teacher: str  # checkpoint; also where the student starts
     vocoder: str  # checkpoint of the frozen vocoder
-    speaker: str = ""  # checkpoint of a speaker encoder to tune with the student; "" keeps the stored embeddings
-    student: str = ""  # checkpoint of a student without a tuned encoder, to go on from; "" starts at the teacher
     vocoder_kind: Literal["spectral", "hifigan"] = "spectral"
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    # Another voice for the source of every reconstruction, for x_{S_K} alone; the paper: none.
+    source_voices: PerturbConfig | None = None
     weighting: Weighting = "sqrt_alpha_bar"  # c(t)
     discriminator_channels: int = 128
     verifier: str = ""  # CAM++ weights, for the "voice" loss
-    converted: int = 4  # crops of a batch that are also converted to another's voice, for the "voice" loss
+    content: str = ""  # checkpoint of the content encoder, for the "words" loss
+    converted: int = 4  # crops of a batch that are also converted to another's voice, for "voice" and "words"
+    draft_tolerance: float = 0.0  # of conversions, in use as here; reconstructions are the network's alone
     # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
-    # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868). 0 switches a term off.
+    # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868); "words", that the content
+    # encoder hears in such conversions what it hears in their sources. 0 switches a term off.
     weights: dict[str, float] = field(
-        default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0, "voice": 0.0}
+        default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0, "voice": 0.0, "words": 0.0}
     )
-
-
-class Student(nn.Module):
-    """The one-step network and, where it is tuned with it, the speaker encoder.
-
-    The paper's encoder is fixed. One that was distilled in a hurry leaves out what it takes to be *this* voice;
-    the reconstruction knows what is missing.
-    """
-
-    def __init__(self, unet: UNet, speaker: SpeakerEncoder | None) -> None:
-        super().__init__()
-        self.unet, self.speaker = unet, speaker
-
-    def forward(self, x: Tensor, step: Tensor, alpha_bar: Tensor, batch: Batch, hints: Tensor | None = None) -> Tensor:
-        """x_t (B, 80, T), step and alpha_bar (B,), of the batch the voice and the content -> x0 (B, 80, T)."""
-        speaker = batch["speaker"] if self.speaker is None else self.speaker(batch["reference"])
-        x0: Tensor = Denoiser(self.unet)(x, step, alpha_bar, speaker, batch["content"], hints)[0]
-        return x0
-
-
-def load_student(path: str | Path) -> Student:
-    """The student of a checkpoint; its averaged weights where the run kept any."""
-    meta = read_meta(path)
-    heard = meta["model"]["speaker"]
-    speaker = SpeakerEncoder(build(SpeakerConfig, heard)) if heard else None
-    model = Student(UNet(build(UNetConfig, meta["model"]["unet"])), speaker)
-    load(path, {"student_ema" if meta["ema"] else "student": model})
-    return model
 
 
 def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
@@ -117,12 +91,13 @@ class StudentTask(Task):
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
         teacher = load_unet(recipe.teacher)
-        if recipe.speaker or teacher.config.draft:
+        if teacher.config.draft:
             need_references(recipe.data)
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind)
-        start = load_student(recipe.student).unet if recipe.student else load_unet(recipe.teacher)
+        student = load_unet(recipe.teacher)
+        student.config = replace(student.config, draft_tolerance=recipe.draft_tolerance)
         self.modules = {
-            "student": Student(start, load_speaker(recipe.speaker).train() if recipe.speaker else None),
+            "student": student,
             "discriminator": FeatureDiscriminator(vocoder.feature_channels, recipe.discriminator_channels),
         }
         self.frozen = {
@@ -131,6 +106,12 @@ class StudentTask(Task):
         }
         if recipe.weights.get("voice"):
             self.frozen["verifier"] = self._verifier()
+        if recipe.weights.get("words"):
+            if not recipe.content:
+                raise InputError(
+                    "the loss 'words' needs the content encoder; set content to the path of its checkpoint"
+                )
+            self.frozen["content"] = load_content(recipe.content).requires_grad_(False)
         self.alpha_bar = recipe.schedule.alpha_bar()
 
     def _verifier(self) -> nn.Module:
@@ -140,18 +121,22 @@ class StudentTask(Task):
         waves = crops.wave(crops.draw(np.random.default_rng(0), 96))
         return MelSpeakerTeacher(self.recipe.verifier, [wave.numpy() for wave in waves]).eval()
 
-    def model_config(self) -> dict[str, Any]:
-        student: Student = inner(self.modules["student"])
-        return {"unet": plain(student.unet.config), "speaker": plain(student.speaker and student.speaker.config)}
+    @property
+    def student(self) -> UNet:
+        """The network itself, without the wrapper that several processes need."""
+        return cast(UNet, inner(self.modules["student"]))
 
     @property
-    def norm(self) -> nn.Module:
-        unet = self.frozen["teacher"]
-        assert isinstance(unet, UNet)
-        return unet.norm
+    def norm(self) -> MelNorm:
+        return self.student.norm
+
+    def model_config(self) -> UNetConfig:
+        return self.student.config
 
     def _noised(self, batch: Batch, random: np.random.Generator) -> Batch:
+        voices = self.recipe.source_voices
         return batch | {
+            "source": batch["mel"] if voices is None else perturb(batch["mel"], random, voices),
             "start_noise": normal(random, batch["mel"]),
             "step": draw_steps(random, len(batch["mel"]), self.recipe.schedule.steps),
             "step_noise": normal(random, batch["mel"]),
@@ -167,6 +152,7 @@ class StudentTask(Task):
         count = min(self.recipe.converted, len(batch["mel"]) - 1)
         names = ("speaker", "reference", "reference_content", "voice", "median_pitch")
         other = {f"to_{name}": batch[name].roll(-1, 0)[:count] for name in names if name in batch}
+        other["to_source"] = batch["mel"][:count]  # in its own voice, as in use
         ratio = other["to_median_pitch"] / batch["median_pitch"][:count]
         return other | {"to_pitch": batch["pitch"][:count] * ratio[:, None], "from_voice": batch["voice"][:count]}
 
@@ -178,20 +164,19 @@ class StudentTask(Task):
     def convert(self, batch: Batch) -> Tensor:
         """x_phi of a batch, normalised."""
         start = torch.full_like(batch["step"], self.recipe.schedule.start)
-        x_t, ab = self._diffuse(self.norm(batch["mel"]), batch["start_noise"], start)
-        x: Tensor = self.modules["student"](x_t, start, ab, batch, self._hints(batch))
-        return x
+        x_t, ab = self._diffuse(self.norm(batch["source"]), batch["start_noise"], start)
+        return self._estimate(self.modules["student"], x_t, start, ab, batch)
 
-    def _hints(self, batch: Batch) -> Tensor | None:
-        unet = self.frozen["teacher"]
-        assert isinstance(unet, UNet)
-        return hints_of(unet, batch)
+    def _estimate(self, unet: nn.Module, x_t: Tensor, step: Tensor, ab: Tensor, batch: Batch) -> Tensor:
+        """x0 as a network sees it in x_t of a batch."""
+        hints = hints_of(self.student, batch)
+        x0: Tensor = Denoiser(unet)(x_t, step, ab, batch["speaker"], batch["content"], hints)[0]
+        return x0
 
     def _teacher_says(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """x_theta of the student's output diffused to a random step, and alpha_bar there."""
         x_t, ab = self._diffuse(x, batch["step_noise"], batch["step"])
-        teacher = Denoiser(self.frozen["teacher"])
-        return teacher(x_t, batch["step"], ab, batch["speaker"], batch["content"], self._hints(batch))[0], ab
+        return self._estimate(self.frozen["teacher"], x_t, batch["step"], ab, batch), ab
 
     def _features(self, x: Tensor) -> Tensor:
         """Features of the frozen vocoder; the gradient passes through it to x."""
@@ -204,7 +189,8 @@ class StudentTask(Task):
             return self._reconstructed[:0]
         count = len(batch["to_voice"])
         kept = {name: value[:count] for name, value in batch.items() if not name.startswith("to_")}
-        return self.convert(kept | {n.removeprefix("to_"): v for n, v in batch.items() if n.startswith("to_")})
+        others = kept | {n.removeprefix("to_"): v for n, v in batch.items() if n.startswith("to_")}
+        return self.student.towards_draft(self.convert(others), hints_of(self.student, others))
 
     def discriminator_loss(self, batch: Batch) -> Tensor | None:
         self._reconstructed = self.convert(batch)
@@ -236,8 +222,11 @@ class StudentTask(Task):
             losses["adv"] = adversarial_generator(scores)
             losses["fm"] = feature_matching(real, features)
         if len(self._converted):
-            heard = self.frozen["verifier"](self.norm.undo(self._converted))  # type: ignore[operator]
-            losses["voice"] = voice_likeness(heard, batch["to_voice"], batch["from_voice"])
+            mel = self.norm.undo(self._converted)
+            losses["voice"] = voice_likeness(self.frozen["verifier"](mel), batch["to_voice"], batch["from_voice"])
+            if "content" in self.frozen:
+                said, _ = self.frozen["content"](batch["to_source"])
+                losses["words"] = same_units(self.frozen["content"](mel)[0], said)
         return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:

@@ -46,7 +46,7 @@ class ConversionData:
     frames: int = 128  # of a crop
     corpora: dict[str, float] = field(default_factory=dict)
     other_recording: float = 0.5  # how often the speaker embedding is of another recording of the voice
-    reference_frames: int = 0  # of the voice, never of the crop: for a draft and for a tuned speaker encoder
+    reference_frames: int = 0  # of the voice, never of the crop: for a draft
     reference_windows: int = 3  # that they come from
     margin: int = 8  # frames around the crop that no reference shows either
 
@@ -62,7 +62,7 @@ class TeacherRecipe:
 def need_references(data: ConversionData) -> None:
     """Raises InputError where there are none."""
     if not data.reference_frames:
-        raise InputError("a draft or a tuned speaker encoder needs data.reference_frames above 0; set it, e.g. to 384")
+        raise InputError("a draft needs data.reference_frames above 0; set it, e.g. to 384")
 
 
 class ConversionCrops:
@@ -124,7 +124,7 @@ class ConversionCrops:
             voices = [self.store.entries[crop.row].recording.voice for crop in drawn]
             batch["voice"] = torch.from_numpy(np.stack([self.verified(v) for v in voices]))
             batch["median_pitch"] = torch.tensor([self.median_pitch[v] for v in voices])
-        if self.data.reference_frames:  # both need it: a draft and a tuned speaker encoder
+        if self.data.reference_frames:
             frames = np.stack([self.reference(crop, random) for crop in drawn])
             batch["reference"] = self._frames("mel", frames)
             batch["reference_content"] = self._frames("content_own", frames)
