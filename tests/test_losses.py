@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -47,12 +46,12 @@ def test_weighted_sum_names_what_is_missing() -> None:
         losses.weighted_sum(named, {"a": 1.0})
 
 
-def test_same_units_is_a_divergence_of_distributions() -> None:
-    said = torch.randn(2, 16, 9, requires_grad=True)
-    assert float(losses.same_units(said, said)) == pytest.approx(0, abs=1e-6)
-    assert float(losses.same_units(said + 3.0, said)) == pytest.approx(0, abs=1e-6)  # logits: a constant says nothing
-    sure = torch.full((1, 4, 1), -50.0).index_fill(1, torch.tensor([2]), 50.0)
-    assert float(losses.same_units(torch.zeros(1, 4, 1), sure)) == pytest.approx(np.log(4), abs=1e-5)
+def test_same_content_is_an_angle_between_standardised_frames() -> None:
+    said = torch.randn(2, 16, 90)
+    assert float(losses.same_content(said, said)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.same_content(2 * said.mean((0, 2), keepdim=True) - said, said)) == pytest.approx(2, abs=1e-5)
+    assert float(losses.same_content(5 * said + 3, 5 * said + 3)) == pytest.approx(0, abs=1e-6)  # a scale says nothing
+    assert float(losses.same_content(torch.randn(2, 16, 90), said)) == pytest.approx(1, abs=0.1)
 
 
 def test_voice_likeness_is_least_at_the_target() -> None:

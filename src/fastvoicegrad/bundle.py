@@ -103,9 +103,14 @@ class Bundle:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self._threads or _cores()
             options.log_severity_level = 3
-            data = self._read(self.config.networks[name].file)
-            self._sessions[name] = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._sessions[name] = onnxruntime.InferenceSession(
+                self.graph(name), options, providers=["CPUExecutionProvider"]
+            )
         return self._sessions[name]
+
+    def graph(self, name: str) -> bytes:
+        """A network's ONNX file."""
+        return self._read(self.config.networks[name].file)
 
     def run(self, name: str, **inputs: np.ndarray) -> list[Array]:
         """Outputs of one network in the order of its graph."""

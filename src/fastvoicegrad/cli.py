@@ -170,7 +170,7 @@ def prepare(
     recipe: Annotated[Path | None, typer.Option(help="YAML with the fields of PrepareConfig.")] = None,
     stage: Annotated[
         list[str] | None,
-        typer.Option(help="mel, pitch, units, speaker, content-embedding, speaker-embedding; repeat."),
+        typer.Option(help="mel, pitch, units, speaker, content-embedding, speaker-embedding, twins; repeat."),
     ] = None,
     content: Annotated[Path | None, typer.Option(help="Content encoder's checkpoint.")] = None,
     speaker: Annotated[Path | None, typer.Option(help="Speaker encoder's checkpoint.")] = None,
@@ -181,7 +181,7 @@ def prepare(
     data = recipes.read_yaml(recipe, settings) if recipe else recipes.overridden({}, settings)
     config = recipes.build(prepared.PrepareConfig, {**data, "manifest": str(manifest), "store": str(store)})
     stages = stage or list(prepared.STAGES)
-    unknown = set(stages) - {*prepared.STAGES, "content-embedding", "speaker-embedding"}
+    unknown = set(stages) - {*prepared.STAGES, "content-embedding", "speaker-embedding", "twins"}
     if unknown:
         raise InputError(f"unknown stage {', '.join(sorted(unknown))}; see --help")
     opened = prepared.prepare(config, [s for s in stages if s in prepared.STAGES])
@@ -193,6 +193,8 @@ def prepare(
             embed.embed_content(
                 opened, _needed(content, "--content"), workshop("data.perturb").PerturbConfig(noise=0.0)
             )
+    if "twins" in stages:
+        workshop("data.parallel").align_twins(opened)
 
 
 def _needed(path: Path | None, option: str) -> Path:
@@ -251,6 +253,17 @@ def export(
         notes=recipes.read_yaml(notes) if notes else None,
     )
     console.print(f"{output}: {sum(f.stat().st_size for f in output.iterdir()) / 1e6:.1f} MB")
+
+
+@app.command()
+@friendly
+def restore(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")],
+    bundle: BundleOption = None,
+) -> None:
+    """Write checkpoints from a bundle: where training can start from (loop.start_from), as can another export."""
+    for path in workshop("restore").restore(bundle, output):
+        console.print(str(path), highlight=False)
 
 
 @app.command()

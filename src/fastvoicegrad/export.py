@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from .models.speaker import SpeakerEncoder
 from .models.unet import Denoiser, UNet
 from .models.vocoder import SpectralVocoder
 from .synthesis import REACH
-from .train.checkpoint import read_meta
+from .train.checkpoint import plain, read_meta
 from .train.recipe import build
 from .train.student import load_vocoder
 from .train.teacher import ScheduleConfig, load_unet
@@ -131,6 +132,7 @@ def half_weights(model: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProt
 
 def to_onnx(
     module: nn.Module,
+    config: Any,
     inputs: dict[str, Tensor],
     outputs: list[str],
     timed: dict[str, int],
@@ -140,6 +142,7 @@ def to_onnx(
     """Trace a network.
 
     Args:
+        config: the network's settings, which the graph is to remember (restore.py).
         timed: inputs whose axis of that number is time; all have the same length, a multiple of `stride`.
         remembered: the same for the frames of a voice, of which there may be any number.
     """
@@ -164,7 +167,7 @@ def to_onnx(
     buffer = io.BytesIO()
     onnx.save(half_weights(program.model_proto), buffer)
     model = onnx.load_from_string(buffer.getvalue())
-    del model.metadata_props[:]
+    helper.set_model_props(model, {"model": json.dumps(plain(config))})
     for node in model.graph.node:  # traces of source files: not ours to ship
         del node.metadata_props[:]
         node.doc_string = ""
@@ -204,14 +207,22 @@ def graphs(
     encoder, heads = content
     return {
         "content": (
-            to_onnx(ContentGraph(encoder, heads), {"mel": mel}, ["content", "voicing", "melody"], {"mel": 2}, 2),
+            to_onnx(
+                ContentGraph(encoder, heads),
+                encoder.config,
+                {"mel": mel},
+                ["content", "voicing", "melody"],
+                {"mel": 2},
+                2,
+            ),
             receptive_field(encoder, MEL.n_mels, ContentEncoder.stride),
             ContentEncoder.stride,
         ),
-        "speaker": (to_onnx(speaker, {"mel": mel}, ["embedding"], {"mel": 2}, 1), (0, 0), 1),
+        "speaker": (to_onnx(speaker, speaker.config, {"mel": mel}, ["embedding"], {"mel": 2}, 1), (0, 0), 1),
         "converter": (
             to_onnx(
                 ConverterGraph(unet),
+                config,
                 {"x": mel, "step": step, "alpha_bar": alpha_bar, "speaker": condition, "content": p} | memory | pitch,
                 ["x0"],
                 {"x": 2, "content": 2} | dict.fromkeys(pitch, 1),
@@ -222,7 +233,14 @@ def graphs(
             UNet.stride,
         ),
         "vocoder": (
-            to_onnx(VocoderGraph(vocoder), {"mel": mel}, ["pitch", "real", "imaginary", "gain"], {"mel": 2}, 1),
+            to_onnx(
+                VocoderGraph(vocoder),
+                vocoder.config,
+                {"mel": mel},
+                ["pitch", "real", "imaginary", "gain"],
+                {"mel": 2},
+                1,
+            ),
             (by_mel[0] + REACH, by_mel[1] + REACH),
             1,
         ),
@@ -281,7 +299,7 @@ def export(
     schedule = build(ScheduleConfig, read_meta(converter)["recipe"]["schedule"])  # S_K as it was trained
     heard = load_content(content)
     voices = load_speaker(speaker)
-    unet = load_unet(converter, "teacher" if teacher else "student").eval()
+    unet = load_unet(converter).eval()
     renderer = load_vocoder(str(vocoder), "spectral")
     assert isinstance(renderer, SpectralVocoder)
     networks = graphs((heard.encoder, heard.heads), voices, unet, renderer)

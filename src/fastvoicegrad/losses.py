@@ -59,10 +59,11 @@ def voice_likeness(heard: Tensor, target: Tensor, source: Tensor, same: float = 
     return (1 - (heard * target).sum(1) + away).mean()
 
 
-def same_units(heard: Tensor, said: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the units (logits, (B, units, T)) heard in a conversion from those of its
-    source, mean over frames."""
-    return F.kl_div(heard.log_softmax(1), said.log_softmax(1), reduction="none", log_target=True).sum(1).mean()
+def same_content(heard: Tensor, said: Tensor) -> Tensor:
+    """1 - cosine, mean over frames, of the content (B, C, T) heard in a conversion and that of its source, both
+    brought to zero mean and unit variance by the latter's statistics."""
+    mean, std = said.mean((0, 2), keepdim=True), said.std((0, 2), keepdim=True).clamp(min=1e-5)
+    return (1 - F.cosine_similarity((heard - mean) / std, (said - mean) / std, dim=1)).mean()
 
 
 class LogMel(nn.Module):

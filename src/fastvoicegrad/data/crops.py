@@ -35,14 +35,11 @@ class Crops:
         split: str,
         frames: int,
         weights: dict[str, float] | None = None,
-        wideband: bool = False,
     ) -> None:
         self.store, self.frames = store, frames
         rows = {id(e): row for row, e in enumerate(store.entries)}
         weights = weights or {}
-        entries = [
-            e for e in store.split(split, wideband) if e.frames >= frames and weights.get(e.recording.corpus, 1.0) > 0
-        ]
+        entries = [e for e in store.split(split) if e.frames >= frames and weights.get(e.recording.corpus, 1.0) > 0]
         if not entries:
             raise ValueError(f"no '{split}' recording of {store.root} has {frames} frames")
         self.entries = entries

@@ -10,23 +10,21 @@ from rich.progress import track
 
 from ..models.content import ContentConfig
 from ..models.speaker import SpeakerConfig, SpeakerEncoder
-from ..train.checkpoint import load, read_meta
+from ..train.checkpoint import load_network, read_meta
 from ..train.content import ContentModel
 from .perturb import PerturbConfig, perturb
 from .store import Store, create, finish
 
 
 def load_content(path: str | Path) -> ContentModel:
-    meta = read_meta(path)
-    model = ContentModel(ContentConfig(**meta["model"]))
-    load(path, {"content_ema" if meta["ema"] else "content": model})
+    model = ContentModel(ContentConfig(**read_meta(path)["model"]))
+    load_network(path, model)
     return model.eval()
 
 
 def load_speaker(path: str | Path) -> SpeakerEncoder:
-    meta = read_meta(path)
-    model = SpeakerEncoder(SpeakerConfig(**meta["model"]))
-    load(path, {"speaker_ema" if meta["ema"] else "speaker": model})
+    model = SpeakerEncoder(SpeakerConfig(**read_meta(path)["model"]))
+    load_network(path, model)
     return model.eval()
 
 

@@ -68,9 +68,8 @@ def prepare_mel(config: PrepareConfig, store: Store) -> None:
         samples = load(entry.recording, MEL.sample_rate)
         samples = np.pad(samples, (0, max(0, entry.frames * MEL.hop_length - len(samples))))
         mel[entry.slice] = log_mel(samples)[:, : entry.frames].T
-        if entry.recording.sample_rate >= MEL.sample_rate:
-            first, count = entry.start * MEL.hop_length, entry.frames * MEL.hop_length
-            wave[first : first + count] = np.clip(samples[:count] * 32767, -32768, 32767).astype(np.int16)
+        first, count = entry.start * MEL.hop_length, entry.frames * MEL.hop_length
+        wave[first : first + count] = np.clip(samples[:count] * 32767, -32768, 32767).astype(np.int16)
     finish(store.root / "wave.npy", wave)
     finish(store.root / "mel.npy", mel)
 

@@ -12,8 +12,9 @@ cache does the rest. `F` is the number of frames, `R` of recordings:
 | speaker_teacher.npy | (R, 192)   | the speaker teacher's embedding; NaN where it was not asked            |
 | content.npy         | (F, C)     | our content embedding, heard in a perturbed voice, float16             |
 | content_own.npy     | (F, C)     | our content embedding, heard in the recording's own voice, float16     |
+| twin.npy            | (F,)       | the frame of another voice's recording of the text, -1 if none, int32 |
 | speaker.npy         | (R, S)     | our speaker embedding                                                  |
-| wave.npy            | (F * 256,) | samples at 22,050 Hz, int16; zero where the recording is not wide-band |
+| wave.npy            | (F * 256,) | samples at 22,050 Hz, int16                                     |
 """
 
 from __future__ import annotations
@@ -73,11 +74,8 @@ class Store:
             self._arrays[name] = np.load(path, mmap_mode="r")
         return self._arrays[name]
 
-    def split(self, name: str, wideband: bool = False) -> list[Entry]:
-        """Entries of one split; with `wideband`, only recordings whose content reaches 11 kHz."""
-        return [
-            e for e in self.entries if e.recording.split == name and (not wideband or e.recording.sample_rate >= 22050)
-        ]
+    def split(self, name: str) -> list[Entry]:
+        return [e for e in self.entries if e.recording.split == name]
 
 
 def create(path: Path, shape: tuple[int, ...], dtype: Any) -> np.memmap[Any, Any]:

@@ -67,6 +67,12 @@ def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, 
     return int(read_meta(path)["step"])
 
 
+def load_network(path: str | Path, module: nn.Module) -> None:
+    """Fill the network that a checkpoint's run was for; with its averaged weights where the run kept any."""
+    meta = read_meta(path)
+    load(path, {f"{meta['task']}_ema" if meta["ema"] else meta["task"]: module})
+
+
 def plain(config: Any) -> Any:
     """A dataclass as plain lists and dictionaries, for YAML and JSON."""
     if is_dataclass(config) and not isinstance(config, type):

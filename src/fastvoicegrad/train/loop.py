@@ -40,6 +40,7 @@ class LoopConfig:
     warmup: int = 0  # steps of linear rise
     cooldown: float = 0.0  # share of the steps, at the end, of linear fall to a twentieth
     clip: float = 10.0  # gradient norm
+    start_from: str = ""  # checkpoint of a like network whose weights the run starts with; "": random ones
     ema: float = 0.0  # decay of the averaged weights; 0 keeps none
     seed: int = 0
     save_every: int = 250
@@ -130,6 +131,8 @@ class Trainer:
         (self.out / "config.yaml").write_text(yaml.safe_dump(self.recipe, sort_keys=False))
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
+        if self.config.start_from:
+            checkpoint.load_network(self.config.start_from, next(iter(task.modules.values())))
         self.accelerator = Accelerator(mixed_precision=self.config.mixed_precision, cpu=not torch.cuda.is_available())
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}

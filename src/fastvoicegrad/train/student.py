@@ -25,7 +25,7 @@ from ..losses import (
     adversarial_discriminator,
     adversarial_generator,
     feature_matching,
-    same_units,
+    same_content,
     score_distillation,
     voice_likeness,
     weighted_sum,
@@ -34,7 +34,8 @@ from ..models.blocks import MelNorm, inner
 from ..models.discriminators import FeatureDiscriminator
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
-from .checkpoint import load, read_meta
+from .checkpoint import load_network, read_meta
+from .content import ContentModel
 from .loop import Batch, LoopConfig, Scalars, Task
 from .teacher import (
     ConversionCrops,
@@ -56,7 +57,8 @@ class StudentRecipe:
     vocoder: str  # checkpoint of the frozen vocoder
     vocoder_kind: Literal["spectral", "hifigan"] = "spectral"
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    # Another voice for the source of every reconstruction, for x_{S_K} alone; the paper: none.
+    # Another voice for every source that is to be reconstructed, in x_{S_K} alone; the paper: none. A real other
+    # voice, where there is one, comes by `data.twins`.
     source_voices: PerturbConfig | None = None
     weighting: Weighting = "sqrt_alpha_bar"  # c(t)
     discriminator_channels: int = 128
@@ -76,9 +78,8 @@ def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
     """A frozen vocoder, in evaluation mode."""
     if kind == "hifigan":
         return HiFiGAN.from_checkpoint(path)
-    meta = read_meta(path)
-    model = SpectralVocoder(VocoderConfig(**meta["model"]))
-    load(path, {"vocoder_ema" if meta.get("ema") else "vocoder": model})
+    model = SpectralVocoder(VocoderConfig(**read_meta(path)["model"]))
+    load_network(path, model)
     return model.eval()
 
 
@@ -117,7 +118,7 @@ class StudentTask(Task):
     def _verifier(self) -> nn.Module:
         if not self.recipe.verifier:
             raise InputError("the loss 'voice' needs a verifier; set verifier to the path of CAM++'s weights")
-        crops = Crops(self.train_crops.store, "train", self.recipe.data.frames, wideband=True)
+        crops = Crops(self.train_crops.store, "train", self.recipe.data.frames)
         waves = crops.wave(crops.draw(np.random.default_rng(0), 96))
         return MelSpeakerTeacher(self.recipe.verifier, [wave.numpy() for wave in waves]).eval()
 
@@ -136,7 +137,7 @@ class StudentTask(Task):
     def _noised(self, batch: Batch, random: np.random.Generator) -> Batch:
         voices = self.recipe.source_voices
         return batch | {
-            "source": batch["mel"] if voices is None else perturb(batch["mel"], random, voices),
+            "source": batch["source"] if voices is None else perturb(batch["source"], random, voices),
             "start_noise": normal(random, batch["mel"]),
             "step": draw_steps(random, len(batch["mel"]), self.recipe.schedule.steps),
             "step_noise": normal(random, batch["mel"]),
@@ -152,7 +153,8 @@ class StudentTask(Task):
         count = min(self.recipe.converted, len(batch["mel"]) - 1)
         names = ("speaker", "reference", "reference_content", "voice", "median_pitch")
         other = {f"to_{name}": batch[name].roll(-1, 0)[:count] for name in names if name in batch}
-        other["to_source"] = batch["mel"][:count]  # in its own voice, as in use
+        # In its own voice, as in use.
+        other |= {"to_source": batch["mel"][:count], "to_content": batch["own_content"][:count]}
         ratio = other["to_median_pitch"] / batch["median_pitch"][:count]
         return other | {"to_pitch": batch["pitch"][:count] * ratio[:, None], "from_voice": batch["voice"][:count]}
 
@@ -225,8 +227,8 @@ class StudentTask(Task):
             mel = self.norm.undo(self._converted)
             losses["voice"] = voice_likeness(self.frozen["verifier"](mel), batch["to_voice"], batch["from_voice"])
             if "content" in self.frozen:
-                said, _ = self.frozen["content"](batch["to_source"])
-                losses["words"] = same_units(self.frozen["content"](mel)[0], said)
+                hear = cast(ContentModel, self.frozen["content"]).encoder
+                losses["words"] = same_content(hear(mel), hear(batch["to_source"]))
         return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:

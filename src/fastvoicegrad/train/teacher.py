@@ -20,7 +20,7 @@ from ..diffusion import cosine_schedule, diffuse
 from ..errors import InputError
 from ..models.blocks import inner
 from ..models.unet import UNet, UNetConfig
-from .checkpoint import load, read_meta
+from .checkpoint import load_network, read_meta
 from .loop import Batch, LoopConfig, Scalars, Task
 from .recipe import build
 
@@ -45,6 +45,7 @@ class ConversionData:
     store: str
     frames: int = 128  # of a crop
     corpora: dict[str, float] = field(default_factory=dict)
+    twins: float = 0.0  # how often the source is another voice's recording of the text, where there is one
     other_recording: float = 0.5  # how often the speaker embedding is of another recording of the voice
     reference_frames: int = 0  # of the voice, never of the crop: for a draft
     reference_windows: int = 3  # that they come from
@@ -104,25 +105,36 @@ class ConversionCrops:
         lengths = [len(part) for part in np.array_split(range(self.data.reference_frames), len(starts))]
         return np.concatenate([free[(a + np.arange(n)) % len(free)] for a, n in zip(starts, lengths, strict=True)])
 
+    def source(self, crop: Crop, random: np.random.Generator) -> np.ndarray:
+        """Numbers of the frames that say what the crop says: its own, or its twin's."""
+        own = np.arange(crop.start, crop.start + crop.frames)
+        if random.random() < self.data.twins:
+            twin = self.store.array("twin")[own]
+            return own if (twin < 0).any() else twin
+        return own
+
     def _frames(self, name: str, frames: np.ndarray) -> Tensor:
         """An array of the store at frames (B, N), transposed: (B, C, N)."""
         return torch.from_numpy(self.store.array(name)[frames].astype(np.float32)).transpose(1, 2).contiguous()
 
     def draw(self, random: np.random.Generator, size: int) -> Batch:
-        """mel (B, 80, T), speaker (B, S), content (B, C, T), pitch (B, T) in Hz; with `reference_frames` N also
-        reference (B, 80, N) and reference_content (B, C, N); to describe the voices voice (B, S') and median_pitch
-        (B,) in Hz."""
+        """mel (B, 80, T), speaker (B, S), pitch (B, T) in Hz; of what is to be said source (B, 80, T), a mel, and
+        content (B, C, T); with `reference_frames` N also reference (B, 80, N) and reference_content (B, C, N); to
+        describe the voices voice (B, S'), median_pitch (B,) in Hz and own_content (B, C, T)."""
         drawn = self.crops.draw(random, size)
+        sources = np.stack([self.source(crop, random) for crop in drawn])
         rows = [self.speaker_row(crop, random) for crop in drawn]
         batch = {
             "mel": self.crops.take("mel", drawn),
-            "content": self.crops.take("content", drawn),
+            "source": self._frames("mel", sources),
+            "content": self._frames("content", sources),
             "speaker": torch.from_numpy(np.asarray(self.store.array("speaker")[rows], dtype=np.float32)),
             "pitch": self.crops.take("pitch", drawn),
         }
         if self.describe:
             voices = [self.store.entries[crop.row].recording.voice for crop in drawn]
             batch["voice"] = torch.from_numpy(np.stack([self.verified(v) for v in voices]))
+            batch["own_content"] = self.crops.take("content", drawn)
             batch["median_pitch"] = torch.tensor([self.median_pitch[v] for v in voices])
         if self.data.reference_frames:
             frames = np.stack([self.reference(crop, random) for crop in drawn])
@@ -145,11 +157,10 @@ def hints_of(unet: UNet, batch: Batch) -> Tensor | None:
     return unet.hints(batch["content"], batch.get("reference_content"), batch.get("reference"), batch.get("pitch"))
 
 
-def load_unet(path: str | Path, name: str = "teacher") -> UNet:
-    """The U-Net of a checkpoint; its averaged weights where the run kept any."""
-    meta = read_meta(path)
-    model = UNet(build(UNetConfig, meta["model"]))
-    load(path, {f"{name}_ema" if meta.get("ema") else name: model})
+def load_unet(path: str | Path) -> UNet:
+    """The U-Net of a teacher's or a student's checkpoint."""
+    model = UNet(build(UNetConfig, read_meta(path)["model"]))
+    load_network(path, model)
     return model
 
 

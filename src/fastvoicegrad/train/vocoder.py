@@ -39,13 +39,24 @@ class VocoderRecipe:
     )
 
 
+FILLED = 0.475  # of a recording's rate: what resampling has left untouched
+
+
+def below(wave: Tensor, frequency: Tensor) -> Tensor:
+    """What is below a frequency (B,) in Hz of each wave (B, N). A recording that is silent above its own band says
+    nothing of what belongs there: it is compared within the band alone, and so every corpus can teach."""
+    bins = torch.fft.rfftfreq(wave.shape[1], 1 / MEL.sample_rate).to(wave.device)
+    return torch.fft.irfft(torch.fft.rfft(wave) * (bins <= frequency[:, None]), wave.shape[1])
+
+
 class VocoderTask(Task):
     name = "vocoder"
 
     def __init__(self, recipe: VocoderRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
         store = Store(recipe.store)
-        self.crops = Crops(store, "train", recipe.frames, recipe.corpora, wideband=True)
+        self.crops = Crops(store, "train", recipe.frames, recipe.corpora)
+        self.held_out = Crops(store, "valid", recipe.frames)
         torch.manual_seed(recipe.loop.seed)
         generator = SpectralVocoder(recipe.model)
         generator.norm.fit(statistics(store, self.crops, "mel"))
@@ -62,9 +73,11 @@ class VocoderTask(Task):
 
     def _sources(self, random: np.random.Generator, drawn: list[Crop]) -> Batch:
         size = len(drawn)
+        rates = [self.crops.store.entries[crop.row].recording.sample_rate for crop in drawn]
         noise = random.standard_normal((size, self.crops.frames * MEL.hop_length), dtype=np.float32)
         return {
             "wave": self.crops.wave(drawn),
+            "band": torch.tensor(rates) * FILLED,
             "pitch": self.crops.take("pitch", drawn),
             "noise": torch.from_numpy(noise),
             "start": torch.from_numpy(random.random((size, 1))),
@@ -81,7 +94,8 @@ class VocoderTask(Task):
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
         heard, magnitude, phase, noise = vocoder.filters(self.log_mel(batch["wave"]))
         pitch = torch.where(batch["pitch"] > 0, batch["pitch"], heard.detach())
-        return vocoder.render((pitch, magnitude, phase, noise), batch["noise"], batch["start"]), heard
+        wave = vocoder.render((pitch, magnitude, phase, noise), batch["noise"], batch["start"])
+        return below(wave, batch["band"]), heard
 
     @staticmethod
     def _pitch_loss(heard: Tensor, batch: Batch) -> Tensor:
@@ -92,14 +106,15 @@ class VocoderTask(Task):
 
     def discriminator_loss(self, batch: Batch) -> Tensor | None:
         self._fake, self._heard = self.generate(batch)
+        self._real = below(batch["wave"], batch["band"])
         if not self.adversarial:
             return None
-        real, _ = self.modules["discriminator"](batch["wave"])
+        real, _ = self.modules["discriminator"](self._real)
         fake, _ = self.modules["discriminator"](self._fake.detach())
         return adversarial_discriminator(real, fake)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        wave, fake, weights = batch["wave"], self._fake, self.recipe.weights
+        wave, fake, weights = self._real, self._fake, self.recipe.weights
         losses = {
             "mel": (self.log_mel(fake) - self.log_mel(wave)).abs().mean(),
             "pitch": self._pitch_loss(self._heard, batch),
@@ -120,16 +135,16 @@ class VocoderTask(Task):
         return weighted_sum(losses, self.recipe.weights)
 
     def validate(self) -> Scalars:
-        """Spectral distances on a fixed draw of training crops (no wide-band recording is held out for it)."""
+        """Spectral distances on a fixed draw of held-out voices."""
         random = np.random.default_rng(1)
-        drawn = self._sources(random, self.crops.draw(random, 32))
+        drawn = self._sources(random, self.held_out.draw(random, 32))
         batch = {key: value.to(self.log_mel.window.device) for key, value in drawn.items()}
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
-        mel = self.log_mel(batch["wave"])
-        filters = vocoder.filters(mel)
-        fake = vocoder.render(filters, batch["noise"])
+        real = below(batch["wave"], batch["band"])
+        filters = vocoder.filters(self.log_mel(batch["wave"]))
+        fake = below(vocoder.render(filters, batch["noise"]), batch["band"])
         return {
-            "mel_l1": (self.log_mel(fake) - mel).abs().mean().item(),
-            "stft": multi_resolution_stft(batch["wave"], fake).item(),
+            "mel_l1": (self.log_mel(fake) - self.log_mel(real)).abs().mean().item(),
+            "stft": multi_resolution_stft(real, fake).item(),
             "pitch": self._pitch_loss(filters[0], batch).item(),
         }
