@@ -17,6 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, Trainer, learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.train.recipe import PARTS, make_task, read_yaml  # noqa: E402
+from fastvoicegrad.train.student import StudentTask, nobody  # noqa: E402
 from fastvoicegrad.train.teacher import ConversionCrops, ConversionData  # noqa: E402
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -99,6 +100,27 @@ def test_a_reference_never_shows_the_crop(store: Path) -> None:
         assert voices == {crops.store.entries[crop.row].recording.voice}
 
 
+def test_a_twin_says_the_crop_in_another_voice(store: Path) -> None:
+    data = ConversionData(str(store), frames=64, twins=1.0)
+    crops = ConversionCrops(data, "train")
+    twin = np.full(crops.store.total_frames, -1, np.int32)
+    first, second = crops.store.entries[:2]
+    twin[first.slice] = second.start + np.arange(first.frames) // 2
+    crops.store._arrays["twin"] = twin
+    for crop in crops.crops.draw(np.random.default_rng(0), 30):
+        own = np.arange(crop.start, crop.start + crop.frames)
+        expected = twin[own] if crop.row == 0 else own
+        np.testing.assert_array_equal(crops.source(crop, np.random.default_rng(0)), expected)
+
+
+def test_a_run_may_start_from_another(runs: Path, store: Path, tmp_path: Path) -> None:
+    start = runs / "teacher" / "last.safetensors"
+    run = trainer(store, tmp_path, "teacher", f"loop.start_from={start}")
+    begun, trained = run.task.modules["teacher"].state_dict(), load_file(start)
+    for key, value in begun.items():
+        assert torch.equal(value, trained[f"teacher_ema.{key}"])
+
+
 def test_a_draft_without_references_is_refused(runs: Path, store: Path) -> None:
     for part in ("teacher", "student"):
         with pytest.raises(InputError, match="reference_frames"):
@@ -149,6 +171,31 @@ def test_conversions_to_other_voices_are_heard_by_a_verifier(
     losses = run.train_step()
     assert losses["voice"] > 0
     assert losses["words"] > 0
+
+
+def test_nobodys_voice_is_made_of_everybodys() -> None:
+    speaker = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+    reference = torch.arange(4.0)[:, None, None].expand(4, 80, 12)
+    mixed = nobody({"speaker": speaker, "reference": reference, "mel": torch.zeros(4, 80, 16)}, 2)
+    assert set(mixed) == {"speaker", "reference"}
+    assert mixed["speaker"].shape == (2, 8)
+    assert torch.linalg.norm(mixed["speaker"][0]) == pytest.approx(1)
+    assert mixed["reference"][1, 0].tolist() == [float(i // 3) for i in range(12)]
+
+
+def test_a_guided_teacher_also_teaches_conversions(runs: Path, store: Path, tmp_path: Path) -> None:
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    run = trainer(store, tmp_path, "student", "guidance=0.5", "converted=2")
+    task, batch = run.task, run.task.batch(np.random.default_rng(0), 4)
+    assert isinstance(task, StudentTask)
+    task.discriminator_loss(batch)
+    assert len(task._converted) == 2
+    with torch.no_grad():
+        guided, _ = task._guided(task._converted, batch)
+        asked, _ = task._teacher_says(task._converted, task._others(batch))
+    assert not torch.allclose(guided, asked)
+    assert task.losses(batch)["dist"] > 0
 
 
 def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:

@@ -64,7 +64,10 @@ class StudentRecipe:
     discriminator_channels: int = 128
     verifier: str = ""  # CAM++ weights, for the "voice" loss
     content: str = ""  # checkpoint of the content encoder, for the "words" loss
-    converted: int = 4  # crops of a batch that are also converted to another's voice, for "voice" and "words"
+    converted: int = 4  # crops of a batch that are also converted to another's voice, where something hears them
+    # How far the teacher of conversions goes beyond what it says for the voice asked for, away from what it says for
+    # nobody's (classifier-free guidance, arXiv 2207.12598); 0: conversions have no teacher, as in the paper.
+    guidance: float = 0.0
     draft_tolerance: float = 0.0  # of conversions, in use as here; reconstructions are the network's alone
     # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
     # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868); "words", that the content
@@ -83,12 +86,21 @@ def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
     return model.eval()
 
 
+def nobody(batch: Batch, count: int) -> Batch:
+    """What describes a voice, `count` times, from all voices of a batch at once: what stands for none."""
+    mixed = {"speaker": torch.nn.functional.normalize(batch["speaker"].mean(0, keepdim=True), dim=1)}
+    for name in ("reference", "reference_content"):
+        if name in batch:  # every n-th frame of the n references, one after the other
+            mixed[name] = batch[name][:, :, :: len(batch[name])].transpose(0, 1).flatten(1)[None]
+    return {name: value.expand(count, *value.shape[1:]) for name, value in mixed.items()}
+
+
 class StudentTask(Task):
     name = "student"
 
     def __init__(self, recipe: StudentRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
-        self.train_crops = ConversionCrops(recipe.data, "train", describe=bool(recipe.weights.get("voice")))
+        self.train_crops = ConversionCrops(recipe.data, "train", describe=self.converting)
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
         teacher = load_unet(recipe.teacher)
@@ -114,6 +126,11 @@ class StudentTask(Task):
                 )
             self.frozen["content"] = load_content(recipe.content).requires_grad_(False)
         self.alpha_bar = recipe.schedule.alpha_bar()
+
+    @property
+    def converting(self) -> bool:
+        """Whether crops are also converted to other voices."""
+        return bool(self.recipe.guidance or self.recipe.weights.get("voice") or self.recipe.weights.get("words"))
 
     def _verifier(self) -> nn.Module:
         if not self.recipe.verifier:
@@ -145,7 +162,7 @@ class StudentTask(Task):
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         batch = self._noised(self.train_crops.draw(random, size), random)
-        return batch | (self._to_others(batch) if "verifier" in self.frozen else {})
+        return batch | (self._to_others(batch) if self.converting else {})
 
     def _to_others(self, batch: Batch) -> Batch:
         """The first crops of a batch, each to be said in the voice of the next one: what changes, as "to_...", and
@@ -185,14 +202,25 @@ class StudentTask(Task):
         features: Tensor = self.frozen["vocoder"].features(self.norm.undo(x))  # type: ignore[operator]
         return features
 
-    def _convert_to_others(self, batch: Batch) -> Tensor:
-        """Conversions of a batch's first crops; of none where no verifier listens."""
-        if "to_voice" not in batch:
-            return self._reconstructed[:0]
+    def _others(self, batch: Batch) -> Batch:
+        """The conversions that are asked of a batch's first crops, as a batch."""
         count = len(batch["to_voice"])
         kept = {name: value[:count] for name, value in batch.items() if not name.startswith("to_")}
-        others = kept | {n.removeprefix("to_"): v for n, v in batch.items() if n.startswith("to_")}
+        return kept | {n.removeprefix("to_"): v for n, v in batch.items() if n.startswith("to_")}
+
+    def _convert_to_others(self, batch: Batch) -> Tensor:
+        """Conversions of a batch's first crops; of none where nothing hears them."""
+        if "to_voice" not in batch:
+            return self._reconstructed[:0]
+        others = self._others(batch)
         return self.student.towards_draft(self.convert(others), hints_of(self.student, others))
+
+    def _guided(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`_teacher_says` of a batch's conversions, with guidance."""
+        others = self._others(batch)
+        asked, ab = self._teacher_says(x, others)
+        anybody, _ = self._teacher_says(x, others | nobody(batch, len(x)))
+        return asked + self.recipe.guidance * (asked - anybody), ab
 
     def discriminator_loss(self, batch: Batch) -> Tensor | None:
         self._reconstructed = self.convert(batch)
@@ -211,7 +239,11 @@ class StudentTask(Task):
         if weights["dist"]:
             with torch.no_grad():
                 estimate, ab = self._teacher_says(x.detach(), batch)
-            losses["dist"] = score_distillation(x, estimate, ab, self.recipe.weighting)
+                if self.recipe.guidance:
+                    guided, guided_ab = self._guided(self._converted, batch)
+                    estimate, ab = torch.cat([estimate, guided]), torch.cat([ab, guided_ab])
+            outputs = torch.cat([x, self._converted]) if self.recipe.guidance else x
+            losses["dist"] = score_distillation(outputs, estimate, ab, self.recipe.weighting)
         if weights["adv"] or weights["fm"]:
             judge = self.modules["discriminator"].requires_grad_(False)
             scores, features = judge(self._features(x))
@@ -223,12 +255,16 @@ class StudentTask(Task):
             judge.requires_grad_(True)
             losses["adv"] = adversarial_generator(scores)
             losses["fm"] = feature_matching(real, features)
-        if len(self._converted):
-            mel = self.norm.undo(self._converted)
+        return losses | self._heard(batch)
+
+    def _heard(self, batch: Batch) -> dict[str, Tensor]:
+        """What is heard in conversions: whose voice, which words."""
+        losses, mel = {}, self.norm.undo(self._converted)
+        if "verifier" in self.frozen:
             losses["voice"] = voice_likeness(self.frozen["verifier"](mel), batch["to_voice"], batch["from_voice"])
-            if "content" in self.frozen:
-                hear = cast(ContentModel, self.frozen["content"]).encoder
-                losses["words"] = same_content(hear(mel), hear(batch["to_source"]))
+        if "content" in self.frozen:
+            hear = cast(ContentModel, self.frozen["content"]).encoder
+            losses["words"] = same_content(hear(mel), hear(batch["to_source"]))
         return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
