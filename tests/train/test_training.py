@@ -164,7 +164,6 @@ def test_conversions_to_other_voices_are_heard_by_a_verifier(
     run = trainer(store, tmp_path, "student", *more)
     batch = run.task.batch(np.random.default_rng(0), 4)
     assert torch.equal(batch["to_speaker"], batch["speaker"][1:])
-    assert torch.equal(batch["from_voice"], batch["voice"][:3])
     np.testing.assert_allclose(batch["to_pitch"].amax(1), batch["to_median_pitch"], rtol=1e-3)  # the store's are flat
     assert torch.equal(batch["to_source"], batch["mel"][:3])  # as it is, where a reconstruction's is disguised
     assert not torch.allclose(batch["source"], batch["mel"])
@@ -186,7 +185,7 @@ def test_nobodys_voice_is_made_of_everybodys() -> None:
 def test_a_guided_teacher_also_teaches_conversions(runs: Path, store: Path, tmp_path: Path) -> None:
     for other in ("teacher", "vocoder"):
         (tmp_path / other).symlink_to(runs / other)
-    run = trainer(store, tmp_path, "student", "guidance=0.5", "converted=2")
+    run = trainer(store, tmp_path, "student", "guidance.nobody=0.5", "guidance.source=0.5", "converted=2")
     task, batch = run.task, run.task.batch(np.random.default_rng(0), 4)
     assert isinstance(task, StudentTask)
     task.discriminator_loss(batch)
@@ -196,6 +195,25 @@ def test_a_guided_teacher_also_teaches_conversions(runs: Path, store: Path, tmp_
         asked, _ = task._teacher_says(task._converted, task._others(batch))
     assert not torch.allclose(guided, asked)
     assert task.losses(batch)["dist"] > 0
+
+
+def test_new_voices_move_the_crop_its_references_and_its_pitch_alike(runs: Path, store: Path) -> None:
+    settings = {"store": str(store), "frames": 64, "reference_frames": 32}
+    with pytest.raises(InputError, match="speaker"):
+        ConversionCrops(ConversionData(**settings, new_voices=1.0), "train")
+    known = ConversionCrops(ConversionData(**settings), "train", describe=True).draw(np.random.default_rng(0), 8)
+    data = ConversionData(**settings, new_voices=0.5, speaker=str(runs / "speaker" / "last.safetensors"))
+    new = ConversionCrops(data, "train", describe=True).draw(np.random.default_rng(0), 8)
+    moved = new["moved"]
+    assert 0 < moved.sum() < 8
+    for name in ("mel", "reference", "speaker", "pitch", "median_pitch"):
+        assert torch.equal(new[name][~moved], known[name][~moved])
+        assert not torch.isclose(new[name][moved], known[name][moved]).all()
+    ratio = new["median_pitch"] / known["median_pitch"]
+    torch.testing.assert_close(new["pitch"], known["pitch"] * ratio[:, None])
+    for name in ("source", "content", "reference_content", "own_content"):
+        assert torch.equal(new[name], known[name])
+    assert "moved" not in ConversionCrops(data, "valid").draw(np.random.default_rng(0), 2)
 
 
 def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:

@@ -60,21 +60,39 @@ def voice_matrix(formant: float, pitch: float, cepstra: int = 22) -> np.ndarray:
     return stretch_matrix(formant) @ smooth + stretch_matrix(pitch) @ (np.eye(MEL.n_mels) - smooth)
 
 
-def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
-    """A different voice for every item: (B, 80, T) log-mel -> (B, 80, T)."""
-    size = mel.shape[0]
+@dataclass(frozen=True)
+class Voices:
+    """Other voices, one for each item of a batch, that act on log-mels alike, and on F0 by a factor."""
+
+    matrices: Tensor  # (B, 80, 80)
+    offset: Tensor  # (B, 80, 1)
+    pitch: Tensor  # (B,)
+
+    def __call__(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) log-mel -> (B, 80, T)."""
+        return (self.matrices @ mel + self.offset).clamp(min=float(np.log(MEL.floor)))
+
+
+def draw_voices(random: np.random.Generator, size: int, config: PerturbConfig) -> Voices:
+    """As many voices that nobody has; all of `config` but its noise."""
 
     def stretch(largest: float) -> np.ndarray:
-        return largest ** random.uniform(-1, 1, size)
+        return np.asarray(largest ** random.uniform(-1, 1, size))
 
-    pairs = zip(stretch(config.formant), stretch(config.pitch), strict=True)
-    matrices = np.stack([voice_matrix(f, p, config.cepstra) for f, p in pairs])
+    formant, pitch = stretch(config.formant), stretch(config.pitch)
+    matrices = np.stack([voice_matrix(f, p, config.cepstra) for f, p in zip(formant, pitch, strict=True)])
     curve = random.normal(0, config.equaliser, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
     offset = curve[:, :, None] + random.normal(0, config.gain, (size, 1, 1))
-    mel = torch.from_numpy(matrices.astype(np.float32)) @ mel + torch.from_numpy(offset.astype(np.float32))
+    return Voices(*(torch.from_numpy(x.astype(np.float32)) for x in (matrices, offset, pitch)))
+
+
+def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
+    """A different voice for every item, and for some noise: (B, 80, T) log-mel -> (B, 80, T)."""
+    size = mel.shape[0]
+    mel = draw_voices(random, size, config)(mel)
     level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(
         random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32)
     )
     hiss = level + torch.from_numpy(random.normal(0, 0.3, mel.shape).astype(np.float32))
     noisy = torch.from_numpy(random.random((size, 1, 1)) < config.noise)
-    return torch.where(noisy, torch.logaddexp(mel, hiss), mel).clamp(min=float(np.log(MEL.floor)))
+    return torch.where(noisy, torch.logaddexp(mel, hiss), mel)

@@ -65,9 +65,10 @@ class StudentRecipe:
     verifier: str = ""  # CAM++ weights, for the "voice" loss
     content: str = ""  # checkpoint of the content encoder, for the "words" loss
     converted: int = 4  # crops of a batch that are also converted to another's voice, where something hears them
-    # How far the teacher of conversions goes beyond what it says for the voice asked for, away from what it says for
-    # nobody's (classifier-free guidance, arXiv 2207.12598); 0: conversions have no teacher, as in the paper.
-    guidance: float = 0.0
+    # How far the teacher of conversions goes beyond what it says for the voice asked for (classifier-free guidance,
+    # arXiv 2207.12598), away from what it says for "nobody"'s and for the "source"'s own; all 0: conversions have no
+    # teacher, as in the paper.
+    guidance: dict[str, float] = field(default_factory=lambda: {"nobody": 0.0, "source": 0.0})
     draft_tolerance: float = 0.0  # of conversions, in use as here; reconstructions are the network's alone
     # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
     # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868); "words", that the content
@@ -84,6 +85,12 @@ def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
     model = SpectralVocoder(VocoderConfig(**read_meta(path)["model"]))
     load_network(path, model)
     return model.eval()
+
+
+def described(batch: Batch, count: int) -> Batch:
+    """What describes the voices of a batch's first items."""
+    names = ("speaker", "reference", "reference_content")
+    return {name: value[:count] for name, value in batch.items() if name in names}
 
 
 def nobody(batch: Batch, count: int) -> Batch:
@@ -130,7 +137,12 @@ class StudentTask(Task):
     @property
     def converting(self) -> bool:
         """Whether crops are also converted to other voices."""
-        return bool(self.recipe.guidance or self.recipe.weights.get("voice") or self.recipe.weights.get("words"))
+        return self.guided or any(self.recipe.weights.get(name) for name in ("voice", "words"))
+
+    @property
+    def guided(self) -> bool:
+        """Whether conversions have a teacher."""
+        return any(self.recipe.guidance.values())
 
     def _verifier(self) -> nn.Module:
         if not self.recipe.verifier:
@@ -165,15 +177,15 @@ class StudentTask(Task):
         return batch | (self._to_others(batch) if self.converting else {})
 
     def _to_others(self, batch: Batch) -> Batch:
-        """The first crops of a batch, each to be said in the voice of the next one: what changes, as "to_...", and
-        the embedding of the voice that it leaves, "from_voice"."""
+        """The first crops of a batch, each to be said in the voice of the next one: what changes, as
+        "to_..."."""
         count = min(self.recipe.converted, len(batch["mel"]) - 1)
-        names = ("speaker", "reference", "reference_content", "voice", "median_pitch")
+        names = ("speaker", "reference", "reference_content", "voice", "median_pitch", "moved")
         other = {f"to_{name}": batch[name].roll(-1, 0)[:count] for name in names if name in batch}
         # In its own voice, as in use.
         other |= {"to_source": batch["mel"][:count], "to_content": batch["own_content"][:count]}
         ratio = other["to_median_pitch"] / batch["median_pitch"][:count]
-        return other | {"to_pitch": batch["pitch"][:count] * ratio[:, None], "from_voice": batch["voice"][:count]}
+        return other | {"to_pitch": batch["pitch"][:count] * ratio[:, None]}
 
     def _diffuse(self, x0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """x_t and alpha_bar (B,) of each item's step."""
@@ -219,8 +231,11 @@ class StudentTask(Task):
         """`_teacher_says` of a batch's conversions, with guidance."""
         others = self._others(batch)
         asked, ab = self._teacher_says(x, others)
-        anybody, _ = self._teacher_says(x, others | nobody(batch, len(x)))
-        return asked + self.recipe.guidance * (asked - anybody), ab
+        guided = asked
+        for name, voice in {"nobody": nobody(batch, len(x)), "source": described(batch, len(x))}.items():
+            if weight := self.recipe.guidance.get(name):
+                guided = guided + weight * (asked - self._teacher_says(x, others | voice)[0])
+        return guided, ab
 
     def discriminator_loss(self, batch: Batch) -> Tensor | None:
         self._reconstructed = self.convert(batch)
@@ -239,10 +254,10 @@ class StudentTask(Task):
         if weights["dist"]:
             with torch.no_grad():
                 estimate, ab = self._teacher_says(x.detach(), batch)
-                if self.recipe.guidance:
+                if self.guided:
                     guided, guided_ab = self._guided(self._converted, batch)
                     estimate, ab = torch.cat([estimate, guided]), torch.cat([ab, guided_ab])
-            outputs = torch.cat([x, self._converted]) if self.recipe.guidance else x
+            outputs = torch.cat([x, self._converted]) if self.guided else x
             losses["dist"] = score_distillation(outputs, estimate, ab, self.recipe.weighting)
         if weights["adv"] or weights["fm"]:
             judge = self.modules["discriminator"].requires_grad_(False)
@@ -261,11 +276,21 @@ class StudentTask(Task):
         """What is heard in conversions: whose voice, which words."""
         losses, mel = {}, self.norm.undo(self._converted)
         if "verifier" in self.frozen:
-            losses["voice"] = voice_likeness(self.frozen["verifier"](mel), batch["to_voice"], batch["from_voice"])
+            asked, left = self._verified(batch, "to_", len(mel)), self._verified(batch, "", len(mel))
+            losses["voice"] = voice_likeness(self.frozen["verifier"](mel), asked, left)
         if "content" in self.frozen:
             hear = cast(ContentModel, self.frozen["content"]).encoder
             losses["words"] = same_content(hear(mel), hear(batch["to_source"]))
         return losses
+
+    @torch.no_grad()
+    def _verified(self, batch: Batch, prefix: str, count: int) -> Tensor:
+        """What the verifier makes of voices: known where they are somebody's, heard now where they are new."""
+        known = {n: batch[f"{prefix}{n}"][:count] for n in ("voice", "reference", "moved") if f"{prefix}{n}" in batch}
+        voices = known["voice"].clone()
+        if "moved" in known and (moved := known["moved"]).any():
+            voices[moved] = self.frozen["verifier"](known["reference"][moved])
+        return voices
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         return weighted_sum(losses, self.recipe.weights)

@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 
 from ..data.crops import Crop, Crops, statistics
+from ..data.embed import load_speaker
+from ..data.perturb import PerturbConfig, draw_voices
 from ..data.store import Store
 from ..diffusion import cosine_schedule, diffuse
 from ..errors import InputError
 from ..models.blocks import inner
+from ..models.speaker import SpeakerEncoder
 from ..models.unet import UNet, UNetConfig
 from .checkpoint import load_network, read_meta
 from .loop import Batch, LoopConfig, Scalars, Task
@@ -50,6 +53,13 @@ class ConversionData:
     reference_frames: int = 0  # of the voice, never of the crop: for a draft
     reference_windows: int = 3  # that they come from
     margin: int = 8  # frames around the crop that no reference shows either
+    # How often a crop and its references move to a voice that nobody has, so that a corpus of few voices teaches
+    # to follow any; what moves them; and the speaker encoder's checkpoint, which says who that is.
+    new_voices: float = 0.0
+    new_voice: PerturbConfig = field(
+        default_factory=lambda: PerturbConfig(formant=1.15, pitch=1.3, equaliser=0.3, gain=0.0, noise=0.0)
+    )
+    speaker: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,14 @@ def need_references(data: ConversionData) -> None:
         raise InputError("a draft needs data.reference_frames above 0; set it, e.g. to 384")
 
 
+def need_speaker(data: ConversionData) -> None:
+    """Raises InputError where new voices could not be described."""
+    if not (data.speaker and data.reference_frames):
+        raise InputError(
+            "data.new_voices needs data.reference_frames above 0 and data.speaker, the speaker encoder's checkpoint"
+        )
+
+
 class ConversionCrops:
     """Crops of (mel, speaker, content) of one voice; all networks of a conversion are trained on these."""
 
@@ -77,6 +95,10 @@ class ConversionCrops:
         self.by_voice: dict[str, list[int]] = defaultdict(list)
         for row, entry in enumerate(self.store.entries):
             self.by_voice[entry.recording.voice].append(row)
+        self.speaker = None
+        if data.new_voices and split == "train":
+            need_speaker(data)
+            self.speaker = load_speaker(data.speaker)
         self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items() if describe}
 
     def _median_pitch(self, rows: list[int]) -> float:
@@ -120,7 +142,8 @@ class ConversionCrops:
     def draw(self, random: np.random.Generator, size: int) -> Batch:
         """mel (B, 80, T), speaker (B, S), pitch (B, T) in Hz; of what is to be said source (B, 80, T), a mel, and
         content (B, C, T); with `reference_frames` N also reference (B, 80, N) and reference_content (B, C, N); to
-        describe the voices voice (B, S'), median_pitch (B,) in Hz and own_content (B, C, T)."""
+        describe the voices voice (B, S'), median_pitch (B,) in Hz, own_content (B, C, T); with `new_voices` moved
+        (B,), whose voice is a new one, in all but `source`, `voice` and the contents."""
         drawn = self.crops.draw(random, size)
         sources = np.stack([self.source(crop, random) for crop in drawn])
         rows = [self.speaker_row(crop, random) for crop in drawn]
@@ -134,13 +157,27 @@ class ConversionCrops:
         if self.describe:
             voices = [self.store.entries[crop.row].recording.voice for crop in drawn]
             batch["voice"] = torch.from_numpy(np.stack([self.verified(v) for v in voices]))
-            batch["own_content"] = self.crops.take("content", drawn)
+            batch["own_content"] = self.crops.take("content_own", drawn)
             batch["median_pitch"] = torch.tensor([self.median_pitch[v] for v in voices])
         if self.data.reference_frames:
             frames = np.stack([self.reference(crop, random) for crop in drawn])
             batch["reference"] = self._frames("mel", frames)
             batch["reference_content"] = self._frames("content_own", frames)
-        return batch
+        return batch if self.speaker is None else self._move(batch, random, self.speaker)
+
+    @torch.no_grad()
+    def _move(self, batch: Batch, random: np.random.Generator, speaker: SpeakerEncoder) -> Batch:
+        """Some items to new voices."""
+        size = len(batch["mel"])
+        moved = torch.from_numpy(random.random(size) < self.data.new_voices)
+        voices = draw_voices(random, size, self.data.new_voice)
+        changed = {name: voices(batch[name]) for name in ("mel", "reference")}
+        changed["pitch"] = batch["pitch"] * voices.pitch[:, None]
+        if self.describe:
+            changed["median_pitch"] = batch["median_pitch"] * voices.pitch
+        changed["speaker"] = speaker(changed["reference"])
+        apart = {name: moved.view(-1, *[1] * (value.ndim - 1)) for name, value in changed.items()}
+        return batch | {n: torch.where(apart[n], x, batch[n]) for n, x in changed.items()} | {"moved": moved}
 
 
 def normal(random: np.random.Generator, like: Tensor) -> Tensor:
