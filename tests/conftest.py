@@ -67,6 +67,23 @@ def recordings() -> Path:
 
 
 @pytest.fixture(scope="session")
+def networks():  # type: ignore[no-untyped-def]
+    """Tiny ones, see tiny.py; needs PyTorch."""
+    pytest.importorskip("torch")
+    from .tiny import make_networks
+
+    return make_networks()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, networks) -> Path:  # type: ignore[no-untyped-def]
+    """A bundle of the tiny networks: a teacher's."""
+    from .tiny import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("bundle"), networks)
+
+
+@pytest.fixture(scope="session")
 def converter():  # type: ignore[no-untyped-def]
     """The default bundle, opened."""
     from fastvoicegrad import VoiceConverter

@@ -9,49 +9,10 @@ torch = pytest.importorskip("torch")
 
 from fastvoicegrad import Voice, VoiceConverter, synthesis  # noqa: E402
 from fastvoicegrad.bundle import Bundle  # noqa: E402
-from fastvoicegrad.export import fold_weight_norm, graphs, write_bundle  # noqa: E402
-from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
-from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
-from fastvoicegrad.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
-from fastvoicegrad.models.vocoder import SpectralVocoder, VocoderConfig  # noqa: E402
-from fastvoicegrad.train.teacher import ScheduleConfig  # noqa: E402
+from fastvoicegrad.models.unet import Denoiser  # noqa: E402
 
 from .conftest import vowels  # noqa: E402
-
-Networks = tuple[ContentEncoder, ContentHeads, SpeakerEncoder, UNet, SpectralVocoder]
-
-
-def halve(module: torch.nn.Module) -> None:
-    """Round the weights as the bundle does, so that what is compared is the arithmetic."""
-    for parameter in module.parameters():
-        if parameter.numel() >= 1024:
-            parameter.data = parameter.data.half().float()
-
-
-@pytest.fixture(scope="module")
-def networks() -> Networks:
-    torch.manual_seed(0)
-    content = ContentConfig(width=32, layers=2, lookahead=1)
-    made = (
-        ContentEncoder(content).eval(),
-        ContentHeads(content).eval(),
-        SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
-        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True, harmonics=True)).eval(),
-        SpectralVocoder(VocoderConfig(width=32, layers=3)).eval(),
-    )
-    fold_weight_norm(made[3])
-    for module in made:
-        halve(module)
-    return made  # type: ignore[return-value]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, networks: Networks) -> Path:
-    content, heads, speaker, unet, vocoder = networks
-    path = tmp_path_factory.mktemp("bundle")
-    made = graphs((content, heads), speaker, unet, vocoder)
-    write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, {"license": "none"})
-    return path
+from .tiny import Networks  # noqa: E402
 
 
 @pytest.mark.parametrize("frames", [16, 100, 640])

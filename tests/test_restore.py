@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
 
 from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.data.embed import load_content, load_speaker  # noqa: E402
@@ -14,11 +17,11 @@ from fastvoicegrad.restore import restore  # noqa: E402
 from fastvoicegrad.train.student import load_vocoder  # noqa: E402
 from fastvoicegrad.train.teacher import load_unet  # noqa: E402
 
-from .test_export import Networks, folder, networks  # noqa: E402, F401
+from .tiny import Networks  # noqa: E402
 
 
 @torch.inference_mode()
-def test_a_bundle_gives_its_networks_back(networks: Networks, folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_bundle_gives_its_networks_back(networks: Networks, folder: Path, tmp_path: Path) -> None:
     content, heads, speaker, unet, vocoder = networks
     assert {p.name for p in restore(folder, tmp_path)} == {
         f"{name}.safetensors" for name in ("content", "speaker", "student", "vocoder")
@@ -38,12 +41,7 @@ def test_a_bundle_gives_its_networks_back(networks: Networks, folder: Path, tmp_
     torch.testing.assert_close(again(x, step, voice, p, hints), unet(x, step, voice, p, hints), atol=1e-3, rtol=1e-3)
 
 
-def test_a_bundle_that_does_not_say_what_it_holds_is_refused(folder: Path, tmp_path: Path) -> None:  # noqa: F811
-    import hashlib
-    import shutil
-
-    import onnx
-
+def test_a_bundle_that_does_not_say_what_it_holds_is_refused(folder: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(folder, old)
     graph = onnx.load(old / "content.onnx")

@@ -1,0 +1,46 @@
+"""Networks of every kind, small and untrained, and a bundle of them (PyTorch)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fastvoicegrad.export import fold_weight_norm, graphs, write_bundle
+from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads
+from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder
+from fastvoicegrad.models.unet import UNet, UNetConfig
+from fastvoicegrad.models.vocoder import SpectralVocoder, VocoderConfig
+from fastvoicegrad.train.teacher import ScheduleConfig
+
+Networks = tuple[ContentEncoder, ContentHeads, SpeakerEncoder, UNet, SpectralVocoder]
+
+
+def halve(module: torch.nn.Module) -> None:
+    """Round the weights as the bundle does, so that what is compared is the arithmetic."""
+    for parameter in module.parameters():
+        if parameter.numel() >= 1024:
+            parameter.data = parameter.data.half().float()
+
+
+def make_networks() -> Networks:
+    torch.manual_seed(0)
+    content = ContentConfig(width=32, layers=2, lookahead=1)
+    made = (
+        ContentEncoder(content).eval(),
+        ContentHeads(content).eval(),
+        SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
+        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True, harmonics=True)).eval(),
+        SpectralVocoder(VocoderConfig(width=32, layers=3)).eval(),
+    )
+    fold_weight_norm(made[3])
+    for module in made:
+        halve(module)
+    return made
+
+
+def make_bundle(path: Path, networks: Networks) -> Path:
+    content, heads, speaker, unet, vocoder = networks
+    made = graphs((content, heads), speaker, unet, vocoder)
+    write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, {"license": "none"})
+    return path
