@@ -269,22 +269,44 @@ def restore(
 @app.command()
 @friendly
 def evaluate(
-    systems: Annotated[list[str], typer.Argument(help="NAME=SYSTEM; see fastvoicegrad.evaluate.run.make_system.")],
-    manifest: Annotated[Path, typer.Option(help="Manifest of the recordings.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the waves and the report.")],
-    moonshine: Annotated[Path, typer.Option(help="Folder with Moonshine base's ONNX files and tokenizer.json.")],
-    campplus: Annotated[Path, typer.Option(help="CAM++ weights.")],
-    ecapa: Annotated[Path, typer.Option(help="SpeechBrain's ECAPA embedding_model.ckpt.")],
-    corpus: Annotated[str, typer.Option(help="Corpus of the manifest.")] = "tsp",
-    sentences: Annotated[int, typer.Option(help="Sources per ordered pair of voices.")] = 10,
-    limit: Annotated[int, typer.Option(help="Judge only about this many pairs; 0: all.")] = 0,
-    split: Annotated[str, typer.Option(help="valid to choose by, test to report.")] = "test",
+    pairs: Annotated[Path, typer.Option(help="Protocol file, a pair a line; --make-pairs writes it.")],
+    systems: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="SYSTEM or NAME=SYSTEM: natural, source, copy-synthesis[:BUNDLE], hifigan:WEIGHTS, folder:PATH, "
+            "BUNDLE[@STEPS], default, CHECKPOINT.safetensors[@STEPS]."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report and of all results.")] = Path(
+        "report"
+    ),
+    rulers: Annotated[Path, typer.Option(help="Folder of the judges' weights, see docs/evaluation.md.")] = Path(
+        "rulers"
+    ),
+    against: Annotated[str, typer.Option(help="System that the others are compared with; default: the first.")] = "",
+    base: Annotated[Path | None, typer.Option(help="Bundle that lends a checkpoint its other networks.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    speed: Annotated[bool, typer.Option(help="Measure speed and memory as well.")] = True,
+    make_pairs: Annotated[Path | None, typer.Option(help="Manifest to make the protocol file of.")] = None,
+    corpus: Annotated[list[str] | None, typer.Option(help="With --make-pairs: a corpus; repeat.")] = None,
+    split: Annotated[str, typer.Option(help="With --make-pairs: valid to choose by, test to report.")] = "test",
+    sentences: Annotated[int, typer.Option(min=2, help="With --make-pairs: sources per ordered pair of voices.")] = 10,
+    references: Annotated[int, typer.Option(min=1, help="With --make-pairs: recordings of the target.")] = 3,
+    seed: Annotated[int, typer.Option(help="With --make-pairs: what is drawn.")] = 0,
 ) -> None:
-    """Judge systems on every ordered pair of held-out voices: quality, errors of a recogniser, whose voice it is."""
-    runner = workshop("evaluate.run")
-    rulers = runner.Rulers(str(moonshine), str(campplus), str(ecapa))
-    named = dict(system.partition("=")[::2] for system in systems)
-    runner.print_table(runner.evaluate(named, manifest, corpus, sentences, rulers, output, limit, split))
+    """Judge systems on the same pairs: quality, words, voice, melody, speed. What is there is not done again."""
+    protocol, run, report = (workshop(f"evaluate.{name}") for name in ("pairs", "run", "report"))
+    if make_pairs:
+        _needed(make_pairs, "manifest")
+        made = protocol.pairs_of_manifest(make_pairs, corpus or [], split, sentences, references, seed)
+        protocol.write_pairs(pairs, made)
+        console.print(f"{pairs}: {len(made)} pairs of {len({p.target for p in made})} voices", highlight=False)
+    elif not systems:
+        raise InputError("give a system to judge, e.g. default, or --make-pairs MANIFEST")
+    if systems:
+        named = run.name_systems(systems)
+        plan = run.Plan(named, str(pairs), str(output), str(rulers), str(base) if base else None)
+        report.print_summary(run.evaluate(plan, against or next(iter(named)), jobs, speed))
 
 
 @app.command()

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 import torch
 
-RATE = 16000
+from .cache import fingerprint
+from .metrics import RATE, Case, Column, Figures, Metric
 
 
-class Dnsmos:
-    """DNSMOS P.835, overall score (arXiv 2110.01763), from `speechmos`."""
+class Dnsmos(Metric):
+    """DNSMOS P.835 (arXiv 2110.01763), from `speechmos`: signal, background, overall."""
 
-    name = "DNSMOS P.835 overall"
+    version = "DNSMOS P.835 (speechmos)"
+    columns = (Column("DNSMOS", "higher"), Column("DNSMOS signal", "higher"), Column("DNSMOS background", "higher"))
 
-    def __call__(self, wave: np.ndarray) -> float:
+    def __call__(self, case: Case) -> Figures:
         from speechmos import dnsmos
 
-        peak = max(1.0, float(np.abs(wave).max()))
-        return float(dnsmos.run(wave / peak, RATE, return_df=False, verbose=False)["ovrl_mos"])
+        peak = max(1.0, float(np.abs(case.wave).max()))
+        scores = dnsmos.run(case.wave / peak, RATE, return_df=False, verbose=False)
+        kinds = {"DNSMOS": "ovrl_mos", "DNSMOS signal": "sig_mos", "DNSMOS background": "bak_mos"}
+        return {name: float(scores[kind]) for name, kind in kinds.items()}
 
 
-class DistillMos:
+class DistillMos(Metric):
     """DistillMOS (arXiv 2502.05356)."""
 
-    name = "DistillMOS"
+    version = "DistillMOS v7 (distillmos)"
+    columns = (Column("DistillMOS", "higher"),)
 
-    def __init__(self) -> None:
+    @cached_property
+    def model(self) -> Any:
         import distillmos
 
-        self.model = distillmos.ConvTransformerSQAModel().eval()
+        return distillmos.ConvTransformerSQAModel().eval()
 
     @torch.inference_mode()
-    def __call__(self, wave: np.ndarray) -> float:
-        return float(self.model(torch.from_numpy(wave)[None])[0])
+    def __call__(self, case: Case) -> Figures:
+        return {"DistillMOS": float(self.model(torch.from_numpy(case.wave)[None])[0])}
+
+
+class Utmos(Metric):
+    """UTMOS (arXiv 2204.02152) as a TorchScript file that maps (B, N) at 16 kHz to (B,)."""
+
+    columns = (Column("UTMOS", "higher"),)
+
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
+        self.version = f"UTMOS, {fingerprint(weights)[:8]}"
+
+    @cached_property
+    def model(self) -> Any:
+        return torch.jit.load(self.weights, map_location="cpu").eval()
+
+    @torch.inference_mode()
+    def __call__(self, case: Case) -> Figures:
+        return {"UTMOS": float(self.model(torch.from_numpy(case.wave)[None]).reshape(-1)[0])}

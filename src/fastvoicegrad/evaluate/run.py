@@ -1,228 +1,229 @@
-"""Judge systems on pairs and print one table."""
+"""Judge systems on pairs: every utterance and figure is kept by its content, so that nothing is done twice."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import datetime
+import os
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .. import audio
-from ..bundle import Bundle
-from ..converter import VoiceConverter
-from ..data.corpus import Recording, read_manifest
-from ..data.teachers import SpeakerTeacher
-from ..loudness import TARGET_LEVEL, speech_level
-from ..mel import MEL, log_mel
-from .asr import Moonshine, error_rates
-from .pairs import Pair, make_pairs
-from .quality import DistillMos, Dnsmos
-from .speaker import Ecapa
+from .. import __version__
+from ..errors import InputError
+from .cache import Cache, digest, fingerprint
+from .metrics import Case, Metric, available, heard
+from .pairs import Pair, read_pairs
+from .report import write_report
+from .speaker import Likeness, equal_error_threshold
+from .speed import measure
+from .systems import Conversion, System, make_system, write
 
-RATE = 16000
-System = Callable[[Pair], np.ndarray]  # a pair to samples at 22,050 Hz
+Row = dict[str, Any]  # the figures of an utterance
 
 
 @dataclass(frozen=True)
-class Rulers:
-    """Paths of the judges' published weights."""
+class Plan:
+    """What is asked for; all that a worker needs to know."""
 
-    moonshine: str  # folder
-    campplus: str
-    ecapa: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Every figure of one converted utterance."""
-
-    pair: str
-    text: str
-    heard: str
-    dnsmos: float
-    distillmos: float
-    campplus_target: float
-    campplus_source: float
-    ecapa_target: float
-    ecapa_source: float
+    systems: dict[str, str]  # name -> spec, see systems.make_system
+    pairs: str  # protocol file
+    out: str
+    rulers: str
+    base: str | None = None  # bundle whose networks a checkpoint is used with
 
 
-def natural(pair: Pair) -> np.ndarray:
-    """The target's own recording of another sentence."""
-    return audio.read(pair.natural.path)
+@dataclass
+class Judge:
+    """A process's systems and metrics, opened when they are first needed."""
+
+    plan: Plan
+    systems: dict[str, System] = field(default_factory=dict)
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        return read_pairs(Path(self.plan.pairs))
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        return available(Path(self.plan.rulers))[0]
+
+    @cached_property
+    def cache(self) -> Cache:
+        return Cache(Path(self.plan.out) / "cache")
+
+    def system(self, name: str) -> System:
+        if name not in self.systems:
+            work = Path(self.plan.out) / "cache" / "bundles"
+            self.systems[name] = make_system(self.plan.systems[name], work, self.plan.base)
+        return self.systems[name]
+
+    def wave(self, name: str, pair: Pair) -> Path:
+        """The file of a system's utterance; rendered if it is not there."""
+        system = self.system(name)
+        path = self.cache.path(digest(system.key, *system.depends(pair)), ".flac")
+        if not path.exists():
+            write(path, system(pair), system.rate)
+        return path
+
+    def row(self, name: str, index: int) -> Row:
+        """All figures of one utterance."""
+        pair = self.pairs[index]
+        path = self.wave(name, pair)
+        said = self.system(name).says(pair)
+        row: Row = {"system": name, "pair": pair.id, "file": str(path.relative_to(self.plan.out)), "text": said.text}
+        for metric in self.metrics:
+            row |= self._figures(metric, Case(pair, heard(str(path)), said.text), path)
+        return row
+
+    def _figures(self, metric: Metric, case: Case, path: Path) -> Row:
+        key = digest(metric.version, fingerprint(str(path)), *metric.depends(case))
+        figures: Row | None = self.cache.get(key)
+        if figures is None:
+            figures = dict(metric(case))
+            self.cache.put(key, figures)
+        return figures
+
+    def trial(self, metric: int, index: int) -> tuple[float, float]:
+        """Cosines of a speaker metric on natural speech alone, see `Likeness.trial`."""
+        likeness, pair = self.metrics[metric], self.pairs[index]
+        assert isinstance(likeness, Likeness)
+        recordings = (*pair.references, pair.natural, pair.source)
+        key = digest("trial", likeness.version, *(fingerprint(r.path) for r in recordings))
+        cosines = self.cache.get(key)
+        if cosines is None:
+            cosines = likeness.trial(pair)
+            self.cache.put(key, cosines)
+        return tuple(cosines)
 
 
-def source(pair: Pair) -> np.ndarray:
-    return audio.read(pair.source.path)
+_judge: Judge  # of a worker process
 
 
-def copy_synthesis(vocoder: Callable[[np.ndarray], np.ndarray]) -> System:
-    """The source's mel through a vocoder, (80, T) -> (N,): the ceiling of every system with that vocoder."""
+def _start(plan: Plan) -> None:
+    import signal
 
-    def system(pair: Pair) -> np.ndarray:
-        wave = audio.read(pair.source.path)
-        gain = np.float32(TARGET_LEVEL / speech_level(wave))
-        return vocoder(log_mel(wave * gain)) / gain
-
-    return system
-
-
-def bundle_vocoder(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
-    converter = VoiceConverter(bundle)
-    return lambda mel: converter.render(mel, 0, slice(0, mel.shape[1]), 0.0, seed=0)[0]
-
-
-def hifigan_vocoder(weights: str) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
-    from ..models.vocoder import HiFiGAN
-
-    model = HiFiGAN.from_checkpoint(weights)
-
-    def render(mel: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return model(torch.from_numpy(mel)[None])[0].numpy()
-
-    return render
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the workers
+    torch.set_num_threads(1)
+    global _judge
+    _judge = Judge(plan)
 
 
-def conversion(converter: VoiceConverter, steps: int) -> System:
-    """A bundle with a number of steps."""
-
-    def system(pair: Pair) -> np.ndarray:
-        voice = converter.voice([r.path for r in pair.references])
-        return converter.convert(audio.read(pair.source.path), MEL.sample_rate, voice, steps=steps)
-
-    return system
+def _row(name: str, index: int) -> Row:
+    return _judge.row(name, index)
 
 
-def make_system(spec: str) -> System:
-    """A system by its name.
+def _trial(metric: int, index: int) -> tuple[float, float]:
+    return _judge.trial(metric, index)
 
-    ``natural``, ``source``, ``copy-synthesis:BUNDLE``, ``hifigan:WEIGHTS``, or ``BUNDLE[@STEPS]`` where BUNDLE
-    is a folder, a zip or ``default``.
+
+def _finished(futures: dict[Future[Any], Any], total: int, title: str) -> Iterator[tuple[Any, Any]]:
+    """(what was asked, its result) as they come, with a progress bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task(title, total=total)
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield futures[future], future.result()
+                progress.advance(bar)
+
+
+def judge(plan: Plan, jobs: int = 0) -> dict[str, Any]:
+    """Every figure of every utterance.
+
+    Args:
+        jobs: processes, one CPU thread each; 0: as many as there are cores.
+    Returns:
+        ``pairs`` (ids), ``metrics`` (columns with the version that makes them), ``missing`` (lines),
+        ``thresholds`` (cosine at the equal-error rate, by encoder), ``rows`` (figures by system, in the pairs' order).
+    Raises:
+        InputError: a system, a pair or a recording is not as it should be.
     """
-    if spec in ("natural", "source"):
-        return {"natural": natural, "source": source}[spec]
-    kind, _, path = spec.partition(":")
-    if kind == "copy-synthesis":
-        return copy_synthesis(bundle_vocoder(Bundle.open(None if path in ("", "default") else path)))
-    if kind == "hifigan":
-        return copy_synthesis(hifigan_vocoder(path))
-    name, _, steps = spec.partition("@")
-    return conversion(VoiceConverter.load(None if name == "default" else name), int(steps or 1))
-
-
-class Judge:
-    """All metrics; embeddings of recordings are computed once."""
-
-    def __init__(self, rulers: Rulers) -> None:
-        self.asr = Moonshine(rulers.moonshine)
-        self.encoders = {"campplus": SpeakerTeacher(rulers.campplus), "ecapa": Ecapa(rulers.ecapa)}
-        self.dnsmos, self.distillmos = Dnsmos(), DistillMos()
-        self._known: dict[tuple[str, str], np.ndarray] = {}
-        self._heard: dict[bytes, tuple[str, float, float]] = {}
-
-    def _embedding(self, encoder: str, recording: Recording) -> np.ndarray:
-        key = (encoder, recording.id)
-        if key not in self._known:
-            self._known[key] = self.encoders[encoder](audio.read(recording.path, RATE))  # type: ignore[operator]
-        return self._known[key]
-
-    def __call__(self, pair: Pair, wave: np.ndarray, text: str) -> Judgement:
-        """`wave` is (N,) at 16 kHz."""
-        cosines: dict[str, Any] = {}
-        for name, encoder in self.encoders.items():
-            said = encoder(wave)  # type: ignore[operator]
-            target = np.sum([self._embedding(name, r) for r in pair.references], axis=0)
-            cosines[f"{name}_target"] = float(said @ target / np.linalg.norm(target))
-            cosines[f"{name}_source"] = float(said @ self._embedding(name, pair.source))
-        key = hashlib.sha256(wave.tobytes()).digest()
-        if key not in self._heard:  # natural speech and copy synthesis come back for every target
-            self._heard[key] = self.asr(wave), self.dnsmos(wave), self.distillmos(wave)
-        return Judgement(pair.id, text, *self._heard[key], **cosines)
-
-
-def summary(judgements: list[Judgement]) -> dict[str, float]:
-    """Means over a system's utterances; "nearer" is the share nearer to the target than to the source."""
-
-    def column(name: str) -> np.ndarray:
-        return np.array([getattr(j, name) for j in judgements])
-
-    cer, wer = error_rates([j.text for j in judgements], [j.heard for j in judgements])
+    here = Judge(plan)
+    pairs, (metrics, missing) = here.pairs, available(Path(plan.rulers))
+    for name in plan.systems:
+        here.system(name)  # bad ones are refused, and bundles made, before anything is computed
+    verifiers = [i for i, metric in enumerate(metrics) if isinstance(metric, Likeness)]
+    work = [(name, index) for index in range(len(pairs)) for name in plan.systems]
+    rows: dict[str, list[Row]] = {name: [{} for _ in pairs] for name in plan.systems}
+    trials = np.zeros((len(metrics), len(pairs), 2))
+    pool = ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), _start, (plan,))
+    try:
+        asked: dict[Future[Any], Any] = {pool.submit(_row, *task): task for task in work}
+        for (name, index), row in _finished(asked, len(work), "utterances"):
+            rows[name][index] = row
+        asked = {pool.submit(_trial, m, i): (m, i) for m in verifiers for i in range(len(pairs))}
+        for place, cosines in _finished(asked, len(asked), "verification"):
+            trials[place] = cosines
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    thresholds = {}
+    for m in verifiers:
+        metric = metrics[m]
+        assert isinstance(metric, Likeness)
+        thresholds[metric.encoder.name] = threshold = equal_error_threshold(trials[m, :, 0], trials[m, :, 1])
+        for row in (row for of_system in rows.values() for row in of_system):
+            row[metric.accepted] = 100.0 * (row[metric.target] >= threshold)
     return {
-        "utterances": len(judgements),
-        "DNSMOS": float(column("dnsmos").mean()),
-        "DistillMOS": float(column("distillmos").mean()),
-        "CER %": cer,
-        "WER %": wer,
-        "CAM++ cosine": float(column("campplus_target").mean()),
-        "CAM++ nearer %": 100 * float((column("campplus_target") > column("campplus_source")).mean()),
-        "ECAPA cosine": float(column("ecapa_target").mean()),
-        "ECAPA nearer %": 100 * float((column("ecapa_target") > column("ecapa_source")).mean()),
+        "version": __version__,
+        "pairs": [pair.id for pair in pairs],
+        "systems": plan.systems,
+        "keys": {name: here.system(name).key for name in plan.systems},
+        "metrics": [
+            {"version": metric.version, "columns": [vars(column) for column in metric.columns]} for metric in metrics
+        ],
+        "missing": missing,
+        "thresholds": thresholds,
+        "rows": rows,
     }
 
 
-def evaluate(
-    systems: dict[str, str],
-    manifest: str | Path,
-    corpus: str,
-    sentences: int,
-    rulers: Rulers,
-    out: Path,
-    limit: int = 0,
-    split: str = "test",
-) -> dict[str, dict[str, float]]:
-    """Judge systems (name -> spec) on one split of one corpus; writes waves, report.json and report.md.
+def name_systems(specs: list[str]) -> dict[str, str]:
+    """``NAME=SYSTEM`` or ``SYSTEM``, whose name is itself without its path.
 
-    Choices are made on "valid"; "test" is for the figures that are reported.
+    Raises:
+        InputError: two systems have one name, or one that cannot be a folder's.
     """
-    recordings = [r for r in read_manifest(manifest) if r.split == split and r.corpus == corpus]
-    pairs = make_pairs(recordings, sentences)
-    if limit:
-        pairs = pairs[:: max(1, len(pairs) // limit)][:limit]
-    judge = Judge(rulers)
-    results, details = {}, {}
-    for name, spec in systems.items():
-        system = make_system(spec)
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        judgements = []
-        for pair in track(pairs, name):
-            wave = system(pair)
-            soundfile.write(folder / f"{pair.id}.flac", np.clip(wave, -1, 1), MEL.sample_rate)
-            text = (pair.natural if spec == "natural" else pair.source).text or ""
-            heard = np.asarray(soxr.resample(wave, MEL.sample_rate, RATE), dtype=np.float32)
-            judgements.append(judge(pair, heard, text))
-        results[name], details[name] = summary(judgements), [asdict(j) for j in judgements]
-    (out / "report.json").write_text(json.dumps({"summary": results, "utterances": details}, indent=1))
-    (out / "report.md").write_text(markdown(results))
-    return results
+    named: dict[str, str] = {}
+    for spec in specs:
+        name, equals, rest = spec.partition("=")
+        name, spec = (name, rest) if equals else (Path(spec).name.replace(":", "-"), spec)
+        if not name or "/" in name or name in named:
+            raise InputError(f"{spec}: give every system a name of its own, as NAME=SYSTEM")
+        named[name] = spec
+    return named
 
 
-def markdown(results: dict[str, dict[str, float]]) -> str:
-    """The table of a report."""
-    columns = list(next(iter(results.values())))
-    rows = [["system", *columns], ["---", *("---:" for _ in columns)]]
-    rows += [
-        [name, *(f"{row[c]:.3g}" if c == "utterances" else f"{row[c]:.2f}" for c in columns)]
-        for name, row in results.items()
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+def evaluate(plan: Plan, against: str, jobs: int = 0, with_speed: bool = True) -> dict[str, Any]:
+    """Judge the plan's systems and write the report, compared with the system `against`; returns it.
 
-
-def print_table(results: dict[str, dict[str, float]]) -> None:
-    columns = list(next(iter(results.values())))
-    table = Table("system", *columns)
-    for name, row in results.items():
-        table.add_row(name, *(f"{row[c]:.4g}" for c in columns))
-    Console(width=160).print(table)
+    Raises:
+        InputError: see `judge`; or there is no system `against`.
+    """
+    if against not in plan.systems:
+        raise InputError(f"--against {against}: not among the systems, which are {', '.join(plan.systems)}")
+    out = Path(plan.out)
+    out.mkdir(parents=True, exist_ok=True)
+    report = judge(plan, jobs)
+    here = Judge(plan)
+    report["date"] = datetime.date.today().isoformat()
+    report["speed"] = {}
+    if with_speed:
+        conversions = {name: here.system(name) for name in plan.systems}
+        report["speed"] = {
+            name: measure(system, here.pairs, os.cpu_count() or 1)
+            for name, system in conversions.items()
+            if isinstance(system, Conversion)
+        }
+    write_report(report, here.pairs, out, against)
+    return report

@@ -1,0 +1,105 @@
+"""Metrics on sounds whose figures are known: themselves, noise, another pitch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from fastvoicegrad.evaluate.distortion import cepstrum, mel_cepstral_distortion
+from fastvoicegrad.evaluate.metrics import RATE, Case, available
+from fastvoicegrad.evaluate.pairs import Pair
+from fastvoicegrad.evaluate.pitch import agreement, contour, median
+
+from ..conftest import vowels
+
+
+def test_f0_of_known_sounds() -> None:
+    low, high = (contour(vowels(2.0, pitch, RATE)) for pitch in (120.0, 180.0))
+    assert median(low) == pytest.approx(120, rel=0.1)
+    assert median(high) / median(low) == pytest.approx(1.5, rel=0.03)
+    assert agreement(low, low) == (pytest.approx(1), 0)
+    assert agreement(low, high)[0] > 0.9  # the same glide
+    assert np.isnan(agreement(low, np.zeros_like(low))[0])
+    assert agreement(low, np.zeros_like(low))[1] == pytest.approx(100 * (low > 0).mean())
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+    assert (contour(noise) > 0).mean() < 0.1
+    assert np.isnan(median(np.zeros(5)))
+
+
+def test_distortion_of_known_sounds() -> None:
+    pytest.importorskip("librosa")
+    wave = vowels(1.5, 120.0, RATE)
+    own = cepstrum(wave)
+    assert mel_cepstral_distortion(own, own) == 0
+    assert mel_cepstral_distortion(cepstrum(wave * 0.5), own) == pytest.approx(0, abs=0.1)  # loudness is no distortion
+    # Apart by a cosine of 3 dB along the bands: the distance is its root mean square.
+    ripple = np.zeros_like(own)
+    ripple[4] = 3 / 20 * np.log(10) * np.sqrt(80 / 2)
+    still = np.repeat(own[:, :1], 20, axis=1)
+    assert mel_cepstral_distortion(still + ripple[:, :20], still) == pytest.approx(3 / np.sqrt(2))
+    noise = np.random.default_rng(0).normal(0, 0.1, len(wave)).astype(np.float32)
+    assert mel_cepstral_distortion(cepstrum(noise), own) > 5
+
+
+def test_normaliser_and_error_rates() -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("tokenizers")
+    from fastvoicegrad.evaluate.asr import error_rates, normalise
+
+    assert normalise(" The side-show,  in THE Circus! ") == "the side show in the circus"
+    assert error_rates("a cat", "a cat") == (0.0, 0.0)
+    assert error_rates("abcd", "abce") == (25.0, 100.0)
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    metrics, missing = available(tmp_path)
+    assert any("ecapa.ckpt" in line for line in missing)
+    assert any(column.name == "F0 Hz" for metric in metrics for column in metric.columns)
+
+
+@pytest.fixture(scope="module")
+def rulers() -> Path:
+    folder = os.environ.get("FASTVOICEGRAD_RULERS")
+    if not folder:
+        pytest.skip("set FASTVOICEGRAD_RULERS to a folder with the judges' weights, see docs/evaluation.md")
+    return Path(folder)
+
+
+@pytest.mark.speech
+def test_metrics_of_real_speech_and_its_ruins(recordings: Path, rulers: Path, tmp_path: Path) -> None:
+    """Speech against itself, in noise, an octave up, and against another speaker."""
+    from fastvoicegrad import audio
+    from fastvoicegrad.data.corpus import read_manifest
+
+    rows = [r for r in read_manifest(recordings / "manifest.jsonl") if r.corpus == "tsp" and r.split == "test"]
+    voices = {v: [r for r in rows if r.voice == v] for v in sorted({r.voice for r in rows})}
+    (_, own), (_, other) = list(voices.items())[:2]
+    source, target = other[0], own[0]
+    wave = audio.read(target.path, RATE)
+    noise = np.random.default_rng(0).normal(0, 0.05, len(wave)).astype(np.float32)
+    high = np.interp(np.arange(0, len(wave) - 1, 1.5), np.arange(len(wave)), wave).astype(np.float32)
+    pair = Pair(source, target.voice, tuple(own[1:4]), target)
+    figures: dict[str, dict[str, float]] = {}
+    other_wave = audio.read(source.path, RATE)
+    sounds = {"itself": wave, "noise": wave + noise, "high": high, "other": other_wave}
+    for name, sound in sounds.items():
+        figures[name] = {}
+        for metric in available(rulers)[0]:
+            figures[name] |= metric(Case(pair, sound, target.text))  # type: ignore[arg-type]
+    for column in ("DNSMOS", "DistillMOS"):
+        if column in figures["itself"]:
+            assert figures["itself"][column] > figures["noise"][column] + 0.3
+    for encoder in ("CAM++", "ECAPA", "GE2E"):
+        if f"{encoder} target" in figures["itself"]:
+            likeness = {name: row[f"{encoder} target"] for name, row in figures.items()}
+            assert likeness["itself"] > max(likeness["high"], likeness["other"]) + 0.1
+            assert (figures["itself"][f"{encoder} nearer %"], figures["other"][f"{encoder} nearer %"]) == (100, 0)
+    if "CER % Moonshine" in figures["itself"]:
+        assert figures["itself"]["CER % Moonshine"] < 10
+        assert figures["other"]["CER % Moonshine"] > 40  # it says something else
+    assert figures["high"]["F0 Hz"] / figures["itself"]["F0 Hz"] == pytest.approx(1.5, rel=0.05)
