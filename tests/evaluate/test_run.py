@@ -92,6 +92,7 @@ def test_every_system_has_its_figures(report: Path) -> None:
     assert set(said["differences"]) == {"natural", "source", "ours", "shift"}
     assert set(said["speed"]) == {"ours"}
     assert said["speed"]["ours"]["converter real-time factor"] < said["speed"]["ours"]["real-time factor"]
+    assert said["speed"]["ours"]["loaded peak MB"] < said["speed"]["ours"]["conversion peak MB"]
     assert any("ecapa.ckpt" in line for line in said["missing"])
     assert len(list((report / "waves" / "ours").glob("*.flac"))) == 4
 
