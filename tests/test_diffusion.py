@@ -10,6 +10,7 @@ from fastvoicegrad.diffusion import (
     diffuse,
     eps_from_x0,
     frame_noise,
+    initial_state,
     reverse_step,
     sample,
     subsequence,
@@ -44,6 +45,16 @@ def test_diffusion_inverts_in_float32(t: int) -> None:
     tolerance = 1e-6 / math.sqrt(AB[t])
     np.testing.assert_allclose(x0_from_eps(x_t, eps, float(AB[t])), x0, atol=tolerance)
     np.testing.assert_allclose(eps_from_x0(x_t, x0, float(AB[t])), eps, atol=1e-5)
+
+
+def test_initial_states() -> None:
+    x0, eps = np.random.default_rng(0).standard_normal((2, 80, 8))
+    np.testing.assert_array_equal(initial_state("diffused", x0, eps, AB[950]), diffuse(x0, eps, AB[950]))
+    np.testing.assert_array_equal(initial_state("diffused", x0, eps, AB[0]), x0)
+    np.testing.assert_array_equal(initial_state("clean", x0, eps, AB[950]), x0)
+    np.testing.assert_array_equal(initial_state("noise", x0, eps, AB[950]), eps)
+    with pytest.raises(ValueError, match="diffused, clean, noise"):
+        initial_state("dirty", x0, eps, AB[950])  # type: ignore[arg-type]
 
 
 def test_one_step_is_the_x0_estimate() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from .diffusion import cosine_schedule
+from .diffusion import InitialState, cosine_schedule
 from .errors import InputError
 from .mel import MEL, Array, MelConfig
 
@@ -56,6 +56,7 @@ class BundleConfig:
     notes: dict[str, Any]  # licence, training data, metrics
     draft: bool = False  # whether the converter looks the voice's own frames up
     harmonics: bool = False  # whether it is told the pitch
+    initial: InitialState = "diffused"  # what conversion starts from
 
 
 class Bundle:

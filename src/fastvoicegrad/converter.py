@@ -18,7 +18,7 @@ import numpy as np
 
 from . import audio, synthesis
 from .bundle import Bundle
-from .diffusion import diffuse, eps_from_x0, frame_noise, sample, subsequence
+from .diffusion import eps_from_x0, frame_noise, initial_state, sample, subsequence
 from .errors import InputError
 from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
 from .mel import MEL, Array, log_mel, log_mel_of_padded
@@ -303,7 +303,7 @@ class VoiceConverter:
             hints["pitch"] = pitch
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
-        x = diffuse(x0, noise(0), float(bundle.alpha_bar[config.start]))
+        x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
 
         def predict_eps(x_t: Array, t: int) -> Array:
             ab = float(bundle.alpha_bar[t])

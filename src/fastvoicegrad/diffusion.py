@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 X = TypeVar("X")  # an array or a tensor: anything with arithmetic
+InitialState = Literal["diffused", "clean", "noise"]
 
 NOISE_BLOCK = 64  # frames that share one counter of the noise generator
 
@@ -29,6 +30,20 @@ def cosine_schedule(steps: int = 1000, offset: float = 0.008, max_beta: float = 
 def diffuse(x0: X, eps: X, alpha_bar: X | float) -> X:
     """x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps."""
     return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * eps  # type: ignore[operator]
+
+
+def initial_state(kind: InitialState, x0: X, eps: X, alpha_bar: X | float) -> X:
+    """Where conversion starts, read as x_{S_K} (FastVoiceGrad section 3): the source "diffused" to S_K, as the paper
+    chooses; or what it compares that with, the source as it is ("clean") and "noise" alone.
+
+    Raises:
+        ValueError: there is no such state.
+    """
+    if kind not in get_args(InitialState):
+        raise ValueError(f"initial state '{kind}' is none of {', '.join(get_args(InitialState))}")
+    if kind == "diffused":
+        return diffuse(x0, eps, alpha_bar)
+    return x0 if kind == "clean" else eps
 
 
 def x0_from_eps(x_t: X, eps: X, alpha_bar: X | float) -> X:

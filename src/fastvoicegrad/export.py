@@ -271,6 +271,7 @@ def write_bundle(
         offset=schedule.offset,
         max_beta=schedule.max_beta,
         start=schedule.start,
+        initial=schedule.initial,
         max_steps=max_steps,
         draft=unet.config.draft,
         harmonics=unet.config.harmonics,

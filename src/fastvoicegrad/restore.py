@@ -77,7 +77,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
     """
     opened = Bundle.open(bundle)
     out.mkdir(parents=True, exist_ok=True)
-    schedule = {name: getattr(opened.config, name) for name in ("steps", "offset", "max_beta", "start")}
+    schedule = {name: getattr(opened.config, name) for name in ("steps", "offset", "max_beta", "start", "initial")}
     written = []
     for part, (name, network, settings, renamed) in PARTS.items():
         proto = onnx.load_from_string(opened.graph(part))

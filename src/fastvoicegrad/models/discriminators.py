@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from ..mel import MEL
+from .unet import StepEmbedding
+
 SLOPE = 0.1  # of every leaky ReLU
 Judgement = tuple[list[Tensor], list[list[Tensor]]]  # scores, features: one entry per sub-discriminator
 
@@ -120,3 +123,17 @@ class FeatureDiscriminator(nn.Module):
         fine, fine_features = self.fine(x)
         coarse, coarse_features = self.coarse(fine_features[-1])
         return [fine, coarse], [fine_features, coarse_features]
+
+
+class MelDiscriminator(nn.Module):
+    """Diffusion-GAN (arXiv 2206.02262) on mels, as MeanVoiceFlow2 has it: judges (B, 80, T) normalised mels that are
+    diffused to steps (B,), and is told how far."""
+
+    def __init__(self, channels: int = 128) -> None:
+        super().__init__()
+        self.step = StepEmbedding(MEL.n_mels)
+        self.stack = FeatureDiscriminator(MEL.n_mels, channels)
+
+    def forward(self, x: Tensor, step: Tensor) -> Judgement:
+        judgement: Judgement = self.stack(x + self.step(step)[:, :, None])
+        return judgement

@@ -16,7 +16,8 @@ PARTS = ("content", "speaker", "vocoder", "teacher", "student")
 
 
 def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """A recipe as a dictionary, with ``a.b=value`` overrides applied (values are YAML).
+    """A recipe as a dictionary: of the recipe that it `extends`, if any, what it does not say itself; then
+    ``a.b=value`` overrides (values are YAML).
 
     Raises:
         InputError: missing, not YAML, or an override without "=".
@@ -27,7 +28,15 @@ def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str,
         raise InputError(f"{path}: no such recipe; see recipes/") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if extends := data.pop("extends", None):
+        data = merged(read_yaml(Path(path).parent / extends), data)
     return overridden(data, overrides)
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, dictionaries within dictionaries as well."""
+    both = {k: merged(base[k], v) for k, v in changes.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
+    return {**base, **changes, **both}
 
 
 def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Distil the teacher into one step: adversarial conditional diffusion distillation (FastVoiceGrad section 3).
 
 The student is the teacher read once, at S_K: x_phi = mu_phi(x_{S_K}, S_K, s, p). Reconstruction only: x, s and
-p are of one voice. L = L_adv + 2 L_FM + 45 L_dist. The discriminator judges features of the frozen vocoder
-(VPFD, arXiv 2508.17874), the authors' cheaper successor of judging waveforms.
+p are of one voice. L = L_adv + 2 L_FM + 45 L_dist; adversary.py has the discriminators.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ..data.crops import Crops
 from ..data.embed import load_content
 from ..data.perturb import PerturbConfig, perturb
 from ..data.teachers import MelSpeakerTeacher
-from ..diffusion import diffuse
+from ..diffusion import diffuse, initial_state
 from ..errors import InputError
 from ..losses import (
     Weighting,
@@ -31,9 +30,9 @@ from ..losses import (
     weighted_sum,
 )
 from ..models.blocks import MelNorm, inner
-from ..models.discriminators import FeatureDiscriminator
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
+from .adversary import Adversary, AdversaryConfig, Vocoder
 from .checkpoint import load_network, read_meta
 from .content import ContentModel
 from .loop import Batch, LoopConfig, Scalars, Task
@@ -61,7 +60,8 @@ class StudentRecipe:
     # voice, where there is one, comes by `data.twins`.
     source_voices: PerturbConfig | None = None
     weighting: Weighting = "sqrt_alpha_bar"  # c(t)
-    discriminator_channels: int = 128
+    distill_steps: tuple[int, int] = (1, 1000)  # first and last t at which the teacher is asked
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     verifier: str = ""  # CAM++ weights, for the "voice" loss
     content: str = ""  # checkpoint of the content encoder, for the "words" loss
     converted: int = 4  # crops of a batch that are also converted to another's voice, where something hears them
@@ -78,7 +78,7 @@ class StudentRecipe:
     )
 
 
-def load_vocoder(path: str, kind: str) -> SpectralVocoder | HiFiGAN:
+def load_vocoder(path: str, kind: str) -> Vocoder:
     """A frozen vocoder, in evaluation mode."""
     if kind == "hifigan":
         return HiFiGAN.from_checkpoint(path)
@@ -110,16 +110,17 @@ class StudentTask(Task):
         self.train_crops = ConversionCrops(recipe.data, "train", describe=self.converting)
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
+        if max(recipe.distill_steps[1], recipe.adversary.steps[1]) > recipe.schedule.steps:
+            raise InputError(f"distill_steps and adversary.steps end at schedule.steps, {recipe.schedule.steps}")
         teacher = load_unet(recipe.teacher)
         if teacher.config.draft:
             need_references(recipe.data)
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind)
         student = load_unet(recipe.teacher)
         student.config = replace(student.config, draft_tolerance=recipe.draft_tolerance)
-        self.modules = {
-            "student": student,
-            "discriminator": FeatureDiscriminator(vocoder.feature_channels, recipe.discriminator_channels),
-        }
+        self.alpha_bar = recipe.schedule.alpha_bar()
+        self.adversary = Adversary(recipe.adversary, vocoder, student.norm, self.alpha_bar)
+        self.modules = {"student": student, "discriminator": self.adversary.discriminator()}
         self.frozen = {
             "teacher": teacher.requires_grad_(False).eval(),
             "vocoder": vocoder.requires_grad_(False),
@@ -132,7 +133,6 @@ class StudentTask(Task):
                     "the loss 'words' needs the content encoder; set content to the path of its checkpoint"
                 )
             self.frozen["content"] = load_content(recipe.content).requires_grad_(False)
-        self.alpha_bar = recipe.schedule.alpha_bar()
 
     @property
     def converting(self) -> bool:
@@ -168,8 +168,9 @@ class StudentTask(Task):
         return batch | {
             "source": batch["source"] if voices is None else perturb(batch["source"], random, voices),
             "start_noise": normal(random, batch["mel"]),
-            "step": draw_steps(random, len(batch["mel"]), self.recipe.schedule.steps),
+            "step": draw_steps(random, len(batch["mel"]), *self.recipe.distill_steps),
             "step_noise": normal(random, batch["mel"]),
+            **self.adversary.draw(random, batch["mel"]),
         }
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
@@ -195,8 +196,10 @@ class StudentTask(Task):
     def convert(self, batch: Batch) -> Tensor:
         """x_phi of a batch, normalised."""
         start = torch.full_like(batch["step"], self.recipe.schedule.start)
-        x_t, ab = self._diffuse(self.norm(batch["source"]), batch["start_noise"], start)
-        return self._estimate(self.modules["student"], x_t, start, ab, batch)
+        ab = self.alpha_bar.to(start.device)[start]
+        source, noise = self.norm(batch["source"]), batch["start_noise"]
+        x = initial_state(self.recipe.schedule.initial, source, noise, ab[:, None, None])
+        return self._estimate(self.modules["student"], x, start, ab, batch)
 
     def _estimate(self, unet: nn.Module, x_t: Tensor, step: Tensor, ab: Tensor, batch: Batch) -> Tensor:
         """x0 as a network sees it in x_t of a batch."""
@@ -243,10 +246,10 @@ class StudentTask(Task):
         if not (self.recipe.weights["adv"] or self.recipe.weights["fm"]):
             return None
         with torch.no_grad():
-            self._real_features = self._features(self.norm(batch["mel"]))
-            fake = self._features(torch.cat([self._reconstructed, self._converted]))
+            self._real = self.adversary.see(self.norm(batch["mel"]), batch)
+            fake = self.adversary.see(torch.cat([self._reconstructed, self._converted]), batch)
         judge = self.modules["discriminator"]
-        return adversarial_discriminator(judge(self._real_features)[0], judge(fake)[0])
+        return adversarial_discriminator(judge(*self._real)[0], judge(*fake)[0])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         x, x0, weights = self._reconstructed, self.norm(batch["mel"]), self.recipe.weights
@@ -261,12 +264,12 @@ class StudentTask(Task):
             losses["dist"] = score_distillation(outputs, estimate, ab, self.recipe.weighting)
         if weights["adv"] or weights["fm"]:
             judge = self.modules["discriminator"].requires_grad_(False)
-            scores, features = judge(self._features(x))
+            scores, features = judge(*self.adversary.see(x, batch))
             if len(self._converted):
-                others, _ = judge(self._features(self._converted))
+                others, _ = judge(*self.adversary.see(self._converted, batch))
                 scores = [torch.cat(pair) for pair in zip(scores, others, strict=True)]
             with torch.no_grad():
-                _, real = judge(self._real_features)
+                _, real = judge(*self._real)
             judge.requires_grad_(True)
             losses["adv"] = adversarial_generator(scores)
             losses["fm"] = feature_matching(real, features)

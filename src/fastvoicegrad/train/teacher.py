@@ -18,7 +18,7 @@ from ..data.crops import Crop, Crops, statistics
 from ..data.embed import load_speaker
 from ..data.perturb import PerturbConfig, draw_voices
 from ..data.store import Store
-from ..diffusion import cosine_schedule, diffuse
+from ..diffusion import InitialState, cosine_schedule, diffuse
 from ..errors import InputError
 from ..models.blocks import inner
 from ..models.speaker import SpeakerEncoder
@@ -36,6 +36,7 @@ class ScheduleConfig:
     offset: float = 0.008
     max_beta: float = 0.999
     start: int = 950  # S_K; never `steps` itself, where nothing of the source is left
+    initial: InitialState = "diffused"  # what is read as x_{S_K}
 
     def alpha_bar(self) -> Tensor:
         return torch.from_numpy(cosine_schedule(self.steps, self.offset, self.max_beta)).float()
@@ -184,9 +185,9 @@ def normal(random: np.random.Generator, like: Tensor) -> Tensor:
     return torch.from_numpy(random.standard_normal(like.shape, dtype=np.float32))
 
 
-def draw_steps(random: np.random.Generator, size: int, steps: int) -> Tensor:
-    """t uniform in 1..T."""
-    return torch.from_numpy(random.integers(1, steps + 1, size))
+def draw_steps(random: np.random.Generator, size: int, first: int, last: int) -> Tensor:
+    """t uniform in first..last."""
+    return torch.from_numpy(random.integers(first, last + 1, size))
 
 
 def hints_of(unet: UNet, batch: Batch) -> Tensor | None:
@@ -225,7 +226,7 @@ class TeacherTask(Task):
     def _noised(self, batch: Batch, random: np.random.Generator) -> Batch:
         size = len(batch["mel"])
         return batch | {
-            "step": draw_steps(random, size, self.recipe.schedule.steps),
+            "step": draw_steps(random, size, 1, self.recipe.schedule.steps),
             "noise": normal(random, batch["mel"]),
         }
 
