@@ -33,6 +33,18 @@ def test_score_distillation_weights_and_gradient(weighting: str, c: float) -> No
     assert teacher.grad is None
 
 
+def test_frechet_distance_has_its_closed_forms() -> None:
+    real = torch.randn(4000, 6, dtype=torch.float64)
+    real = (real - real.mean(0)) * torch.tensor([1.0, 2, 3, 4, 5, 6])
+    power = real.T.cov().trace()
+    assert losses.frechet_distance(real, real).abs() < 1e-9
+    assert losses.frechet_distance(real, real + 3) == pytest.approx(float(6 * 9 / power))
+    assert losses.frechet_distance(real, 0.5 * real) == pytest.approx(0.25)  # Gaussians, one half as wide
+    assert losses.frechet_distance(real, 0 * real) == pytest.approx(1.0)
+    mixed = real @ torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))[0]
+    assert losses.frechet_distance(real, mixed) > 0.01
+
+
 def test_spectral_losses_vanish_for_equals() -> None:
     wave = torch.randn(2, 8192)
     assert losses.multi_resolution_stft(wave, wave) < 1e-6

@@ -112,6 +112,19 @@ def multi_resolution_stft(real: Tensor, fake: Tensor, sizes: Sequence[int] = (25
     return torch.stack(losses).mean()
 
 
+def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
+    """|m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2)) of two sets of features (N, C) with means m and covariances S (arXiv
+    1706.08500), in units of Tr(S): 0 for sets that are alike, 1 for features that are all the real ones' mean. A
+    score, not a loss."""
+    s, t = real.T.cov(), fake.T.cov()
+    # The trace of (S S')^(1/2) is the sum of the roots of the eigenvalues of S^(1/2) S' S^(1/2).
+    values, vectors = torch.linalg.eigh(s)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    shared = torch.linalg.eigvalsh(root @ t @ root).clamp(min=0).sqrt().sum()
+    distance = (real.mean(0) - fake.mean(0)).square().sum() + s.trace() + t.trace() - 2 * shared
+    return distance / s.trace()
+
+
 def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """The total of named losses; a loss without a weight is an error, a weight of 0 switches its loss off.
 

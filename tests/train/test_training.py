@@ -16,8 +16,9 @@ from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, learning_rate_factor, share  # noqa: E402
+from fastvoicegrad.train.others import converted, nobody  # noqa: E402
 from fastvoicegrad.train.recipe import PARTS, read_yaml  # noqa: E402
-from fastvoicegrad.train.student import StudentTask, nobody  # noqa: E402
+from fastvoicegrad.train.student import StudentTask  # noqa: E402
 from fastvoicegrad.train.teacher import ConversionCrops, ConversionData  # noqa: E402
 
 from .tiny_runs import RECIPES, trainer  # noqa: E402
@@ -164,11 +165,12 @@ def test_a_guided_teacher_also_teaches_conversions(runs: Path, store: Path, tmp_
     run = trainer(store, tmp_path, "student", "guidance.nobody=0.5", "guidance.source=0.5", "converted=2")
     task, batch = run.task, run.task.batch(np.random.default_rng(0), 4)
     assert isinstance(task, StudentTask)
+    task.forward(batch)
     task.discriminator_loss(batch)
     assert len(task._converted) == 2
     with torch.no_grad():
         guided, _ = task._guided(task._converted, batch)
-        asked, _ = task._teacher_says(task._converted, task._others(batch))
+        asked, _ = task._teacher_says(task._converted, converted(batch))
     assert not torch.allclose(guided, asked)
     assert task.losses(batch)["dist"] > 0
 
@@ -198,6 +200,46 @@ def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:
     while run.step < 60:
         after = run.train_step()["x0"]
     assert after < 0.8 * before
+
+
+@pytest.mark.parametrize("part", ["vocoder", "teacher", "student"])
+def test_a_batch_in_parts_is_the_same_step(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    more = ("loop.batch_size=4", "adversary_start=0") if part == "vocoder" else ("loop.batch_size=4",)
+    whole = trainer(store, tmp_path, part, *more, name="whole")
+    parts = trainer(store, tmp_path, part, *more, "loop.accumulate=2", name="parts")
+    expected, found = whole.train_step(), parts.train_step()
+    assert expected.keys() == found.keys()
+    if part != "vocoder":  # whose losses are not all means over a batch's items
+        for module in whole.task.modules:
+            pairs = zip(*(r.task.modules[module].parameters() for r in (whole, parts)), strict=True)
+            for one, other in pairs:
+                torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+    for name in set(expected) - {"gradient", "stft"}:
+        assert found[name] == pytest.approx(expected[name], rel=0.02), name
+
+
+def test_validation_hears_conversions_and_the_best_step_stays(runs: Path, store: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    checkpoints = {p: runs / p / "last.safetensors" for p in ("speaker", "content")}
+    heard = (f"data.speaker={checkpoints['speaker']}", f"content={checkpoints['content']}")
+    run = trainer(store, tmp_path, "student", *heard, "loop.keep_best=score", "loop.validate_every=2")
+    scores = run.run()
+    assert scores["score"] == pytest.approx(scores["quality"] + scores["words"] + scores["voice"])
+    assert scores["quality"] < 0
+    curves = EventAccumulator(str(tmp_path / "student"), {"scalars": 0, "images": 0, "audio": 0}).Reload()
+    best = max(event.value for event in curves.Scalars("valid/score"))
+    assert run.best == pytest.approx(best)
+    shown = {f"{name}/{i}" for name in ("conversion", "source", "target") for i in range(4)}
+    assert shown <= set(curves.Tags()["images"])
+    assert shown <= set(curves.Tags()["audio"])
+    again = trainer(store, tmp_path, "student", *heard, "loop.keep_best=score", "loop.steps=6")
+    assert (again.step, again.best) == (4, run.best)
+    assert (tmp_path / "student" / "best.safetensors").exists()
 
 
 def test_non_finite_loss_stops_with_a_hint(store: Path, tmp_path: Path) -> None:

@@ -74,13 +74,14 @@ class Adversary:
         again = torch.arange(len(x), device=x.device) % len(batch["seen_noise"])
         noise = batch["seen_noise"][again]
         if self.config.sees == "wave":
-            return (self._wave(self.norm.undo(x), noise),)
+            return (rendered(self.vocoder, self.norm.undo(x), noise),)
         step = batch["seen_step"][again]
         return diffuse(x, noise, self.alpha_bar.to(x.device)[step][:, None, None]), step
 
-    def _wave(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """(B, 80, T) -> (B, 256 T)."""
-        if isinstance(self.vocoder, SpectralVocoder):
-            return self.vocoder.render(self.vocoder.filters(mel), noise)
-        wave: Tensor = self.vocoder(mel)
-        return wave
+
+def rendered(vocoder: Vocoder, mel: Tensor, noise: Tensor) -> Tensor:
+    """Log-mel (B, 80, T) -> (B, 256 T) samples; `noise` as many, of normal distribution, for a vocoder that has any."""
+    if isinstance(vocoder, SpectralVocoder):
+        return vocoder.render(vocoder.filters(mel), noise)
+    wave: Tensor = vocoder(mel)
+    return wave

@@ -7,8 +7,12 @@ steps; several processes draw the same global batch and each takes its share.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +26,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..mel import MEL
 from . import checkpoint
 
 Batch = dict[str, Tensor]
 Scalars = dict[str, float]
+Exhibits = dict[str, tuple[Tensor, Tensor]]  # by name a log-mel (80, T) and its sound (N,)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class LoopConfig:
     """How long and how fast. Steps are optimiser steps; the learning rate belongs to the generator."""
 
     steps: int
-    batch_size: int
+    batch_size: int  # of all processes together
+    accumulate: int = 1  # parts in which a process takes its share of a batch: less memory, the same step
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.9)
     weight_decay: float = 0.0
@@ -45,6 +52,7 @@ class LoopConfig:
     seed: int = 0
     save_every: int = 250
     validate_every: int = 500
+    keep_best: str = ""  # validation score, greater is better, whose best step stays as best.safetensors
     log_every: int = 20
     mixed_precision: str = "no"  # "bf16" on a GPU
     threads: int = 0  # CPU threads; 0 leaves PyTorch's choice
@@ -81,13 +89,25 @@ class Task(ABC):
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Their weighted sum."""
 
-    def discriminator_loss(self, batch: Batch) -> Tensor | None:
-        """The adversary's loss, taken before the generator's; None for tasks without one."""
-        return None
+    @property
+    def adversarial(self) -> bool:
+        """Whether the second network judges the first in this step."""
+        return False
+
+    def forward(self, batch: Batch) -> None:  # noqa: B027 (nothing, where there is one loss)
+        """What both losses look at; taken once for both."""
+
+    def discriminator_loss(self, batch: Batch) -> Tensor:
+        """The adversary's loss, taken before the generator's."""
+        raise NotImplementedError
 
     @abstractmethod
     def validate(self) -> Scalars:
         """Scores on held-out recordings; called with the averaged weights where there are any."""
+
+    def exhibits(self) -> Exhibits:
+        """What to look at and listen to, after a validation."""
+        return {}
 
     def model_config(self) -> Any:
         """What rebuilds the network from a checkpoint."""
@@ -137,7 +157,7 @@ class Trainer:
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()
-        self.step = self._resume()
+        self.step, self.best = self._resume()
         self._prepare()
 
     @property
@@ -152,12 +172,13 @@ class Trainer:
         name, module = next(iter(self.task.modules.items()))
         return {f"{name}_ema": copy.deepcopy(module).requires_grad_(False)}
 
-    def _resume(self) -> int:
+    def _resume(self) -> tuple[int, float]:
+        """The step that a run has reached, and its best score."""
         if not self.last.exists():
-            return 0
+            return 0, -math.inf
         step = checkpoint.load(self.last, self.task.modules | self.averages, self.optimizers)
         self.console.print(f"resuming {self.out} at step {step}")
-        return step
+        return step, checkpoint.read_meta(self.last)["best"]
 
     def _prepare(self) -> None:
         for name, module in self.task.modules.items():
@@ -166,7 +187,7 @@ class Trainer:
         for module in (*self.task.frozen.values(), *self.averages.values()):
             module.to(self.accelerator.device)
 
-    def save(self) -> None:
+    def save(self, name: str = "last") -> None:
         if self.accelerator.is_main_process:
             modules = {n: self.accelerator.unwrap_model(m) for n, m in self.task.modules.items()}
             optimizers = {n: getattr(o, "optimizer", o) for n, o in self.optimizers.items()}
@@ -175,35 +196,73 @@ class Trainer:
                 "task": self.task.name,
                 "model": checkpoint.plain(self.task.model_config()),
                 "ema": bool(self.averages),
+                "best": self.best,
                 "recipe": self.recipe,
             }
-            checkpoint.save(self.last, modules | self.averages, optimizers, meta)
+            checkpoint.save(self.out / f"{name}.safetensors", modules | self.averages, optimizers, meta)
 
-    def validate(self) -> Scalars:
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in the network's place, where there are any, and everything in evaluation mode."""
         name, module = next(iter(self.task.modules.items()))
         self.task.modules[name] = self.averages.get(f"{name}_ema", module)
         for m in self.task.modules.values():
             m.eval()
         with torch.inference_mode():
-            scores = self.task.validate()
+            yield
         self.task.modules[name] = module
         for m in self.task.modules.values():
             m.train()
+
+    def validate(self, writer: Any = None) -> Scalars:
+        """Scores, and exhibits for TensorBoard; the best step is kept."""
+        with self._averaged():
+            scores = self.task.validate()
+            exhibits = self.task.exhibits() if writer else {}
+        for name, (mel, wave) in exhibits.items():
+            shade = (mel - mel.min()) / (mel.max() - mel.min()).clamp(min=1e-5)
+            writer.add_image(name, shade.flip(0)[None].cpu(), self.step)
+            writer.add_audio(name, wave.clamp(-1, 1).cpu(), self.step, MEL.sample_rate)
+        if (best := self.config.keep_best) and scores[best] > self.best:
+            self.best = scores[best]
+            self.save("best")
         return scores
 
-    def _descend(self, name: str, loss: Tensor) -> float:
-        """One optimiser step of one network; returns the gradient norm."""
+    def _descend(self, name: str, losses: Iterator[Tensor]) -> float:
+        """One optimiser step of one network down the mean of losses; returns the gradient norm."""
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
+        finite = True
+        for loss in losses:
+            self.accelerator.backward(loss / self.config.accumulate)
+            finite = finite and bool(torch.isfinite(loss))
         norm = self.accelerator.clip_grad_norm_(self.task.modules[name].parameters(), self.config.clip)
-        if not torch.isfinite(loss) or (norm is not None and not torch.isfinite(norm)):
+        if not finite or (norm is not None and not torch.isfinite(norm)):
             raise NonFiniteLoss(
                 f"{self.task.name}: the loss of '{name}' is no longer a number at step {self.step}; "
                 f"lower learning_rate or clip and start again (it resumes from {self.last})"
             )
         optimizer.step()
         return 0.0 if norm is None else float(norm)
+
+    def _adversary_losses(self, parts: list[Batch], scalars: Scalars) -> Iterator[Tensor]:
+        for part in parts:
+            with self.accelerator.autocast():
+                self.task.forward(part)
+                loss = self.task.discriminator_loss(part)
+            scalars["discriminator"] += loss.item()
+            yield loss
+
+    def _generator_losses(self, parts: list[Batch], scalars: Scalars) -> Iterator[Tensor]:
+        for part in parts:
+            with self.accelerator.autocast():
+                if len(parts) > 1 or not self.task.adversarial:  # else it is still there
+                    self.task.forward(part)
+                losses = self.task.losses(part)
+                total = self.task.total(losses)
+            for key, value in (losses | {"total": total}).items():
+                scalars[key] += value.item()
+            yield total
 
     def train_step(self) -> Scalars:
         """One step of every network; returns the losses by name."""
@@ -221,22 +280,17 @@ class Trainer:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor
-        scalars: Scalars = {}
-        names = list(task.modules)
-        with self.accelerator.autocast():
-            adversary = task.discriminator_loss(batch)
-        if adversary is not None:
-            self._descend(names[1], adversary)
-            scalars["discriminator"] = adversary.item()
-        with self.accelerator.autocast():
-            losses = task.losses(batch)
-            total = task.total(losses)
-        scalars["gradient"] = self._descend(names[0], total)
-        scalars |= {key: value.item() for key, value in losses.items()} | {"total": total.item()}
+        parts = [share(batch, part, config.accumulate) for part in range(config.accumulate)]
+        scalars: Scalars = defaultdict(float)
+        name, *adversary = task.modules
+        if task.adversarial:
+            self._descend(adversary[0], self._adversary_losses(parts, scalars))
+        norm = self._descend(name, self._generator_losses(parts, scalars))
+        scalars = {"gradient": norm} | {key: value / len(parts) for key, value in scalars.items()}
         for average in self.averages.values():
             # A young average follows quickly, so that it never remembers the random start.
             decay = min(config.ema, (1 + self.step) / (10 + self.step))
-            update_average(average, self.accelerator.unwrap_model(task.modules[names[0]]), decay)
+            update_average(average, self.accelerator.unwrap_model(task.modules[name]), decay)
         self.step += 1
         return scalars
 
@@ -258,7 +312,7 @@ class Trainer:
                     rate = (self.step - first) / (time.monotonic() - started)
                     self._log(writer, "train", scalars | {"steps_per_second": rate})
                 if self.step % config.validate_every == 0 or self.step == config.steps:
-                    scores = self.validate()
+                    scores = self.validate(writer)
                     self._log(writer, "valid", scores)
                 if self.step % config.save_every == 0 or self.step == config.steps:
                     self.save()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.crops import Crops
-from ..data.embed import load_content
+from ..data.embed import load_content, load_speaker
 from ..data.perturb import PerturbConfig, perturb
 from ..data.teachers import MelSpeakerTeacher
 from ..diffusion import diffuse, initial_state
@@ -24,18 +24,21 @@ from ..losses import (
     adversarial_discriminator,
     adversarial_generator,
     feature_matching,
+    frechet_distance,
     same_content,
     score_distillation,
     voice_likeness,
     weighted_sum,
 )
+from ..mel import MEL
 from ..models.blocks import MelNorm, inner
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
-from .adversary import Adversary, AdversaryConfig, Vocoder
+from .adversary import Adversary, AdversaryConfig, Vocoder, rendered
 from .checkpoint import load_network, read_meta
 from .content import ContentModel
-from .loop import Batch, LoopConfig, Scalars, Task
+from .loop import Batch, Exhibits, LoopConfig, Scalars, Task
+from .others import converted, described, nobody, to_others
 from .teacher import (
     ConversionCrops,
     ConversionData,
@@ -46,6 +49,8 @@ from .teacher import (
     need_references,
     normal,
 )
+
+VALIDATED, SHOWN = 48, 4  # held-out crops that are converted, and of these, that TensorBoard shows
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class StudentRecipe:
     distill_steps: tuple[int, int] = (1, 1000)  # first and last t at which the teacher is asked
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     verifier: str = ""  # CAM++ weights, for the "voice" loss
-    content: str = ""  # checkpoint of the content encoder, for the "words" loss
+    content: str = ""  # checkpoint of the content encoder, for the "words" loss and for validation
     converted: int = 4  # crops of a batch that are also converted to another's voice, where something hears them
     # How far the teacher of conversions goes beyond what it says for the voice asked for (classifier-free guidance,
     # arXiv 2207.12598), away from what it says for "nobody"'s and for the "source"'s own; all 0: conversions have no
@@ -85,21 +90,6 @@ def load_vocoder(path: str, kind: str) -> Vocoder:
     model = SpectralVocoder(VocoderConfig(**read_meta(path)["model"]))
     load_network(path, model)
     return model.eval()
-
-
-def described(batch: Batch, count: int) -> Batch:
-    """What describes the voices of a batch's first items."""
-    names = ("speaker", "reference", "reference_content")
-    return {name: value[:count] for name, value in batch.items() if name in names}
-
-
-def nobody(batch: Batch, count: int) -> Batch:
-    """What describes a voice, `count` times, from all voices of a batch at once: what stands for none."""
-    mixed = {"speaker": torch.nn.functional.normalize(batch["speaker"].mean(0, keepdim=True), dim=1)}
-    for name in ("reference", "reference_content"):
-        if name in batch:  # every n-th frame of the n references, one after the other
-            mixed[name] = batch[name][:, :, :: len(batch[name])].transpose(0, 1).flatten(1)[None]
-    return {name: value.expand(count, *value.shape[1:]) for name, value in mixed.items()}
 
 
 class StudentTask(Task):
@@ -127,12 +117,12 @@ class StudentTask(Task):
         }
         if recipe.weights.get("voice"):
             self.frozen["verifier"] = self._verifier()
-        if recipe.weights.get("words"):
-            if not recipe.content:
-                raise InputError(
-                    "the loss 'words' needs the content encoder; set content to the path of its checkpoint"
-                )
+        if recipe.content:
             self.frozen["content"] = load_content(recipe.content).requires_grad_(False)
+        elif recipe.weights.get("words"):
+            raise InputError("the loss 'words' needs the content encoder; set content to the path of its checkpoint")
+        if recipe.data.speaker:
+            self.frozen["speaker"] = load_speaker(recipe.data.speaker).requires_grad_(False)
 
     @property
     def converting(self) -> bool:
@@ -175,18 +165,7 @@ class StudentTask(Task):
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         batch = self._noised(self.train_crops.draw(random, size), random)
-        return batch | (self._to_others(batch) if self.converting else {})
-
-    def _to_others(self, batch: Batch) -> Batch:
-        """The first crops of a batch, each to be said in the voice of the next one: what changes, as
-        "to_..."."""
-        count = min(self.recipe.converted, len(batch["mel"]) - 1)
-        names = ("speaker", "reference", "reference_content", "voice", "median_pitch", "moved")
-        other = {f"to_{name}": batch[name].roll(-1, 0)[:count] for name in names if name in batch}
-        # In its own voice, as in use.
-        other |= {"to_source": batch["mel"][:count], "to_content": batch["own_content"][:count]}
-        ratio = other["to_median_pitch"] / batch["median_pitch"][:count]
-        return other | {"to_pitch": batch["pitch"][:count] * ratio[:, None]}
+        return batch | (to_others(batch, self.recipe.converted) if self.converting else {})
 
     def _diffuse(self, x0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """x_t and alpha_bar (B,) of each item's step."""
@@ -217,22 +196,16 @@ class StudentTask(Task):
         features: Tensor = self.frozen["vocoder"].features(self.norm.undo(x))  # type: ignore[operator]
         return features
 
-    def _others(self, batch: Batch) -> Batch:
-        """The conversions that are asked of a batch's first crops, as a batch."""
-        count = len(batch["to_voice"])
-        kept = {name: value[:count] for name, value in batch.items() if not name.startswith("to_")}
-        return kept | {n.removeprefix("to_"): v for n, v in batch.items() if n.startswith("to_")}
-
     def _convert_to_others(self, batch: Batch) -> Tensor:
         """Conversions of a batch's first crops; of none where nothing hears them."""
-        if "to_voice" not in batch:
+        if "to_speaker" not in batch:
             return self._reconstructed[:0]
-        others = self._others(batch)
+        others = converted(batch)
         return self.student.towards_draft(self.convert(others), hints_of(self.student, others))
 
     def _guided(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """`_teacher_says` of a batch's conversions, with guidance."""
-        others = self._others(batch)
+        others = converted(batch)
         asked, ab = self._teacher_says(x, others)
         guided = asked
         for name, voice in {"nobody": nobody(batch, len(x)), "source": described(batch, len(x))}.items():
@@ -240,13 +213,20 @@ class StudentTask(Task):
                 guided = guided + weight * (asked - self._teacher_says(x, others | voice)[0])
         return guided, ab
 
-    def discriminator_loss(self, batch: Batch) -> Tensor | None:
+    @property
+    def adversarial(self) -> bool:
+        return bool(self.recipe.weights["adv"] or self.recipe.weights["fm"])
+
+    def forward(self, batch: Batch) -> None:
+        """Reconstructions and conversions, (B, 80, T) each, and what the discriminator sees of the real."""
         self._reconstructed = self.convert(batch)
         self._converted = self._convert_to_others(batch)
-        if not (self.recipe.weights["adv"] or self.recipe.weights["fm"]):
-            return None
+        if self.adversarial:
+            with torch.no_grad():
+                self._real = self.adversary.see(self.norm(batch["mel"]), batch)
+
+    def discriminator_loss(self, batch: Batch) -> Tensor:
         with torch.no_grad():
-            self._real = self.adversary.see(self.norm(batch["mel"]), batch)
             fake = self.adversary.see(torch.cat([self._reconstructed, self._converted]), batch)
         judge = self.modules["discriminator"]
         return adversarial_discriminator(judge(*self._real)[0], judge(*fake)[0])
@@ -262,7 +242,7 @@ class StudentTask(Task):
                     estimate, ab = torch.cat([estimate, guided]), torch.cat([ab, guided_ab])
             outputs = torch.cat([x, self._converted]) if self.guided else x
             losses["dist"] = score_distillation(outputs, estimate, ab, self.recipe.weighting)
-        if weights["adv"] or weights["fm"]:
+        if self.adversarial:
             judge = self.modules["discriminator"].requires_grad_(False)
             scores, features = judge(*self.adversary.see(x, batch))
             if len(self._converted):
@@ -281,7 +261,7 @@ class StudentTask(Task):
         if "verifier" in self.frozen:
             asked, left = self._verified(batch, "to_", len(mel)), self._verified(batch, "", len(mel))
             losses["voice"] = voice_likeness(self.frozen["verifier"](mel), asked, left)
-        if "content" in self.frozen:
+        if self.recipe.weights.get("words"):
             hear = cast(ContentModel, self.frozen["content"]).encoder
             losses["words"] = same_content(hear(mel), hear(batch["to_source"]))
         return losses
@@ -298,15 +278,45 @@ class StudentTask(Task):
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         return weighted_sum(losses, self.recipe.weights)
 
-    def validate(self) -> Scalars:
-        """Distances of reconstructions of held-out voices: mean, and of the spread along time (blur lowers it)."""
+    def _held_out(self) -> Batch:
+        """Crops of held-out voices, each to be reconstructed and to be said in the voice of the next one."""
         random = np.random.default_rng(1)
         device = next(self.modules["student"].parameters()).device
-        batch = {k: v.to(device) for k, v in self._noised(self.valid_crops.draw(random, 48), random).items()}
-        x, x0 = self.convert(batch), self.norm(batch["mel"])
-        real, fake = self._features(x0), self._features(x)
+        batch = self._noised(self.valid_crops.draw(random, VALIDATED), random)
+        return {k: v.to(device) for k, v in (batch | to_others(batch, VALIDATED)).items()}
+
+    def validate(self) -> Scalars:
+        """Of reconstructions, the distance of mels and of their spread along time (blur lowers it). Of conversions,
+        "quality": how far their features in the vocoder are from real ones (`frechet_distance`), below 0; "words",
+        where there is a content encoder: 1 - `same_content`; "voice", where there is a speaker encoder (data.speaker):
+        cosine to the target; and their sum, "score"."""
+        batch = self._held_out()
+        self.forward(batch)
+        x, x0, y = self._reconstructed, self.norm(batch["mel"]), self._converted
+        real, fake = (self._features(mel).transpose(1, 2).flatten(0, 1) for mel in (x0, y))
+        scores = {"quality": -float(frechet_distance(real, fake))}
+        if "content" in self.frozen:
+            hear = cast(ContentModel, self.frozen["content"]).encoder
+            scores["words"] = 1 - float(same_content(hear(self.norm.undo(y)), hear(batch["to_source"])))
+        if "speaker" in self.frozen:
+            heard = self.frozen["speaker"](self.norm.undo(y))
+            scores["voice"] = float((heard * batch["to_speaker"]).sum(1).mean())
         return {
             "mel": float((x - x0).abs().mean()),
-            "features": float((real - fake).abs().mean() / real.abs().mean()),
             "sharpness": float(x.diff(dim=2).abs().mean() / x0.diff(dim=2).abs().mean()),
+            **scores,
+            "score": sum(scores.values()),
         }
+
+    def exhibits(self) -> Exhibits:
+        """Held-out conversions beside their sources and targets."""
+        batch = self._held_out()
+        self.forward(batch)
+        mels = {
+            "conversion": self.norm.undo(self._converted),
+            "source": batch["to_source"],
+            "target": batch["mel"].roll(-1, 0),
+        }
+        noise = torch.zeros(SHOWN, batch["mel"].shape[2] * MEL.hop_length, device=batch["mel"].device)
+        waves = {name: rendered(self.adversary.vocoder, mel[:SHOWN], noise) for name, mel in mels.items()}
+        return {f"{name}/{i}": (mels[name][i], waves[name][i]) for name in mels for i in range(SHOWN)}

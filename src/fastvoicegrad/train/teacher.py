@@ -89,7 +89,7 @@ class ConversionCrops:
     """Crops of (mel, speaker, content) of one voice; all networks of a conversion are trained on these."""
 
     def __init__(self, data: ConversionData, split: str, describe: bool = False) -> None:
-        """With `describe`, batches say what the speaker teacher makes of the voices, and how high they are."""
+        """With `describe`, batches say what the speaker teacher makes of the voices."""
         self.data, self.describe = data, describe
         self.store = Store(data.store)
         self.crops = Crops(self.store, split, data.frames, data.corpora if split == "train" else None)
@@ -100,7 +100,7 @@ class ConversionCrops:
         if data.new_voices and split == "train":
             need_speaker(data)
             self.speaker = load_speaker(data.speaker)
-        self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items() if describe}
+        self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items()}
 
     def _median_pitch(self, rows: list[int]) -> float:
         pitch = np.concatenate([self.store.array("pitch")[self.store.entries[row].slice] for row in rows])
@@ -141,25 +141,25 @@ class ConversionCrops:
         return torch.from_numpy(self.store.array(name)[frames].astype(np.float32)).transpose(1, 2).contiguous()
 
     def draw(self, random: np.random.Generator, size: int) -> Batch:
-        """mel (B, 80, T), speaker (B, S), pitch (B, T) in Hz; of what is to be said source (B, 80, T), a mel, and
-        content (B, C, T); with `reference_frames` N also reference (B, 80, N) and reference_content (B, C, N); to
-        describe the voices voice (B, S'), median_pitch (B,) in Hz, own_content (B, C, T); with `new_voices` moved
-        (B,), whose voice is a new one, in all but `source`, `voice` and the contents."""
+        """mel (B, 80, T), own_content (B, C, T), speaker (B, S), pitch (B, T) and median_pitch (B,) of the voice in
+        Hz; of what is to be said source (B, 80, T), a mel, and content (B, C, T); with `reference_frames` N also
+        reference (B, 80, N) and reference_content (B, C, N); to describe the voices voice (B, S'); with `new_voices`
+        moved (B,), whose voice is a new one, in all but `source`, `voice` and the contents."""
         drawn = self.crops.draw(random, size)
         sources = np.stack([self.source(crop, random) for crop in drawn])
         rows = [self.speaker_row(crop, random) for crop in drawn]
+        voices = [self.store.entries[crop.row].recording.voice for crop in drawn]
         batch = {
             "mel": self.crops.take("mel", drawn),
             "source": self._frames("mel", sources),
             "content": self._frames("content", sources),
             "speaker": torch.from_numpy(np.asarray(self.store.array("speaker")[rows], dtype=np.float32)),
             "pitch": self.crops.take("pitch", drawn),
+            "median_pitch": torch.tensor([self.median_pitch[v] for v in voices]),
+            "own_content": self.crops.take("content_own", drawn),
         }
         if self.describe:
-            voices = [self.store.entries[crop.row].recording.voice for crop in drawn]
             batch["voice"] = torch.from_numpy(np.stack([self.verified(v) for v in voices]))
-            batch["own_content"] = self.crops.take("content_own", drawn)
-            batch["median_pitch"] = torch.tensor([self.median_pitch[v] for v in voices])
         if self.data.reference_frames:
             frames = np.stack([self.reference(crop, random) for crop in drawn])
             batch["reference"] = self._frames("mel", frames)
@@ -174,8 +174,7 @@ class ConversionCrops:
         voices = draw_voices(random, size, self.data.new_voice)
         changed = {name: voices(batch[name]) for name in ("mel", "reference")}
         changed["pitch"] = batch["pitch"] * voices.pitch[:, None]
-        if self.describe:
-            changed["median_pitch"] = batch["median_pitch"] * voices.pitch
+        changed["median_pitch"] = batch["median_pitch"] * voices.pitch
         changed["speaker"] = speaker(changed["reference"])
         apart = {name: moved.view(-1, *[1] * (value.ndim - 1)) for name, value in changed.items()}
         return batch | {n: torch.where(apart[n], x, batch[n]) for n, x in changed.items()} | {"moved": moved}

@@ -89,13 +89,14 @@ class VocoderTask(Task):
         gain = torch.from_numpy(10 ** random.uniform(-0.6, 0.3, (size, 1)).astype(np.float32))
         return batch | {"wave": batch["wave"] * gain}
 
-    def generate(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The rendering of a recording's mel, (B, N), with its true pitch; and the pitch that was heard, (B, T)."""
+    def forward(self, batch: Batch) -> None:
+        """The rendering of a recording's mel, (B, N), with its true pitch; and the pitch that is heard, (B, T)."""
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
         heard, magnitude, phase, noise = vocoder.filters(self.log_mel(batch["wave"]))
         pitch = torch.where(batch["pitch"] > 0, batch["pitch"], heard.detach())
         wave = vocoder.render((pitch, magnitude, phase, noise), batch["noise"], batch["start"])
-        return below(wave, batch["band"]), heard
+        self._fake, self._heard = below(wave, batch["band"]), heard
+        self._real = below(batch["wave"], batch["band"])
 
     @staticmethod
     def _pitch_loss(heard: Tensor, batch: Batch) -> Tensor:
@@ -104,11 +105,7 @@ class VocoderTask(Task):
         error = (heard.log() - batch["pitch"].clamp(min=1).log()).abs()
         return (error * voiced).sum() / voiced.sum().clamp(min=1)
 
-    def discriminator_loss(self, batch: Batch) -> Tensor | None:
-        self._fake, self._heard = self.generate(batch)
-        self._real = below(batch["wave"], batch["band"])
-        if not self.adversarial:
-            return None
+    def discriminator_loss(self, batch: Batch) -> Tensor:
         real, _ = self.modules["discriminator"](self._real)
         fake, _ = self.modules["discriminator"](self._fake.detach())
         return adversarial_discriminator(real, fake)
