@@ -225,6 +225,17 @@ def train(
 
 @app.command()
 @friendly
+def distill(
+    recipe: Annotated[Path, typer.Option(help="A student's recipe, which names its teacher; recipes/ has several.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints and curves; resumes there.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override: name.name=value; repeat.")] = None,
+) -> None:
+    """Distil a teacher into one step: the same as 'train student'."""
+    train("student", recipe, out, settings)
+
+
+@app.command()
+@friendly
 def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Bundle folder to write.")],
     content: Annotated[Path, typer.Option(help="Content encoder's checkpoint.")],
@@ -307,6 +318,41 @@ def evaluate(
         named = run.name_systems(systems)
         plan = run.Plan(named, str(pairs), str(output), str(rulers), str(base) if base else None)
         report.print_summary(run.evaluate(plan, against or next(iter(named)), jobs, speed))
+
+
+@app.command()
+@friendly
+def reproduce(
+    tables: Annotated[list[str], typer.Argument(help="systems, losses, starts, initial, discriminators.")],
+    store: Annotated[Path, typer.Option(help="Feature store to train on.")],
+    pairs: Annotated[Path, typer.Option(help="Protocol file to judge on, see evaluate --make-pairs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of runs, report and tables; resumes there.")],
+    budget: Annotated[str, typer.Option(help="smoke (seconds), small (hours on a CPU), paper (days on a GPU).")],
+    recipes: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("recipes"),
+    rulers: Annotated[Path, typer.Option(help="Folder of the judges' weights.")] = Path("rulers"),
+    base: Annotated[
+        Path | None, typer.Option(help="Bundle that lends encoders and vocoder; default: built-in.")
+    ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint; default: one is trained.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at once.")] = 1,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override in every student's recipe.")] = None,
+) -> None:
+    """Make the paper's tables: train what is missing, judge it, write the figures beside the published ones."""
+    reproduced = workshop("evaluate.reproduce")
+    plan = reproduced.Reproduction(
+        tables=tables,
+        budget=budget,
+        recipes=recipes,
+        store=store,
+        pairs=pairs,
+        rulers=rulers,
+        out=output,
+        base=str(base) if base else None,
+        teacher=teacher,
+        jobs=jobs,
+        settings=settings or [],
+    )
+    print(reproduced.reproduce(plan).read_text())
 
 
 @app.command()

@@ -65,14 +65,16 @@ def summarise(report: dict[str, Any], against: str | None = None) -> dict[str, d
     return table
 
 
-def _cell(found: dict[str, Any] | None, digits: int, sign: str = "") -> str:
+def cell(found: dict[str, Any] | None, digits: int, sign: str = "") -> str:
+    """An estimate as ``mean [low, high]``."""
     if found is None:
         return ""
     mean, low, high = (f"{found[k]:{sign}.{digits}f}" for k in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Markdown; all columns but the first are figures."""
     header = list(header)
     lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
@@ -87,8 +89,8 @@ def _tables(report: dict[str, Any], summary: dict[str, Any], sign: str = "") -> 
             continue
         arrow = {"higher": " ↑", "lower": " ↓", "": ""}
         header = ["system", *(c.name + arrow[c.better] for c in columns)]
-        rows = ([name, *(_cell(row.get(c.name), c.digits, sign) for c in columns)] for name, row in summary.items())
-        parts.append(f"### {title}\n\n{_table(header, rows)}")
+        rows = ([name, *(cell(row.get(c.name), c.digits, sign) for c in columns)] for name, row in summary.items())
+        parts.append(f"### {title}\n\n{markdown_table(header, rows)}")
     return "\n".join(parts)
 
 
@@ -108,7 +110,7 @@ def markdown(report: dict[str, Any]) -> str:
         rows = ([name, *(f"{row[f]:.4g}" for f in figures)] for name, row in report["speed"].items())
         some = next(iter(report["speed"].values()))
         asked = f"{some['seconds']:.0f} s of speech, {some['threads']:.0f} CPU threads"
-        parts.append(f"## Speed\n\n{asked}, one system at a time.\n\n{_table(['system', *figures], rows)}")
+        parts.append(f"## Speed\n\n{asked}, one system at a time.\n\n{markdown_table(['system', *figures], rows)}")
     versions = [
         f"- {metric['version']}: {', '.join(c['name'] for c in metric['columns'])}" for metric in report["metrics"]
     ]

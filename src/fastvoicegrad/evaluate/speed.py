@@ -14,31 +14,22 @@ import soundfile
 from .. import audio
 from ..converter import VoiceConverter
 from ..mel import MEL
+from ..memory import peak_mb
 from .pairs import Pair
 from .systems import Conversion
 
 SECONDS = 60  # of speech that is converted
 
 
-def _peak_mb() -> float:
-    """Of this process so far. Linux hands ru_maxrss down from the process that started it, VmHWM it does not."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return float(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def _measure(bundle: str | None, steps: int, source: str, references: list[str], threads: int) -> dict[str, float]:
     """Runs in a process of its own, so that the peaks are this system's."""
     started = time.perf_counter()
     converter = VoiceConverter.load(bundle, threads)
-    memory = {"loaded": _peak_mb()}
+    memory = {"loaded": peak_mb()}
     voice = converter.voice(references)
-    embedded, memory["voice"] = time.perf_counter() - started, _peak_mb()
+    embedded, memory["voice"] = time.perf_counter() - started, peak_mb()
     result = converter.convert_file(source, Path(source).with_name("converted.wav"), voice, steps=steps)
-    memory["conversion"] = _peak_mb()
+    memory["conversion"] = peak_mb()
     stages = {"voice": embedded, **result.stages, "audio": result.elapsed - sum(result.stages.values())}
     whole = embedded + result.elapsed
     report = {"threads": float(threads), "seconds": result.seconds, "real-time factor": whole / result.seconds}

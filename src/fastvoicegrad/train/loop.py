@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..mel import MEL
+from ..memory import peak_mb
 from . import checkpoint
 
 Batch = dict[str, Tensor]
@@ -158,6 +159,7 @@ class Trainer:
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()
         self.step, self.best = self._resume()
+        self.cost: dict[str, Any] = {}  # of this process's steps
         self._prepare()
 
     @property
@@ -197,6 +199,7 @@ class Trainer:
                 "model": checkpoint.plain(self.task.model_config()),
                 "ema": bool(self.averages),
                 "best": self.best,
+                "cost": self.cost,
                 "recipe": self.recipe,
             }
             checkpoint.save(self.out / f"{name}.safetensors", modules | self.averages, optimizers, meta)
@@ -308,9 +311,9 @@ class Trainer:
             while self.step < config.steps:
                 scalars = self.train_step()
                 progress.update(bar, completed=self.step)
+                self.cost = self._cost(self.step - first, time.monotonic() - started)
                 if self.step % config.log_every == 0:
-                    rate = (self.step - first) / (time.monotonic() - started)
-                    self._log(writer, "train", scalars | {"steps_per_second": rate})
+                    self._log(writer, "train", scalars | {"steps_per_second": self.cost["steps_per_second"]})
                 if self.step % config.validate_every == 0 or self.step == config.steps:
                     scores = self.validate(writer)
                     self._log(writer, "valid", scores)
@@ -319,6 +322,14 @@ class Trainer:
         if writer:
             writer.close()
         return scores
+
+    def _cost(self, steps: int, seconds: float) -> dict[str, Any]:
+        """Throughput (validation included) and peak memory, of the GPU where there is one."""
+        device = self.accelerator.device
+        on_gpu = device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else peak_mb()
+        name = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+        return {"steps_per_second": steps / seconds, "peak_mb": memory, "device": name}
 
     def _log(self, writer: Any, kind: str, scalars: Scalars) -> None:
         if writer is None:
