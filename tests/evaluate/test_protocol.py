@@ -64,11 +64,13 @@ def test_a_manifest_without_enough_is_refused_with_advice(tmp_path: Path) -> Non
     manifest = tmp_path / "manifest.jsonl"
     rows = [vars(r) | {"path": Path(r.path).name} for r in recordings(tmp_path, 6)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert len(pairs_of_manifest(manifest, [], "test", 2, 3, 0)) == 24
+    assert len(pairs_of_manifest(manifest, [], "test", 2, 3, 0, 30.0)) == 24
     with pytest.raises(InputError, match="fewer --sentences"):
-        pairs_of_manifest(manifest, ["c"], "test", 10, 3, 0)
+        pairs_of_manifest(manifest, ["c"], "test", 10, 3, 0, 30.0)
+    with pytest.raises(InputError, match="greater --longest"):
+        pairs_of_manifest(manifest, [], "test", 2, 3, 0, 0.5)
     with pytest.raises(InputError, match="no split 'test' of d"):
-        pairs_of_manifest(manifest, ["d"], "test", 2, 3, 0)
+        pairs_of_manifest(manifest, ["d"], "test", 2, 3, 0, 30.0)
 
 
 def test_the_cache_keeps_parts_of_a_key_apart(tmp_path: Path) -> None:

@@ -44,12 +44,14 @@ def make_pairs(
     """All ordered pairs of the voices of `recordings`, the same `sentences` of a voice for every target, seeded.
 
     Raises:
-        ValueError: a voice has too few recordings.
+        ValueError: a voice has too few recordings, or there are not two voices.
     """
     by_voice: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         if keep(recording):
             by_voice[recording.voice].append(recording)
+    if len(by_voice) < 2:
+        raise ValueError("fewer than two voices are left")
     random = np.random.default_rng(seed)
     for voice, own in by_voice.items():
         if len(own) < sentences + references + 1:
@@ -70,9 +72,10 @@ def make_pairs(
 
 
 def pairs_of_manifest(
-    manifest: Path, corpora: list[str], split: str, sentences: int, references: int, seed: int
+    manifest: Path, corpora: list[str], split: str, sentences: int, references: int, seed: int, longest: float
 ) -> list[Pair]:
-    """`make_pairs` within each corpus (of all that the manifest's split has, if none is named).
+    """`make_pairs` within each corpus (of all that the manifest's split has, if none is named), of recordings up to
+    `longest` seconds.
 
     Raises:
         InputError: there is nothing to make pairs of.
@@ -87,10 +90,16 @@ def pairs_of_manifest(
         return [
             pair
             for corpus in corpora or known
-            for pair in make_pairs([r for r in recordings if r.corpus == corpus], sentences, references, seed)
+            for pair in make_pairs(
+                [r for r in recordings if r.corpus == corpus],
+                sentences,
+                references,
+                seed,
+                lambda r: r.duration <= longest,
+            )
         ]
     except ValueError as error:
-        raise InputError(f"{error}; ask for fewer --sentences or --references") from error
+        raise InputError(f"{error}; ask for fewer --sentences or --references, or a greater --longest") from error
 
 
 def _saying_something_else(recordings: list[Recording], than: Recording) -> list[Recording]:

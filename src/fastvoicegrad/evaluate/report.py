@@ -206,14 +206,18 @@ def link_waves(report: dict[str, Any], out: Path) -> None:
 
 
 def print_summary(report: dict[str, Any]) -> None:
-    """The means in the terminal; the intervals are in the report."""
+    """The means and their 95 % intervals in the terminal; into a file as wide as they need."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 40 + 20 * len(report["summary"])
     for title, prefixes in TABLES.items():
         columns = [c for c in columns_of(report) if c.name.startswith(prefixes)]
-        table = Table("", *report["summary"], title=title, title_justify="left")
+        table = Table("", title=f"{title}, {len(report['pairs'])} pairs", title_justify="left")
+        for name in report["summary"]:
+            table.add_column(name, justify="right")
         for column in columns:
             found = [row.get(column.name) for row in report["summary"].values()]
-            table.add_row(column.name, *(f"{f['mean']:.{column.digits}f}" if f else "" for f in found))
+            table.add_row(column.name, *(cell(f, column.digits).replace(" [", "\n[", 1) for f in found))
         console.print(table)
     for line in report["missing"]:
         console.print(line, style="yellow", highlight=False)
