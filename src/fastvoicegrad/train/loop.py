@@ -180,7 +180,7 @@ class Trainer:
             return 0, -math.inf
         step = checkpoint.load(self.last, self.task.modules | self.averages, self.optimizers)
         self.console.print(f"resuming {self.out} at step {step}")
-        return step, checkpoint.read_meta(self.last)["best"]
+        return step, checkpoint.read_meta(self.last).get("best", -math.inf)
 
     def _prepare(self) -> None:
         for name, module in self.task.modules.items():
