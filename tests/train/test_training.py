@@ -220,22 +220,6 @@ def test_a_batch_in_parts_is_the_same_step(runs: Path, store: Path, tmp_path: Pa
         assert found[name] == pytest.approx(expected[name], rel=0.02), name
 
 
-def test_a_vocoder_learns_to_render_what_a_student_makes(runs: Path, store: Path, tmp_path: Path) -> None:
-    student = f"student={runs / 'student' / 'last.safetensors'}"
-    with pytest.raises(InputError, match="set conversion"):
-        trainer(store, tmp_path, "vocoder", student)
-    reads = f"conversion={{store: {store}, frames: 32, reference_frames: 48}}"
-    run = trainer(store, tmp_path, "vocoder", student, reads, "frames=16")
-    batch = run.task.batch(np.random.default_rng(0), 4)
-    seen, recorded = run.task.mel(batch), run.task.log_mel(batch["wave"])
-    assert torch.equal(seen[2:], recorded[2:])
-    assert (seen[:2] - recorded[:2]).abs().mean() > 0.1  # an untrained student's
-    # What the student read is what the vocoder has to render: the middle of it, as loud.
-    same = batch["read_mel"][:, :, 8:24] + batch["read_gain"].log() - recorded[:2]
-    assert same[:, :, 2:-2].abs().mean() < 0.02
-    assert run.train_step()["mel"] > 0
-
-
 def test_validation_hears_conversions_and_the_best_step_stays(runs: Path, store: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

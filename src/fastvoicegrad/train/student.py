@@ -92,17 +92,6 @@ def load_vocoder(path: str, kind: str) -> Vocoder:
     return model.eval()
 
 
-def one_step(student: nn.Module, batch: Batch, schedule: ScheduleConfig, alpha_bar: Tensor) -> Tensor:
-    """x_phi = mu_phi(x_{S_K}, S_K, s, p) of a batch with its start_noise, normalised, (B, 80, T)."""
-    unet: UNet = inner(student)
-    source, noise = unet.norm(batch["source"]), batch["start_noise"]
-    start = torch.full((len(source),), schedule.start, device=source.device)
-    ab = alpha_bar.to(source.device)[start]
-    x = initial_state(schedule.initial, source, noise, ab[:, None, None])
-    x0: Tensor = Denoiser(student)(x, start, ab, batch["speaker"], batch["content"], hints_of(unet, batch))[0]
-    return x0
-
-
 class StudentTask(Task):
     name = "student"
 
@@ -185,14 +174,22 @@ class StudentTask(Task):
 
     def convert(self, batch: Batch) -> Tensor:
         """x_phi of a batch, normalised."""
-        return one_step(self.modules["student"], batch, self.recipe.schedule, self.alpha_bar)
+        start = torch.full_like(batch["step"], self.recipe.schedule.start)
+        ab = self.alpha_bar.to(start.device)[start]
+        source, noise = self.norm(batch["source"]), batch["start_noise"]
+        x = initial_state(self.recipe.schedule.initial, source, noise, ab[:, None, None])
+        return self._estimate(self.modules["student"], x, start, ab, batch)
+
+    def _estimate(self, unet: nn.Module, x_t: Tensor, step: Tensor, ab: Tensor, batch: Batch) -> Tensor:
+        """x0 as a network sees it in x_t of a batch."""
+        hints = hints_of(self.student, batch)
+        x0: Tensor = Denoiser(unet)(x_t, step, ab, batch["speaker"], batch["content"], hints)[0]
+        return x0
 
     def _teacher_says(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """x_theta of the student's output diffused to a random step, and alpha_bar there."""
         x_t, ab = self._diffuse(x, batch["step_noise"], batch["step"])
-        hints = hints_of(self.student, batch)
-        x0 = Denoiser(self.frozen["teacher"])(x_t, batch["step"], ab, batch["speaker"], batch["content"], hints)[0]
-        return x0, ab
+        return self._estimate(self.frozen["teacher"], x_t, batch["step"], ab, batch), ab
 
     def _features(self, x: Tensor) -> Tensor:
         """Features of the frozen vocoder; the gradient passes through it to x."""

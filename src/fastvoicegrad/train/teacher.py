@@ -141,14 +141,11 @@ class ConversionCrops:
         return torch.from_numpy(self.store.array(name)[frames].astype(np.float32)).transpose(1, 2).contiguous()
 
     def draw(self, random: np.random.Generator, size: int) -> Batch:
-        """`of` random crops."""
-        return self.of(self.crops.draw(random, size), random)
-
-    def of(self, drawn: list[Crop], random: np.random.Generator) -> Batch:
         """mel (B, 80, T), own_content (B, C, T), speaker (B, S), pitch (B, T) and median_pitch (B,) of the voice in
         Hz; of what is to be said source (B, 80, T), a mel, and content (B, C, T); with `reference_frames` N also
         reference (B, 80, N) and reference_content (B, C, N); to describe the voices voice (B, S'); with `new_voices`
         moved (B,), whose voice is a new one, in all but `source`, `voice` and the contents."""
+        drawn = self.crops.draw(random, size)
         sources = np.stack([self.source(crop, random) for crop in drawn])
         rows = [self.speaker_row(crop, random) for crop in drawn]
         voices = [self.store.entries[crop.row].recording.voice for crop in drawn]

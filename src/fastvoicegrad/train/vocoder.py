@@ -1,10 +1,8 @@
-"""Train the spectral vocoder: spectra and pitch first, then also against wave discriminators (HiFi-GAN); at the end,
-where there is a student, on its mels as well."""
+"""Train the spectral vocoder: spectra and pitch first, then also against wave discriminators (HiFi-GAN)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import torch
@@ -12,7 +10,6 @@ from torch import Tensor
 
 from ..data.crops import Crop, Crops, statistics
 from ..data.store import Store
-from ..errors import InputError
 from ..losses import (
     LogMel,
     adversarial_discriminator,
@@ -24,13 +21,8 @@ from ..losses import (
 from ..mel import MEL
 from ..models.blocks import inner
 from ..models.discriminators import WaveDiscriminator, WaveDiscriminatorConfig
-from ..models.unet import UNet
 from ..models.vocoder import SpectralVocoder, VocoderConfig
-from .checkpoint import read_meta
 from .loop import Batch, LoopConfig, Scalars, Task
-from .recipe import build
-from .student import one_step
-from .teacher import ConversionCrops, ConversionData, ScheduleConfig, load_unet, normal
 
 
 @dataclass(frozen=True)
@@ -42,11 +34,6 @@ class VocoderRecipe:
     frames: int = 32  # of a crop: 8,192 samples, as HiFi-GAN
     adversary_start: int = 0  # steps on spectral losses alone before the discriminator joins
     corpora: dict[str, float] = field(default_factory=dict)
-    # A student's checkpoint: of so many of a batch's crops the vocoder sees what the student makes of them, and has to
-    # render the recording, so that it learns the student's faults; and what the student reads.
-    student: str = ""
-    reconstructed: float = 0.5
-    conversion: ConversionData | None = None
     weights: dict[str, float] = field(
         default_factory=lambda: {"mel": 45.0, "stft": 10.0, "pitch": 10.0, "adv": 1.0, "fm": 2.0}
     )
@@ -76,16 +63,6 @@ class VocoderTask(Task):
         self.modules = {"vocoder": generator, "discriminator": WaveDiscriminator(recipe.discriminator)}
         self.log_mel = LogMel()
         self.frozen = {"log_mel": self.log_mel}
-        if recipe.student:
-            self._load_student(recipe)
-
-    def _load_student(self, recipe: VocoderRecipe) -> None:
-        if recipe.conversion is None or recipe.conversion.frames < recipe.frames:
-            raise InputError("a student reads crops of its own; set conversion, with frames of at least the vocoder's")
-        self.conversions = ConversionCrops(recipe.conversion, "train")
-        self.frozen["student"] = load_unet(recipe.student).requires_grad_(False).eval()
-        self.schedule = build(ScheduleConfig, read_meta(recipe.student)["recipe"]["schedule"])
-        self.alpha_bar = self.schedule.alpha_bar()
 
     def model_config(self) -> VocoderConfig:
         return self.recipe.model
@@ -107,40 +84,15 @@ class VocoderTask(Task):
         }
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        count = round(size * self.recipe.reconstructed) if self.recipe.student else 0
-        read = self.conversions.crops.draw(random, count) if count else []
-        drawn = [Crop(c.row, c.start + self.offset, self.crops.frames) for c in read]
-        batch = self._sources(random, drawn + self.crops.draw(random, size - count))
+        batch = self._sources(random, self.crops.draw(random, size))
         # Loudness is the converter's business: the vocoder must render any.
         gain = torch.from_numpy(10 ** random.uniform(-0.6, 0.3, (size, 1)).astype(np.float32))
-        batch |= {"wave": batch["wave"] * gain}
-        if read:
-            asked = self.conversions.of(read, random)
-            asked |= {"start_noise": normal(random, asked["mel"]), "gain": gain[:count, :, None]}
-            batch |= {f"read_{name}": value for name, value in asked.items()}
-        return batch
-
-    @property
-    def offset(self) -> int:
-        """Frames of a student's crop before the vocoder's, which is the middle of it."""
-        return (self.conversions.crops.frames - self.crops.frames) // 2
-
-    def mel(self, batch: Batch) -> Tensor:
-        """What the vocoder sees, (B, 80, T): the recordings' mels, and of the first items the student's instead."""
-        mel: Tensor = self.log_mel(batch["wave"])
-        if "read_mel" not in batch:
-            return mel
-        read = {name.removeprefix("read_"): value for name, value in batch.items() if name.startswith("read_")}
-        student = self.frozen["student"]
-        with torch.no_grad():
-            x = cast(UNet, student).norm.undo(one_step(student, read, self.schedule, self.alpha_bar))
-        own = (x + read["gain"].log())[:, :, self.offset : self.offset + mel.shape[2]]
-        return torch.cat([own, mel[len(own) :]])
+        return batch | {"wave": batch["wave"] * gain}
 
     def forward(self, batch: Batch) -> None:
         """The rendering of a recording's mel, (B, N), with its true pitch; and the pitch that is heard, (B, T)."""
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
-        heard, magnitude, phase, noise = vocoder.filters(self.mel(batch))
+        heard, magnitude, phase, noise = vocoder.filters(self.log_mel(batch["wave"]))
         pitch = torch.where(batch["pitch"] > 0, batch["pitch"], heard.detach())
         wave = vocoder.render((pitch, magnitude, phase, noise), batch["noise"], batch["start"])
         self._fake, self._heard = below(wave, batch["band"]), heard
