@@ -72,4 +72,4 @@ def test_steps_beyond_the_schedule_are_refused(runs: Path, store: Path) -> None:
 def test_an_ablation_says_only_what_it_changes() -> None:
     whole, part = (read_yaml(RECIPES / "ablation" / f"{name}.yaml") for name in ("student", "adv"))
     assert part == whole | {"weights": whole["weights"] | {"dist": 0.0}}
-    assert read_yaml(RECIPES / "ablation" / "start0.yaml", ["schedule.start=3"])["schedule"]["start"] == 3
+    assert read_yaml(RECIPES / "ablation" / "start500.yaml", ["schedule.start=3"])["schedule"]["start"] == 3
