@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastvoicegrad import Voice, VoiceConverter, synthesis  # noqa: E402
+from fastvoicegrad import InputError, Voice, VoiceConverter, synthesis  # noqa: E402
 from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.converter import Timing  # noqa: E402
 from fastvoicegrad.models.unet import Denoiser  # noqa: E402
 
 from .conftest import vowels  # noqa: E402
@@ -80,6 +83,29 @@ def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path) -> None
         # Untrained, the vocoder renders pulses of full height: a rounding shows more than in speech.
         np.testing.assert_allclose(parts, whole, atol=6e-2 * np.abs(whole).max())
     assert np.abs(results[0] - results[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize(("initial", "source_counts", "seed_counts"), [("clean", True, False), ("noise", False, True)])
+def test_a_bundle_says_what_conversion_starts_from(
+    folder: Path, tmp_path: Path, initial: str, source_counts: bool, seed_counts: bool
+) -> None:
+    made = tmp_path / "bundle"
+    shutil.copytree(folder, made)
+    config = json.loads((made / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps(config | {"initial": initial}))
+    converter = VoiceConverter.load(made)
+    seen = []
+    converter.bundle.run = lambda name, **inputs: seen.append(inputs["x"]) or [inputs["x"]]  # type: ignore[method-assign,func-returns-value]
+    silent = np.zeros(64, np.float32)
+    converter._content = lambda mel: (np.zeros((144, 64), np.float32), silent, silent)  # type: ignore[method-assign]
+    voice = Voice(np.ones(192, np.float32), np.zeros((144, 8)), np.zeros((80, 8)), 150.0, "", 1.0)
+    for level, seed in ((0.0, 0), (1.0, 0), (0.0, 1)):
+        converter._convert_mel(np.full((80, 64), level, np.float32), 0, voice, 1, seed, Timing())
+    assert (not np.array_equal(seen[0], seen[1])) == source_counts
+    assert (not np.array_equal(seen[0], seen[2])) == seed_counts
+    (made / "config.json").write_text(json.dumps(config | {"initial": "dirty"}))
+    with pytest.raises(InputError, match="dirty"):
+        VoiceConverter.load(made)
 
 
 def test_weights_are_stored_in_half_precision(networks: Networks, folder: Path) -> None:

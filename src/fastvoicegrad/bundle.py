@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -172,6 +172,8 @@ def _parse(path: Path, raw: Any) -> BundleConfig:
         config = BundleConfig(**fields)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: config.json is incomplete ({error}); copy the bundle again") from error
+    if config.initial not in get_args(InitialState):
+        raise InputError(f"{path} starts from '{config.initial}', which this version does not know; export it again")
     if config.mel != MEL:
         raise InputError(f"{path} was made for another mel front-end; export it again with this version")
     return config

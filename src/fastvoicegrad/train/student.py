@@ -290,7 +290,7 @@ class StudentTask(Task):
         "quality": how far their features in the vocoder are from real ones (`frechet_distance`), below 0; "words",
         where there is a content encoder: 1 - `same_content`; "voice", where there is a speaker encoder (data.speaker):
         cosine to the target; and their sum, "score"."""
-        batch = self._held_out()
+        batch = self._held = self._held_out()
         self.forward(batch)
         x, x0, y = self._reconstructed, self.norm(batch["mel"]), self._converted
         real, fake = (self._features(mel).transpose(1, 2).flatten(0, 1) for mel in (x0, y))
@@ -309,9 +309,8 @@ class StudentTask(Task):
         }
 
     def exhibits(self) -> Exhibits:
-        """Held-out conversions beside their sources and targets."""
-        batch = self._held_out()
-        self.forward(batch)
+        """Conversions of the last validation beside their sources and targets."""
+        batch = self._held
         mels = {
             "conversion": self.norm.undo(self._converted),
             "source": batch["to_source"],
