@@ -62,7 +62,7 @@ def test_rendering_equals_torch(networks: Networks, folder: Path) -> None:
     ours, turns = converter.render(mel[0].numpy(), 0, slice(0, 64), 0.25, seed=3)
     noise = torch.from_numpy(synthesis.noise(3, 0, 64))[None]
     filters = vocoder.filters(mel)
-    theirs = vocoder.render(filters, noise, 0.25)[0].numpy()
+    theirs = vocoder.render(mel, filters, noise, 0.25)[0].numpy()
     # The pulses' phase adds up what the two round differently in the pitch.
     np.testing.assert_allclose(ours, theirs, atol=1e-2 * np.abs(theirs).max())
     assert 0 <= turns < 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastvoicegrad.mel import MEL, filterbank, hz_to_mel, log_mel, log_mel_of_padded, mel_to_hz
+from fastvoicegrad.mel import MEL, bands_of_bins, filterbank, hz_to_mel, log_mel, log_mel_of_padded, mel_to_hz
 
 
 def test_scale_inverts() -> None:
@@ -17,6 +17,12 @@ def test_filters_have_unit_area() -> None:
     area = filterbank().sum(axis=1) * bin_width
     # Wide filters are sampled finely enough for their area to be seen.
     np.testing.assert_allclose(area[40:], 1.0, atol=0.02)
+
+
+def test_every_bin_below_the_top_belongs_to_bands() -> None:
+    shares, top = bands_of_bins().sum(axis=1), int(MEL.fmax / MEL.sample_rate * MEL.n_fft)
+    np.testing.assert_allclose(shares[:top], 1.0, atol=1e-6)
+    assert not shares[top + 1 :].any()
 
 
 @pytest.mark.parametrize("samples", [1024, 1025, 5000, 22050])

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastvoicegrad.synthesis import inverse_stft, noise, pulse_train, render, stft
+from fastvoicegrad.mel import log_mel
+from fastvoicegrad.synthesis import corrected, inverse_stft, noise, pulse_train, reach, render, stft
 
 
 def test_stft_inverts(speech: np.ndarray) -> None:
@@ -42,3 +43,27 @@ def test_a_pulse_train_can_be_taken_up_anywhere() -> None:
 def test_noise_belongs_to_frames() -> None:
     np.testing.assert_array_equal(noise(5, 10, 20), noise(5, 0, 64)[10 * 256 : 30 * 256])
     assert abs(noise(5, 0, 400).std() - 1) < 0.01
+
+
+def test_corrections_bring_the_mel_nearer(speech: np.ndarray) -> None:
+    wave = speech[: 256 * 100]
+    wanted, inside = log_mel(wave), (slice(None), slice(3, -3))
+    random = np.random.default_rng(0)
+    dull = inverse_stft(stft(wave) * np.exp(0.5 * random.standard_normal((100, 513))).astype(np.float32))
+    errors = [np.abs(log_mel(corrected(dull, wanted, times)) - wanted)[inside].mean() for times in range(4)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[3] < 0.5 * errors[0]
+    same = corrected(wave, wanted, 1)
+    np.testing.assert_allclose(same[2048:-2048], wave[2048:-2048], atol=1e-3)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_reach_is_how_far_corrections_look(times: int) -> None:
+    random = np.random.default_rng(0)
+    wave = 0.1 * random.standard_normal(256 * 60).astype(np.float32)
+    mel = log_mel(wave) + 0.3
+    moved, first = mel.copy(), reach(times) + 25
+    moved[:, first:] += 0.5
+    change = np.abs(corrected(wave, mel, times) - corrected(wave, moved, times)).reshape(60, 256).max(1)
+    assert change[:25].max() == 0.0
+    assert times == 0 or change[first:].max() > 0.01

@@ -31,7 +31,7 @@ def make_networks() -> Networks:
         ContentHeads(content).eval(),
         SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
         UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True, harmonics=True)).eval(),
-        SpectralVocoder(VocoderConfig(width=32, layers=3)).eval(),
+        SpectralVocoder(VocoderConfig(width=32, layers=3, corrections=1)).eval(),
     )
     fold_weight_norm(made[3])
     for module in made:
@@ -42,5 +42,7 @@ def make_networks() -> Networks:
 def make_bundle(path: Path, networks: Networks) -> Path:
     content, heads, speaker, unet, vocoder = networks
     made = graphs((content, heads), speaker, unet, vocoder)
-    write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, {"license": "none"})
+    write_bundle(
+        path, "tiny teacher", made, unet, vocoder.config.corrections, ScheduleConfig(), 950, {"license": "none"}
+    )
     return path

@@ -57,6 +57,7 @@ class BundleConfig:
     draft: bool = False  # whether the converter looks the voice's own frames up
     harmonics: bool = False  # whether it is told the pitch
     initial: InitialState = "diffused"  # what conversion starts from
+    corrections: int = 0  # times that the vocoder's rendering is brought to its mel
 
 
 class Bundle:

@@ -278,6 +278,7 @@ class VoiceConverter:
         pitch = heard if known is None else np.where(known > 0, known, heard)
         pulses, phase = synthesis.pulse_train(pitch, kept.start, turns)
         wave = synthesis.render(pulses, synthesis.noise(seed, start, mel.shape[1]), real, imaginary, gain)
+        wave = synthesis.corrected(wave, mel, self.bundle.config.corrections)
         samples = slice(kept.start * MEL.hop_length, kept.stop * MEL.hop_length)
         return wave[samples], float(phase[samples.stop - 1] % 1.0)
 

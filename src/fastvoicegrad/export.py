@@ -27,7 +27,7 @@ from .models.content import ContentEncoder, ContentHeads
 from .models.speaker import SpeakerEncoder
 from .models.unet import Denoiser, UNet
 from .models.vocoder import SpectralVocoder
-from .synthesis import REACH
+from .synthesis import reach
 from .train.checkpoint import plain, read_meta
 from .train.recipe import build
 from .train.student import load_vocoder
@@ -204,6 +204,7 @@ def graphs(
     by_x = receptive_field(lambda x: fixed(x, long), MEL.n_mels, UNet.stride)
     by_p = receptive_field(lambda c: fixed(mel_long, c), config.content_dim, UNet.stride)
     by_mel = receptive_field(lambda x: torch.cat(vocoder.filters(x)[1:], 1), MEL.n_mels, 1)
+    beyond = reach(vocoder.config.corrections)
     encoder, heads = content
     return {
         "content": (
@@ -241,7 +242,7 @@ def graphs(
                 {"mel": 2},
                 1,
             ),
-            (by_mel[0] + REACH, by_mel[1] + REACH),
+            (by_mel[0] + beyond, by_mel[1] + beyond),
             1,
         ),
     }
@@ -252,6 +253,7 @@ def write_bundle(
     name: str,
     networks: dict[str, tuple[bytes, tuple[int, int], int]],
     unet: UNet,
+    corrections: int,
     schedule: ScheduleConfig,
     max_steps: int,
     notes: dict[str, Any],
@@ -275,6 +277,7 @@ def write_bundle(
         max_steps=max_steps,
         draft=unet.config.draft,
         harmonics=unet.config.harmonics,
+        corrections=corrections,
         notes=notes,
     )
     write_config(folder, config)
@@ -305,4 +308,4 @@ def export(
     assert isinstance(renderer, SpectralVocoder)
     networks = graphs((heard.encoder, heard.heads), voices, unet, renderer)
     max_steps = schedule.start if teacher else 1
-    write_bundle(Path(folder), name, networks, unet, schedule, max_steps, notes or {})
+    write_bundle(Path(folder), name, networks, unet, renderer.config.corrections, schedule, max_steps, notes or {})

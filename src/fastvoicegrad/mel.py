@@ -62,6 +62,16 @@ def filterbank(config: MelConfig = MEL) -> Array:
 
 
 @lru_cache(maxsize=8)
+def bands_of_bins(config: MelConfig = MEL) -> Array:
+    """How much of each band a bin belongs to, shape ``(n_fft // 2 + 1, n_mels)``: rows add up to 1; what lies above
+    the last band belongs to none, what lies below the first to that."""
+    filters = filterbank(config)
+    shares = (filters / np.maximum(filters.sum(0), 1e-12)).T
+    shares[: np.flatnonzero(filters.sum(0))[0], 0] = 1.0
+    return np.ascontiguousarray(shares, dtype=np.float32)
+
+
+@lru_cache(maxsize=8)
 def hann(size: int) -> Array:
     """Periodic Hann window, shape ``(size,)``."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)

@@ -10,10 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diffusion import frame_noise
-from .mel import MEL, Array, hann
+from .mel import MAGNITUDE_EPSILON, MEL, Array, bands_of_bins, filterbank, hann
 
-REACH = 5  # frames to each side that a sample depends on: two windows' overlap, twice, and the pitch's slope
+LARGEST_CORRECTION = 1.5  # natural log: 13 dB
 NOISE_STREAM = 1 << 20  # far from the sampler's draws
+
+
+def reach(corrections: int) -> int:
+    """Frames to each side that a sample depends on: two windows' overlap, twice, and the pitch's slope; and the
+    former again for every correction."""
+    return 5 + 4 * corrections
 
 
 def pulse_train(pitch: Array, anchor: int, turns: float) -> tuple[Array, NDArray[np.float64]]:
@@ -72,3 +78,14 @@ def render(pulses: Array, hiss: Array, real: Array, imaginary: Array, gain: Arra
         ``(256 T,)``.
     """
     return inverse_stft(stft(pulses) * (real + 1j * imaginary).T + stft(hiss) * gain.T)
+
+
+def corrected(wave: Array, mel: Array, times: int) -> Array:
+    """Bring the mel of samples ``(256 T,)`` nearer to a given one ``(80, T)``, by its gain in every band and frame."""
+    for _ in range(times):
+        spectrum = stft(wave)
+        magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + MAGNITUDE_EPSILON)
+        heard = np.log(np.maximum(filterbank() @ magnitude.T, MEL.floor))
+        change = np.clip(mel - heard, -LARGEST_CORRECTION, LARGEST_CORRECTION)
+        wave = inverse_stft(spectrum * np.exp(bands_of_bins() @ change).T)
+    return wave

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from ..mel import MEL
+from ..mel import MAGNITUDE_EPSILON, MEL, bands_of_bins, filterbank
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
 
 Filters = tuple[Tensor, Tensor, Tensor, Tensor]
+LARGEST_CORRECTION = 1.5  # natural log: 13 dB
 PITCH_CENTRE, PITCH_RANGE = 160.0, 1.6  # Hz, natural log: 32 to 790 Hz
 
 
@@ -32,6 +33,7 @@ class VocoderConfig:
     n_fft: int = 1024
     hop_length: int = 256
     feature_layers: int = 2  # blocks before the features that the projected discriminator sees
+    corrections: int = 0  # times that the rendering's mel is measured and brought to the given one
 
 
 class SpectralVocoder(nn.Module):
@@ -43,6 +45,8 @@ class SpectralVocoder(nn.Module):
     """
 
     window: Tensor
+    mel_filters: Tensor
+    bands: Tensor
 
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
@@ -60,6 +64,8 @@ class SpectralVocoder(nn.Module):
             self.head.get_parameter("bias")[2 * bins :] = -4.0  # white noise is far louder than breath
         self.pitch = nn.Conv1d(config.width, 1, 1)
         self.register_buffer("window", torch.hann_window(config.n_fft), False)
+        self.register_buffer("mel_filters", torch.from_numpy(filterbank()), False)
+        self.register_buffer("bands", torch.from_numpy(bands_of_bins()), False)
 
     @property
     def feature_channels(self) -> int:
@@ -103,10 +109,25 @@ class SpectralVocoder(nn.Module):
         keep = slice(cut, total - cut)
         return overlap_add(frames)[:, keep] / envelope[:, keep].clamp(min=1e-5)
 
-    def render(self, filters: Filters, noise: Tensor, start: Tensor | float = 0.0) -> Tensor:
-        """Filter the two sources.
+    def corrected(self, wave: Tensor, mel: Tensor) -> Tensor:
+        """The samples (B, 256 T) with a mel nearer to the given one (B, 80, T).
+
+        A mel says how loud every band of every frame has to be, so what the filters miss can be measured and made
+        good. Frames overlap, so that one frame's correction is a part of its neighbours': it takes several.
+        """
+        for _ in range(self.config.corrections):
+            spectrum = self.stft(wave)
+            magnitude = (spectrum.real.square() + spectrum.imag.square() + MAGNITUDE_EPSILON).sqrt()
+            heard = (self.mel_filters @ magnitude).clamp(min=MEL.floor).log()
+            gain = (mel - heard).clamp(-LARGEST_CORRECTION, LARGEST_CORRECTION)
+            wave = self.inverse_stft(spectrum * (self.bands @ gain).exp())
+        return wave
+
+    def render(self, mel: Tensor, filters: Filters, noise: Tensor, start: Tensor | float = 0.0) -> Tensor:
+        """Filter the two sources, and correct the result.
 
         Args:
+            mel: (B, 80, T), what to render.
             filters: of `filters`, perhaps with another pitch.
             noise: (B, 256 T), standard normal.
             start: (B, 1) phase of the pulse train before the first sample, in turns.
@@ -116,11 +137,11 @@ class SpectralVocoder(nn.Module):
         pitch, magnitude, phase, noise_magnitude = filters
         pulses = self.stft(pulse_train(pitch, self.config.hop_length, start))
         filtered = pulses * torch.polar(magnitude.exp(), phase) + self.stft(noise) * noise_magnitude.exp()
-        return self.inverse_stft(filtered)
+        return self.corrected(self.inverse_stft(filtered), mel)
 
     def forward(self, mel: Tensor) -> Tensor:
         noise = torch.randn(mel.shape[0], mel.shape[2] * self.config.hop_length, device=mel.device)
-        return self.render(self.filters(mel), noise)
+        return self.render(mel, self.filters(mel), noise)
 
 
 def pulse_train(pitch: Tensor, hop: int, start: Tensor | float = 0.0) -> Tensor:

@@ -82,6 +82,6 @@ class Adversary:
 def rendered(vocoder: Vocoder, mel: Tensor, noise: Tensor) -> Tensor:
     """Log-mel (B, 80, T) -> (B, 256 T) samples; `noise` as many, of normal distribution, for a vocoder that has any."""
     if isinstance(vocoder, SpectralVocoder):
-        return vocoder.render(vocoder.filters(mel), noise)
+        return vocoder.render(mel, vocoder.filters(mel), noise)
     wave: Tensor = vocoder(mel)
     return wave

@@ -73,6 +73,17 @@ def load_network(path: str | Path, module: nn.Module) -> None:
     load(path, {f"{meta['task']}_ema" if meta["ema"] else meta["task"]: module})
 
 
+def load_alike(path: str | Path, modules: dict[str, nn.Module]) -> None:
+    """Fill those modules of which a checkpoint has like weights; leave the others."""
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    for name, module in modules.items():
+        own = {key: value.shape for key, value in module.state_dict().items()}
+        found = {key: tensors.get(f"{name}.{key}") for key in own}
+        if all(value is not None and value.shape == own[key] for key, value in found.items()):
+            module.load_state_dict(found)
+
+
 def plain(config: Any) -> Any:
     """A dataclass as plain lists and dictionaries, for YAML and JSON."""
     if is_dataclass(config) and not isinstance(config, type):

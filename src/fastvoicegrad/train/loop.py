@@ -48,7 +48,7 @@ class LoopConfig:
     warmup: int = 0  # steps of linear rise
     cooldown: float = 0.0  # share of the steps, at the end, of linear fall to a twentieth
     clip: float = 10.0  # gradient norm
-    start_from: str = ""  # checkpoint of a like network whose weights the run starts with; "": random ones
+    start_from: str = ""  # checkpoint of a like network whose weights, and discriminators if alike, the run starts with
     ema: float = 0.0  # decay of the averaged weights; 0 keeps none
     seed: int = 0
     save_every: int = 250
@@ -153,7 +153,9 @@ class Trainer:
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
         if self.config.start_from:
-            checkpoint.load_network(self.config.start_from, next(iter(task.modules.values())))
+            trained, *judges = task.modules
+            checkpoint.load_network(self.config.start_from, task.modules[trained])
+            checkpoint.load_alike(self.config.start_from, {name: task.modules[name] for name in judges})
         self.accelerator = Accelerator(mixed_precision=self.config.mixed_precision, cpu=not torch.cuda.is_available())
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}

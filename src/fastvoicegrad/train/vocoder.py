@@ -92,9 +92,10 @@ class VocoderTask(Task):
     def forward(self, batch: Batch) -> None:
         """The rendering of a recording's mel, (B, N), with its true pitch; and the pitch that is heard, (B, T)."""
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
-        heard, magnitude, phase, noise = vocoder.filters(self.log_mel(batch["wave"]))
+        mel = self.log_mel(batch["wave"])
+        heard, magnitude, phase, noise = vocoder.filters(mel)
         pitch = torch.where(batch["pitch"] > 0, batch["pitch"], heard.detach())
-        wave = vocoder.render((pitch, magnitude, phase, noise), batch["noise"], batch["start"])
+        wave = vocoder.render(mel, (pitch, magnitude, phase, noise), batch["noise"], batch["start"])
         self._fake, self._heard = below(wave, batch["band"]), heard
         self._real = below(batch["wave"], batch["band"])
 
@@ -138,8 +139,9 @@ class VocoderTask(Task):
         batch = {key: value.to(self.log_mel.window.device) for key, value in drawn.items()}
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
         real = below(batch["wave"], batch["band"])
-        filters = vocoder.filters(self.log_mel(batch["wave"]))
-        fake = below(vocoder.render(filters, batch["noise"]), batch["band"])
+        mel = self.log_mel(batch["wave"])
+        filters = vocoder.filters(mel)
+        fake = below(vocoder.render(mel, filters, batch["noise"]), batch["band"])
         return {
             "mel_l1": (self.log_mel(fake) - self.log_mel(real)).abs().mean().item(),
             "stft": multi_resolution_stft(real, fake).item(),
