@@ -6,7 +6,14 @@ from pathlib import Path
 
 import torch
 
-from fastvoicegrad.export import fold_weight_norm, graphs, write_bundle
+from fastvoicegrad.export import (
+    content_graph,
+    converter_graph,
+    fold_weight_norm,
+    speaker_graph,
+    vocoder_graph,
+    write_bundle,
+)
 from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads
 from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder
 from fastvoicegrad.models.unet import UNet, UNetConfig
@@ -41,7 +48,12 @@ def make_networks() -> Networks:
 
 def make_bundle(path: Path, networks: Networks) -> Path:
     content, heads, speaker, unet, vocoder = networks
-    made = graphs((content, heads), speaker, unet, vocoder)
+    made = {
+        "content": content_graph(content, heads),
+        "speaker": speaker_graph(speaker),
+        "converter": converter_graph(unet),
+        "vocoder": vocoder_graph(vocoder),
+    }
     write_bundle(
         path, "tiny teacher", made, unet, vocoder.config.corrections, ScheduleConfig(), 950, {"license": "none"}
     )

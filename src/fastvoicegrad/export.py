@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .bundle import BundleConfig, Network, write_config
+from .bundle import Bundle, BundleConfig, Network, write_config
 from .data.embed import load_content, load_speaker
 from .mel import MEL
 from .models.content import ContentEncoder, ContentHeads
@@ -178,80 +178,61 @@ def to_onnx(
     return bytes(model.SerializeToString())
 
 
-def graphs(
-    content: tuple[ContentEncoder, ContentHeads],
-    speaker: SpeakerEncoder,
-    unet: UNet,
-    vocoder: SpectralVocoder,
-) -> dict[str, tuple[bytes, tuple[int, int], int]]:
-    """Every network as (ONNX bytes, receptive field, stride). The U-Net's weight normalisation is folded."""
+Graph = tuple[bytes, tuple[int, int], int]  # ONNX, receptive field, stride
+
+
+def content_graph(encoder: ContentEncoder, heads: ContentHeads) -> Graph:
+    mel = torch.randn(1, MEL.n_mels, 64)
+    names = ["content", "voicing", "melody"]
+    onnx_bytes = to_onnx(ContentGraph(encoder, heads), encoder.config, {"mel": mel}, names, {"mel": 2}, 2)
+    return onnx_bytes, receptive_field(encoder, MEL.n_mels, ContentEncoder.stride), ContentEncoder.stride
+
+
+def speaker_graph(speaker: SpeakerEncoder) -> Graph:
+    mel = torch.randn(1, MEL.n_mels, 64)
+    return to_onnx(speaker, speaker.config, {"mel": mel}, ["embedding"], {"mel": 2}, 1), (0, 0), 1
+
+
+def converter_graph(unet: UNet) -> Graph:
+    """The U-Net's weight normalisation is folded, in place."""
     fold_weight_norm(unet)
     config, frames = unet.config, 64
-    mel = torch.randn(1, MEL.n_mels, frames)
-    condition = torch.randn(1, config.speaker_dim)
-    p = torch.randn(1, config.content_dim, frames)
-    step, alpha_bar = torch.tensor([950]), torch.tensor([0.006])
-
+    step, condition = torch.tensor([950]), torch.randn(1, config.speaker_dim)
     keys, reference = torch.randn(1, config.content_dim, 48), torch.randn(1, MEL.n_mels, 48)
-    memory = {"keys": keys, "reference": reference} if config.draft else {}
-    pitch = {"pitch": torch.full((1, frames), 150.0)} if config.harmonics else {}
 
     def fixed(x: Tensor, c: Tensor) -> Tensor:
         return unet(x, step, condition, c, unet.hints(c, keys, reference, torch.full((1, 1024), 150.0)))
 
-    long = torch.randn(1, config.content_dim, 1024)
-    mel_long = torch.randn(1, MEL.n_mels, 1024)
+    long, mel_long = torch.randn(1, config.content_dim, 1024), torch.randn(1, MEL.n_mels, 1024)
     by_x = receptive_field(lambda x: fixed(x, long), MEL.n_mels, UNet.stride)
     by_p = receptive_field(lambda c: fixed(mel_long, c), config.content_dim, UNet.stride)
-    by_mel = receptive_field(lambda x: torch.cat(vocoder.filters(x)[1:], 1), MEL.n_mels, 1)
-    beyond = reach(vocoder.config.corrections)
-    encoder, heads = content
-    return {
-        "content": (
-            to_onnx(
-                ContentGraph(encoder, heads),
-                encoder.config,
-                {"mel": mel},
-                ["content", "voicing", "melody"],
-                {"mel": 2},
-                2,
-            ),
-            receptive_field(encoder, MEL.n_mels, ContentEncoder.stride),
-            ContentEncoder.stride,
-        ),
-        "speaker": (to_onnx(speaker, speaker.config, {"mel": mel}, ["embedding"], {"mel": 2}, 1), (0, 0), 1),
-        "converter": (
-            to_onnx(
-                ConverterGraph(unet),
-                config,
-                {"x": mel, "step": step, "alpha_bar": alpha_bar, "speaker": condition, "content": p} | memory | pitch,
-                ["x0"],
-                {"x": 2, "content": 2} | dict.fromkeys(pitch, 1),
-                UNet.stride,
-                dict.fromkeys(memory, 2),
-            ),
-            (max(by_x[0], by_p[0]), max(by_x[1], by_p[1])),
-            UNet.stride,
-        ),
-        "vocoder": (
-            to_onnx(
-                VocoderGraph(vocoder),
-                vocoder.config,
-                {"mel": mel},
-                ["pitch", "real", "imaginary", "gain"],
-                {"mel": 2},
-                1,
-            ),
-            (by_mel[0] + beyond, by_mel[1] + beyond),
-            1,
-        ),
+    inputs = {
+        "x": torch.randn(1, MEL.n_mels, frames),
+        "step": step,
+        "alpha_bar": torch.tensor([0.006]),
+        "speaker": condition,
+        "content": torch.randn(1, config.content_dim, frames),
     }
+    memory = {"keys": keys, "reference": reference} if config.draft else {}
+    pitch = {"pitch": torch.full((1, frames), 150.0)} if config.harmonics else {}
+    timed = {"x": 2, "content": 2} | dict.fromkeys(pitch, 1)
+    inputs |= memory | pitch
+    onnx_bytes = to_onnx(ConverterGraph(unet), config, inputs, ["x0"], timed, UNet.stride, dict.fromkeys(memory, 2))
+    return onnx_bytes, (max(by_x[0], by_p[0]), max(by_x[1], by_p[1])), UNet.stride
+
+
+def vocoder_graph(vocoder: SpectralVocoder) -> Graph:
+    mel, names = torch.randn(1, MEL.n_mels, 64), ["pitch", "real", "imaginary", "gain"]
+    left, right = receptive_field(lambda x: torch.cat(vocoder.filters(x)[1:], 1), MEL.n_mels, 1)
+    beyond = reach(vocoder.config.corrections)
+    onnx_bytes = to_onnx(VocoderGraph(vocoder), vocoder.config, {"mel": mel}, names, {"mel": 2}, 1)
+    return onnx_bytes, (left + beyond, right + beyond), 1
 
 
 def write_bundle(
     folder: Path,
     name: str,
-    networks: dict[str, tuple[bytes, tuple[int, int], int]],
+    networks: dict[str, Graph],
     unet: UNet,
     corrections: int,
     schedule: ScheduleConfig,
@@ -283,6 +264,11 @@ def write_bundle(
     write_config(folder, config)
 
 
+def _read_converter(path: str | Path) -> tuple[UNet, ScheduleConfig]:
+    """With S_K as it was trained."""
+    return load_unet(path).eval(), build(ScheduleConfig, read_meta(path)["recipe"]["schedule"])
+
+
 def export(
     folder: str | Path,
     *,
@@ -300,12 +286,24 @@ def export(
         converter: a student's checkpoint, or with `teacher` a teacher's, whose bundle converts in any number of
             steps.
     """
-    schedule = build(ScheduleConfig, read_meta(converter)["recipe"]["schedule"])  # S_K as it was trained
     heard = load_content(content)
-    voices = load_speaker(speaker)
-    unet = load_unet(converter).eval()
+    unet, schedule = _read_converter(converter)
     renderer = load_vocoder(str(vocoder), "spectral")
     assert isinstance(renderer, SpectralVocoder)
-    networks = graphs((heard.encoder, heard.heads), voices, unet, renderer)
+    networks = {
+        "content": content_graph(heard.encoder, heard.heads),
+        "speaker": speaker_graph(load_speaker(speaker)),
+        "converter": converter_graph(unet),
+        "vocoder": vocoder_graph(renderer),
+    }
     max_steps = schedule.start if teacher else 1
     write_bundle(Path(folder), name, networks, unet, renderer.config.corrections, schedule, max_steps, notes or {})
+
+
+def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
+    """Write a bundle of a student's or teacher's checkpoint and, as they are, another bundle's other networks."""
+    unet, schedule = _read_converter(converter)
+    networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
+    networks["converter"] = converter_graph(unet)
+    max_steps = schedule.start if teacher else 1
+    write_bundle(Path(folder), name, networks, unet, base.config.corrections, schedule, max_steps, {})

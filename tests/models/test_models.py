@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fastvoicegrad.export import fold_weight_norm, receptive_field  # noqa: E402
+from fastvoicegrad.losses import adversarial_discriminator  # noqa: E402
 from fastvoicegrad.mel import hz_to_mel, mel_to_hz  # noqa: E402
 from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
 from fastvoicegrad.models.discriminators import (  # noqa: E402
@@ -184,6 +185,23 @@ def test_discriminators_judge_and_remember() -> None:
     assert len(scores) == len(features) == 8
     scores, features = FeatureDiscriminator(16, 8)(torch.randn(2, 16, 64))
     assert [f[-1].shape[-1] for f in features] == [64, 16]
+
+
+def test_a_narrow_discriminator_soon_tells_buzz_from_breath() -> None:
+    torch.manual_seed(0)
+    settings = WaveDiscriminatorConfig((), (), ((512, 128, 512),), 4, spectrum="log")
+    judge = WaveDiscriminator(settings)
+    optimizer = torch.optim.AdamW(judge.parameters(), 3e-3, betas=(0.8, 0.99))
+    heard = []
+    for step in range(80):
+        buzz = pulse_train(torch.full((4, 16), 150.0 + step), 256, torch.rand(4, 1)) * 0.05
+        breath = torch.randn(4, 4096) * buzz.std()
+        loss = adversarial_discriminator(judge(breath)[0], judge(buzz)[0])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        heard.append(float(loss))
+    assert heard[-1] < 0.1  # 0.5: cannot tell
 
 
 def test_folding_weight_norm_changes_nothing() -> None:

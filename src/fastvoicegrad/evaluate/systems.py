@@ -185,25 +185,14 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
 
 def bundle_of_checkpoint(path: Path, work: Path, base: str | None) -> Path:
     """A bundle of a teacher's or student's checkpoint and the other networks of `base`; made once."""
-    from ..export import export
-    from ..restore import restore
+    from ..export import with_converter
     from ..train.checkpoint import read_meta
 
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     folder = work / digest(fingerprint(str(path)), bundle_key(base))[:16]
     if not (folder / "config.json").exists():
-        parts = work / f"{folder.name}.parts"
-        restore(base, parts)
-        export(
-            folder,
-            content=parts / "content.safetensors",
-            speaker=parts / "speaker.safetensors",
-            vocoder=parts / "vocoder.safetensors",
-            converter=path,
-            teacher=read_meta(path)["task"] == "teacher",
-            name=path.stem,
-        )
+        with_converter(folder, Bundle.open(base), path, teacher=read_meta(path)["task"] == "teacher", name=path.stem)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from ..mel import MEL
 from .unet import StepEmbedding
 
 SLOPE = 0.1  # of every leaky ReLU
+FAINTEST = 1e-3  # magnitude of a bin below which a log spectrogram hears nothing
+Spectrum = Literal["linear", "log"]
 Judgement = tuple[list[Tensor], list[list[Tensor]]]  # scores, features: one entry per sub-discriminator
 
 
@@ -25,13 +28,22 @@ class WaveDiscriminatorConfig:
     period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
     resolutions: tuple[tuple[int, int, int], ...] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
     resolution_channels: int = 32
+    # Magnitudes as published, or their logarithm, in which the faint upper half of the spectrum counts as much: a
+    # narrow discriminator needs that to hear buzz from breath.
+    spectrum: Spectrum = "linear"
 
 
 class ConvStack(nn.Module):
-    """Convolutions with leaky ReLUs between; remembers what each one said."""
+    """Convolutions with leaky ReLUs between; remembers what each one said.
 
-    def __init__(self, *layers: nn.Module) -> None:
+    Every layer starts as loud as its input (arXiv 1502.01852). PyTorch's default halves it each time, and a small
+    stack then says the same of everything for thousands of steps.
+    """
+
+    def __init__(self, *layers: nn.Conv1d | nn.Conv2d) -> None:
         super().__init__()
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
         self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -68,9 +80,9 @@ class ResolutionDiscriminator(nn.Module):
 
     window: Tensor
 
-    def __init__(self, n_fft: int, hop: int, win: int, channels: int) -> None:
+    def __init__(self, n_fft: int, hop: int, win: int, channels: int, spectrum: Spectrum) -> None:
         super().__init__()
-        self.n_fft, self.hop, self.win = n_fft, hop, win
+        self.n_fft, self.hop, self.win, self.spectrum = n_fft, hop, win, spectrum
         self.register_buffer("window", torch.hann_window(win), False)
         self.stack = ConvStack(
             nn.Conv2d(1, channels, (3, 9), padding=(1, 4)),
@@ -81,7 +93,10 @@ class ResolutionDiscriminator(nn.Module):
 
     def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
         spectrum = torch.stft(wave, self.n_fft, self.hop, self.win, self.window, center=True, return_complex=True)
-        return self.stack(spectrum.abs().transpose(1, 2)[:, None])
+        magnitude = spectrum.abs()
+        if self.spectrum == "log":  # between about -2 and 2 for speech
+            magnitude = 1 + (magnitude + FAINTEST).log() / 2
+        return self.stack(magnitude.transpose(1, 2)[:, None])
 
 
 class WaveDiscriminator(nn.Module):
@@ -91,7 +106,7 @@ class WaveDiscriminator(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(
             [PeriodDiscriminator(p, config.period_channels) for p in config.periods]
-            + [ResolutionDiscriminator(*r, config.resolution_channels) for r in config.resolutions]
+            + [ResolutionDiscriminator(*r, config.resolution_channels, config.spectrum) for r in config.resolutions]
         )
 
     def forward(self, wave: Tensor) -> Judgement:

@@ -43,6 +43,7 @@ class LoopConfig:
     batch_size: int  # of all processes together
     accumulate: int = 1  # parts in which a process takes its share of a batch: less memory, the same step
     learning_rate: float = 2e-4
+    adversary_rate: float = 1.0  # learning rate of discriminators, in units of the generator's
     betas: tuple[float, float] = (0.5, 0.9)
     weight_decay: float = 0.0
     warmup: int = 0  # steps of linear rise
@@ -281,10 +282,11 @@ class Trainer:
             self.accelerator.num_processes,
         )
         batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
-        factor = learning_rate_factor(self.step, config)
-        for optimizer in self.optimizers.values():
+        rate = config.learning_rate * learning_rate_factor(self.step, config)
+        trained, *_ = task.modules
+        for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * factor
+                group["lr"] = rate * (1 if name == trained else config.adversary_rate)
         parts = [share(batch, part, config.accumulate) for part in range(config.accumulate)]
         scalars: Scalars = defaultdict(float)
         name, *adversary = task.modules
