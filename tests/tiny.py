@@ -54,7 +54,6 @@ def make_bundle(path: Path, networks: Networks) -> Path:
         "converter": converter_graph(unet),
         "vocoder": vocoder_graph(vocoder),
     }
-    write_bundle(
-        path, "tiny teacher", made, unet, vocoder.config.corrections, ScheduleConfig(), 950, {"license": "none"}
-    )
+    settings = {"corrections": vocoder.config.corrections, "smoothing": 0.1, "notes": {"license": "none"}}
+    write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, **settings)
     return path

@@ -57,6 +57,7 @@ class BundleConfig:
     draft: bool = False  # whether the converter looks the voice's own frames up
     harmonics: bool = False  # whether it is told the pitch
     initial: InitialState = "diffused"  # what conversion starts from
+    smoothing: float = 0.0  # share of each neighbour in a converted frame
     corrections: int = 0  # times that the vocoder's rendering is brought to its mel
 
 
@@ -129,7 +130,8 @@ class Bundle:
         """Frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""
         stride, networks = self.stride, self.config.networks
         chain = [networks["content"], *[networks["converter"]] * steps, networks["vocoder"]]
-        left, right = sum(n.left for n in chain), sum(n.right for n in chain)
+        neighbour = int(self.config.smoothing > 0)
+        left, right = sum(n.left for n in chain) + neighbour, sum(n.right for n in chain) + neighbour
         return -(-left // stride) * stride, -(-right // stride) * stride
 
     @property

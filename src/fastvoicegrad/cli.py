@@ -243,6 +243,9 @@ def export(
     vocoder: Annotated[Path, typer.Option(help="Vocoder's checkpoint.")],
     student: Annotated[Path | None, typer.Option(help="Student's checkpoint: a bundle of one step.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint: a bundle of any number of steps.")] = None,
+    smoothing: Annotated[
+        float, typer.Option(min=0, max=0.3, help="Share of each neighbouring frame in a converted one.")
+    ] = 0.17,
     notes: Annotated[Path | None, typer.Option(help="YAML of licence, training data, metrics for the bundle.")] = None,
     name: Annotated[str, typer.Option(help="The bundle's name.")] = "fastvoicegrad",
 ) -> None:
@@ -260,6 +263,7 @@ def export(
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,
+        smoothing=smoothing,
         name=name,
         notes=recipes.read_yaml(notes) if notes else None,
     )

@@ -234,9 +234,11 @@ def write_bundle(
     name: str,
     networks: dict[str, Graph],
     unet: UNet,
-    corrections: int,
     schedule: ScheduleConfig,
     max_steps: int,
+    *,
+    corrections: int,
+    smoothing: float,
     notes: dict[str, Any],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,6 +260,7 @@ def write_bundle(
         max_steps=max_steps,
         draft=unet.config.draft,
         harmonics=unet.config.harmonics,
+        smoothing=smoothing,
         corrections=corrections,
         notes=notes,
     )
@@ -277,6 +280,7 @@ def export(
     converter: str | Path,
     vocoder: str | Path,
     teacher: bool = False,
+    smoothing: float = 0.0,
     name: str = "fastvoicegrad",
     notes: dict[str, Any] | None = None,
 ) -> None:
@@ -285,6 +289,7 @@ def export(
     Args:
         converter: a student's checkpoint, or with `teacher` a teacher's, whose bundle converts in any number of
             steps.
+        smoothing: share of each neighbour in a converted frame.
     """
     heard = load_content(content)
     unet, schedule = _read_converter(converter)
@@ -296,8 +301,17 @@ def export(
         "converter": converter_graph(unet),
         "vocoder": vocoder_graph(renderer),
     }
-    max_steps = schedule.start if teacher else 1
-    write_bundle(Path(folder), name, networks, unet, renderer.config.corrections, schedule, max_steps, notes or {})
+    write_bundle(
+        Path(folder),
+        name,
+        networks,
+        unet,
+        schedule,
+        schedule.start if teacher else 1,
+        corrections=renderer.config.corrections,
+        smoothing=smoothing,
+        notes=notes or {},
+    )
 
 
 def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
@@ -305,5 +319,14 @@ def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, t
     unet, schedule = _read_converter(converter)
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
     networks["converter"] = converter_graph(unet)
-    max_steps = schedule.start if teacher else 1
-    write_bundle(Path(folder), name, networks, unet, base.config.corrections, schedule, max_steps, {})
+    write_bundle(
+        Path(folder),
+        name,
+        networks,
+        unet,
+        schedule,
+        schedule.start if teacher else 1,
+        corrections=base.config.corrections,
+        smoothing=base.config.smoothing,
+        notes={},
+    )
