@@ -55,7 +55,7 @@ def test_same_seed_same_samples(converter: VoiceConverter, voice: Voice, speech:
 def test_result_is_as_loud_as_the_source(converter: VoiceConverter, voice: Voice, speech: np.ndarray) -> None:
     quiet = converter.convert(speech * 0.1, 22050, voice)
     loud = converter.convert(speech, 22050, voice)
-    assert speech_level(loud) / speech_level(speech) == pytest.approx(1.0, rel=0.6)
+    assert 0.5 < speech_level(loud) / speech_level(speech) < 2  # nobody speaks like this: within 6 dB
     # The level meter works in steps of half a decibel.
     np.testing.assert_allclose(quiet * 10, loud, atol=0.1 * np.abs(loud).max())
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastvoicegrad.mel import log_mel
-from fastvoicegrad.synthesis import corrected, inverse_stft, noise, pulse_train, reach, render, stft
+from fastvoicegrad.synthesis import corrected, filtered, inverse_stft, noise, pulse_train, reach, render, stft
 
 
 def test_stft_inverts(speech: np.ndarray) -> None:
@@ -15,7 +15,7 @@ def test_stft_inverts(speech: np.ndarray) -> None:
 def test_flat_filters_add_the_sources() -> None:
     pulses, _ = pulse_train(np.full(40, 200.0), 0, 0.0)
     hiss, one = noise(0, 0, 40), np.ones((513, 40), np.float32)
-    np.testing.assert_allclose(render(pulses, hiss, one, 0 * one, 0.5 * one), pulses + 0.5 * hiss, atol=1e-4)
+    np.testing.assert_allclose(filtered(pulses, hiss, one, 0 * one, 0.5 * one), pulses + 0.5 * hiss, atol=1e-4)
 
 
 @pytest.mark.parametrize("pitch", [60.0, 120.0, 331.0])
@@ -67,3 +67,13 @@ def test_reach_is_how_far_corrections_look(times: int) -> None:
     change = np.abs(corrected(wave, mel, times) - corrected(wave, moved, times)).reshape(60, 256).max(1)
     assert change[:25].max() == 0.0
     assert times == 0 or change[first:].max() > 0.01
+
+
+@pytest.mark.parametrize("corrections", [0, 2])
+def test_pieces_equal_the_whole(corrections: int) -> None:
+    random, frames = np.random.default_rng(0), 600
+    pulses, _ = pulse_train(np.full(frames, 130.0), 0, 0.0)
+    filters = np.abs(random.standard_normal((3, 513, frames))).astype(np.float32) * 0.1
+    hiss, mel = noise(0, 0, frames), random.standard_normal((80, frames)).astype(np.float32) - 3
+    whole = corrected(filtered(pulses, hiss, *filters), mel, corrections)
+    np.testing.assert_allclose(render(pulses, hiss, filters, mel, corrections, 2), whole, atol=1e-5)

@@ -67,7 +67,7 @@ class Bundle:
     def __init__(self, config: BundleConfig, read: Callable[[str], bytes], threads: int | None = None) -> None:
         self.config = config
         self._read = read
-        self._threads = threads
+        self.threads = threads or _cores()
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self.alpha_bar = cosine_schedule(config.steps, config.offset, config.max_beta)
         self.mel_mean = np.array(config.mel_mean, np.float32)[:, None]
@@ -104,7 +104,7 @@ class Bundle:
         """A network, loaded at its first use."""
         if name not in self._sessions:
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads or _cores()
+            options.intra_op_num_threads = self.threads
             options.log_severity_level = 3
             self._sessions[name] = onnxruntime.InferenceSession(
                 self.graph(name), options, providers=["CPUExecutionProvider"]

@@ -28,6 +28,7 @@ SHORTEST = MEL.n_fft  # samples: one frame
 CHUNK = 4096  # frames that are converted at once (48 s), beside their context
 LEAST_VOICED = 0.15  # share of a reference's active frames; below it there is no speech
 LEAST_SPEECH = 0.3  # seconds
+PITCH_GRID = 0.125  # Hz: at 100 Hz two hundredths of a semitone
 VOICED = 0.5  # probability from which a frame counts as voiced
 SHORTEST_WINDOW = 16  # frames below which an embedding says nothing
 VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
@@ -274,11 +275,13 @@ class VoiceConverter:
         Returns:
             their samples, and the phase after the last.
         """
-        heard, real, imaginary, gain = (x[0] for x in self.bundle.run("vocoder", mel=mel[None]))
+        heard, *filters = (x[0] for x in self.bundle.run("vocoder", mel=mel[None]))
         pitch = heard if known is None else np.where(known > 0, known, heard)
+        # The phase adds the pitch up: what chunks of different sizes round differently must not add up with it.
+        pitch = (np.round(pitch / PITCH_GRID) * PITCH_GRID).astype(np.float32)
         pulses, phase = synthesis.pulse_train(pitch, kept.start, turns)
-        wave = synthesis.render(pulses, synthesis.noise(seed, start, mel.shape[1]), real, imaginary, gain)
-        wave = synthesis.corrected(wave, mel, self.bundle.config.corrections)
+        hiss = synthesis.noise(seed, start, mel.shape[1])
+        wave = synthesis.render(pulses, hiss, filters, mel, self.bundle.config.corrections, self.bundle.threads)
         samples = slice(kept.start * MEL.hop_length, kept.stop * MEL.hop_length)
         return wave[samples], float(phase[samples.stop - 1] % 1.0)
 

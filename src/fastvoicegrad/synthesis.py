@@ -6,12 +6,16 @@ The same as `models.vocoder.SpectralVocoder.render`, in NumPy. Frame ``i`` stand
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .diffusion import frame_noise
 from .mel import MAGNITUDE_EPSILON, MEL, Array, bands_of_bins, filterbank, hann
 
+PIECE = 256  # frames (3 s) that are rendered at once
 LARGEST_CORRECTION = 1.5  # natural log: 13 dB
 NOISE_STREAM = 1 << 20  # far from the sampler's draws
 
@@ -66,7 +70,7 @@ def inverse_stft(spectrum: NDArray[np.complex64]) -> Array:
     return (wave.reshape(-1)[keep] / np.maximum(envelope.reshape(-1)[keep], 1e-5)).astype(np.float32)
 
 
-def render(pulses: Array, hiss: Array, real: Array, imaginary: Array, gain: Array) -> Array:
+def filtered(pulses: Array, hiss: Array, real: Array, imaginary: Array, gain: Array) -> Array:
     """Filter both sources and add them.
 
     Args:
@@ -89,3 +93,23 @@ def corrected(wave: Array, mel: Array, times: int) -> Array:
         change = np.clip(mel - heard, -LARGEST_CORRECTION, LARGEST_CORRECTION)
         wave = inverse_stft(spectrum * np.exp(bands_of_bins() @ change).T)
     return wave
+
+
+def render(pulses: Array, hiss: Array, filters: Sequence[Array], mel: Array, corrections: int, threads: int) -> Array:
+    """`filtered` and `corrected`, in pieces that a core's cache can hold, several at once; the seams are exact.
+
+    Args:
+        filters: the last three arguments of `filtered`.
+        mel: ``(80, T)``.
+    """
+    total, hop, beyond = mel.shape[1], MEL.hop_length, reach(corrections)
+
+    def piece(first: int) -> Array:
+        start, stop = max(0, first - beyond), min(total, first + PIECE + beyond)
+        frames, samples = slice(start, stop), slice(start * hop, stop * hop)
+        wave = filtered(pulses[samples], hiss[samples], *(x[:, frames] for x in filters))
+        kept = slice((first - start) * hop, (min(first + PIECE, total) - start) * hop)
+        return corrected(wave, mel[:, frames], corrections)[kept]
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(piece, range(0, total, PIECE))))
