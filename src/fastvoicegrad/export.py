@@ -267,11 +267,6 @@ def write_bundle(
     write_config(folder, config)
 
 
-def _read_converter(path: str | Path) -> tuple[UNet, ScheduleConfig]:
-    """With S_K as it was trained."""
-    return load_unet(path).eval(), build(ScheduleConfig, read_meta(path)["recipe"]["schedule"])
-
-
 def export(
     folder: str | Path,
     *,
@@ -279,8 +274,8 @@ def export(
     speaker: str | Path,
     converter: str | Path,
     vocoder: str | Path,
+    smoothing: float,
     teacher: bool = False,
-    smoothing: float = 0.0,
     name: str = "fastvoicegrad",
     notes: dict[str, Any] | None = None,
 ) -> None:
@@ -292,41 +287,34 @@ def export(
         smoothing: share of each neighbour in a converted frame.
     """
     heard = load_content(content)
-    unet, schedule = _read_converter(converter)
     renderer = load_vocoder(str(vocoder), "spectral")
     assert isinstance(renderer, SpectralVocoder)
     networks = {
         "content": content_graph(heard.encoder, heard.heads),
         "speaker": speaker_graph(load_speaker(speaker)),
-        "converter": converter_graph(unet),
         "vocoder": vocoder_graph(renderer),
     }
-    write_bundle(
-        Path(folder),
-        name,
-        networks,
-        unet,
-        schedule,
-        schedule.start if teacher else 1,
-        corrections=renderer.config.corrections,
-        smoothing=smoothing,
-        notes=notes or {},
-    )
+    settings = {"corrections": renderer.config.corrections, "smoothing": smoothing, "notes": notes or {}}
+    _complete(Path(folder), name, networks, converter, teacher, settings)
 
 
 def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
     """Write a bundle of a student's or teacher's checkpoint and, as they are, another bundle's other networks."""
-    unet, schedule = _read_converter(converter)
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
-    networks["converter"] = converter_graph(unet)
-    write_bundle(
-        Path(folder),
-        name,
-        networks,
-        unet,
-        schedule,
-        schedule.start if teacher else 1,
-        corrections=base.config.corrections,
-        smoothing=base.config.smoothing,
-        notes={},
-    )
+    settings = {"corrections": base.config.corrections, "smoothing": base.config.smoothing, "notes": {}}
+    _complete(Path(folder), name, networks, converter, teacher, settings)
+
+
+def _complete(
+    folder: Path,
+    name: str,
+    networks: dict[str, Graph],
+    converter: str | Path,
+    teacher: bool,
+    settings: dict[str, Any],
+) -> None:
+    """Write a bundle of these networks and a checkpoint's U-Net in the converter's place."""
+    unet = load_unet(converter).eval()
+    schedule = build(ScheduleConfig, read_meta(converter)["recipe"]["schedule"])  # S_K as it was trained
+    made = networks | {"converter": converter_graph(unet)}
+    write_bundle(folder, name, made, unet, schedule, schedule.start if teacher else 1, **settings)

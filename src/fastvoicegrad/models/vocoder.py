@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from ..mel import MAGNITUDE_EPSILON, MEL, bands_of_bins, filterbank
+from ..synthesis import LARGEST_CORRECTION
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
 
 Filters = tuple[Tensor, Tensor, Tensor, Tensor]
-LARGEST_CORRECTION = 1.5  # natural log: 13 dB
 PITCH_CENTRE, PITCH_RANGE = 160.0, 1.6  # Hz, natural log: 32 to 790 Hz
 
 

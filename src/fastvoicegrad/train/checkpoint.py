@@ -51,14 +51,18 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     return meta
 
 
+def _tensors(path: str | Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
 def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer] | None = None) -> int:
     """Fill modules and optimisers in place; returns the step that the run had reached.
 
     Raises:
         RuntimeError: the checkpoint is of another network.
     """
-    with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    tensors = _tensors(path)
     for name, module in modules.items():
         prefix = f"{name}."
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
@@ -75,8 +79,7 @@ def load_network(path: str | Path, module: nn.Module) -> None:
 
 def load_alike(path: str | Path, modules: dict[str, nn.Module]) -> None:
     """Fill those modules of which a checkpoint has like weights; leave the others."""
-    with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    tensors = _tensors(path)
     for name, module in modules.items():
         own = {key: value.shape for key, value in module.state_dict().items()}
         found = {key: tensors.get(f"{name}.{key}") for key in own}
