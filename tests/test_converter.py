@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
-from fastvoicegrad.converter import _exactly, _mel_frames, _windows, smoothed
+from fastvoicegrad.converter import _exactly, _mel_frames, _windows
 from fastvoicegrad.loudness import speech_level
 from fastvoicegrad.mel import log_mel
 
@@ -27,14 +27,6 @@ def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None
         if chunk == 4:
             wave, one = wave[:30000], whole(converter, voice, wave[:30000], 1, 10**6)
         np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-3)
-
-
-def test_smoothing_keeps_what_is_even() -> None:
-    mel = np.linspace(-9, 1, 80, dtype=np.float32)[:, None] + np.arange(20, dtype=np.float32)
-    np.testing.assert_allclose(smoothed(mel, 0.17)[:, 1:-1], mel[:, 1:-1], atol=1e-5)
-    rough = np.where(np.arange(20) % 2, 1.0, -1.0).astype(np.float32) * np.ones((80, 1), np.float32)
-    np.testing.assert_allclose(smoothed(rough, 0.25)[:, 1:-1], 0.0, atol=1e-6)
-    np.testing.assert_array_equal(smoothed(rough, 0.0), rough)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])

@@ -18,6 +18,7 @@ from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentH
 from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder
 from fastvoicegrad.models.unet import UNet, UNetConfig
 from fastvoicegrad.models.vocoder import SpectralVocoder, VocoderConfig
+from fastvoicegrad.postfilter import PostFilter
 from fastvoicegrad.train.teacher import ScheduleConfig
 
 Networks = tuple[ContentEncoder, ContentHeads, SpeakerEncoder, UNet, SpectralVocoder]
@@ -54,6 +55,10 @@ def make_bundle(path: Path, networks: Networks) -> Path:
         "converter": converter_graph(unet),
         "vocoder": vocoder_graph(vocoder),
     }
-    settings = {"corrections": vocoder.config.corrections, "smoothing": 0.1, "notes": {"license": "none"}}
+    settings = {
+        "corrections": vocoder.config.corrections,
+        "postfilter": PostFilter(0.1, 1.2, True),
+        "notes": {"license": "none"},
+    }
     write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, **settings)
     return path

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ import onnxruntime
 from .diffusion import InitialState, cosine_schedule
 from .errors import InputError
 from .mel import MEL, Array, MelConfig
+from .postfilter import PostFilter
 
 FORMAT = 2  # 2: the content network says the melody, the converter may take hints
 NETWORKS = ("content", "speaker", "converter", "vocoder")
@@ -57,7 +58,7 @@ class BundleConfig:
     draft: bool = False  # whether the converter looks the voice's own frames up
     harmonics: bool = False  # whether it is told the pitch
     initial: InitialState = "diffused"  # what conversion starts from
-    smoothing: float = 0.0  # share of each neighbour in a converted frame
+    postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: int = 0  # times that the vocoder's rendering is brought to its mel
 
 
@@ -130,7 +131,7 @@ class Bundle:
         """Frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""
         stride, networks = self.stride, self.config.networks
         chain = [networks["content"], *[networks["converter"]] * steps, networks["vocoder"]]
-        neighbour = int(self.config.smoothing > 0)
+        neighbour = int(self.config.postfilter.smoothing > 0)
         left, right = sum(n.left for n in chain) + neighbour, sum(n.right for n in chain) + neighbour
         return -(-left // stride) * stride, -(-right // stride) * stride
 
@@ -171,6 +172,8 @@ def _parse(path: Path, raw: Any) -> BundleConfig:
         fields = {k: v for k, v in raw.items() if k != "format"}
         fields["networks"] = {name: Network(**raw["networks"][name]) for name in NETWORKS}
         fields["mel"] = MelConfig(**raw["mel"])
+        finish = {"smoothing": fields.pop("smoothing", 0.0)}  # 0.4 had nothing else
+        fields["postfilter"] = PostFilter(**raw.get("postfilter", finish))
         fields["mel_mean"], fields["mel_std"] = tuple(raw["mel_mean"]), tuple(raw["mel_std"])
         config = BundleConfig(**fields)
     except (KeyError, TypeError) as error:

@@ -245,12 +245,18 @@ def export(
     teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint: a bundle of any number of steps.")] = None,
     smoothing: Annotated[
         float, typer.Option(min=0, max=0.3, help="Share of each neighbouring frame in a converted one.")
-    ] = 0.17,
+    ] = 0.2,
+    sharpening: Annotated[
+        float, typer.Option(min=0.5, max=2, help="Factor on what is finer than a converted frame's tilt.")
+    ] = 1.35,
+    varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
     notes: Annotated[Path | None, typer.Option(help="YAML of licence, training data, metrics for the bundle.")] = None,
     name: Annotated[str, typer.Option(help="The bundle's name.")] = "fastvoicegrad",
 ) -> None:
     """Write a bundle from checkpoints: all that the run time needs."""
     exporter, recipes = workshop("export"), workshop("train.recipe")
+    from .postfilter import PostFilter
+
     if (student is None) == (teacher is None):
         raise InputError("give either --student or --teacher")
     converter = student or teacher
@@ -263,7 +269,7 @@ def export(
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,
-        smoothing=smoothing,
+        postfilter=PostFilter(smoothing, sharpening, varied),
         name=name,
         notes=recipes.read_yaml(notes) if notes else None,
     )

@@ -22,6 +22,7 @@ from .diffusion import eps_from_x0, frame_noise, initial_state, sample, subseque
 from .errors import InputError
 from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
 from .mel import MEL, Array, log_mel, log_mel_of_padded
+from .postfilter import NOTHING
 from .voice import MEMORY, Voice, pool, spread
 
 SHORTEST = MEL.n_fft  # samples: one frame
@@ -255,10 +256,11 @@ class VoiceConverter:
         timing = timing or Timing()
         left, right = self.bundle.context(steps)
         frames = _mel_frames(blocks, gain, self.bundle.stride)
-        turns = 0.0  # of the pulse train: what is carried from chunk to chunk
+        turns, sums = 0.0, NOTHING  # of the pulse train and the post-filter: what is carried from chunk to chunk
         for window, start, first, last in _windows(frames, chunk, left, right, self.bundle.stride):
             mel, pitch = self._convert_mel(window, start, voice, steps, seed, timing)
             kept = slice(first - start, last - start)
+            mel, sums = timing.run("converter", lambda: self.bundle.config.postfilter(mel, voice.mel, kept, sums))  # noqa: B023
             wave, turns = timing.run("vocoder", lambda: self.render(mel, start, kept, turns, seed, pitch))  # noqa: B023
             yield wave / np.float32(gain)
 
@@ -324,15 +326,8 @@ class VoiceConverter:
 
         levels = subsequence(steps, config.start)
         x = timing.run("converter", lambda: sample(predict_eps, x, levels, bundle.alpha_bar, noise))
-        converted = smoothed(x * bundle.mel_std + bundle.mel_mean, config.smoothing)
+        converted = (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
         return converted, pitch if config.harmonics else None
-
-
-def smoothed(mel: Array, share: float) -> Array:
-    """Each frame of (80, T) with `share` of either neighbour in it. A network of one step leaves a little roughness
-    from frame to frame, which speech, seen in frames that overlap by three quarters, cannot have."""
-    padded = np.pad(mel, ((0, 0), (1, 1)), mode="edge")
-    return ((1 - 2 * share) * mel + share * (padded[:, :-2] + padded[:, 2:])).astype(np.float32)
 
 
 def _noise(seed: int, start: int, frames: int, stream: int) -> Array:

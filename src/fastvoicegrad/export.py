@@ -27,6 +27,7 @@ from .models.content import ContentEncoder, ContentHeads
 from .models.speaker import SpeakerEncoder
 from .models.unet import Denoiser, UNet
 from .models.vocoder import SpectralVocoder
+from .postfilter import PostFilter
 from .synthesis import reach
 from .train.checkpoint import plain, read_meta
 from .train.recipe import build
@@ -238,7 +239,7 @@ def write_bundle(
     max_steps: int,
     *,
     corrections: int,
-    smoothing: float,
+    postfilter: PostFilter,
     notes: dict[str, Any],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -260,7 +261,7 @@ def write_bundle(
         max_steps=max_steps,
         draft=unet.config.draft,
         harmonics=unet.config.harmonics,
-        smoothing=smoothing,
+        postfilter=postfilter,
         corrections=corrections,
         notes=notes,
     )
@@ -274,7 +275,7 @@ def export(
     speaker: str | Path,
     converter: str | Path,
     vocoder: str | Path,
-    smoothing: float,
+    postfilter: PostFilter,
     teacher: bool = False,
     name: str = "fastvoicegrad",
     notes: dict[str, Any] | None = None,
@@ -284,7 +285,6 @@ def export(
     Args:
         converter: a student's checkpoint, or with `teacher` a teacher's, whose bundle converts in any number of
             steps.
-        smoothing: share of each neighbour in a converted frame.
     """
     heard = load_content(content)
     renderer = load_vocoder(str(vocoder), "spectral")
@@ -294,14 +294,14 @@ def export(
         "speaker": speaker_graph(load_speaker(speaker)),
         "vocoder": vocoder_graph(renderer),
     }
-    settings = {"corrections": renderer.config.corrections, "smoothing": smoothing, "notes": notes or {}}
+    settings = {"corrections": renderer.config.corrections, "postfilter": postfilter, "notes": notes or {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 
 def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
     """Write a bundle of a student's or teacher's checkpoint and, as they are, another bundle's other networks."""
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
-    settings = {"corrections": base.config.corrections, "smoothing": base.config.smoothing, "notes": {}}
+    settings = {"corrections": base.config.corrections, "postfilter": base.config.postfilter, "notes": {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 

@@ -1,0 +1,105 @@
+"""What a network of one step leaves undone in a mel, made good frame by frame.
+
+An estimate of the mean is rough where it should be smooth, in time, and even where it should not be: between the
+bands, and over an utterance (Toda et al. 2007, "global variance"; Silen et al., Interspeech 2012).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mel import MEL, Array
+
+COARSE = 3  # cosines over the bands, from the lowest, that `sharpened` leaves alone
+QUIET = -6.0  # natural log of a frame's mean magnitude, 35 dB below loud speech at the converter's level
+SOFTNESS = 0.5  # natural log around it in which a frame begins to count
+PRIOR = 20.0  # frames (0.23 s) for which the voice's own deviation stands in at the beginning
+LEAST, MOST = 0.7, 1.5  # factor on a band's deviation
+
+
+@dataclass(frozen=True)
+class PostFilter:
+    """What is done to a converted mel, in this order; as it stands, nothing."""
+
+    smoothing: float = 0.0  # share of each neighbour in a frame
+    sharpening: float = 1.0  # factor on what is finer than the tilt
+    varied: bool = False  # whether bands deviate from their means as far as the voice's do
+
+    def __call__(self, mel: Array, voice: Array, kept: slice, before: Sums) -> tuple[Array, Sums]:
+        """See `varied`."""
+        mel = sharpened(smoothed(mel, self.smoothing), self.sharpening)
+        return varied(mel, voice, kept, before) if self.varied else (mel, before)
+
+
+def smoothed(mel: Array, share: float) -> Array:
+    """Each frame of (80, T) with `share` of either neighbour in it. A network of one step leaves a little roughness
+    from frame to frame, which speech, seen in frames that overlap by three quarters, cannot have."""
+    padded = np.pad(mel, ((0, 0), (1, 1)), mode="edge")
+    return ((1 - 2 * share) * mel + share * (padded[:, :-2] + padded[:, 2:])).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _coarse() -> Array:
+    """(80, 80), onto the slowest cosines over the bands."""
+    cosines = np.cos(np.pi * np.arange(COARSE)[:, None] * (np.arange(MEL.n_mels) + 0.5) / MEL.n_mels)
+    basis = cosines / np.linalg.norm(cosines, axis=1, keepdims=True)
+    return np.asarray(basis.T @ basis, dtype=np.float32)
+
+
+def sharpened(mel: Array, gain: float) -> Array:
+    """(80, T) with what is finer than its tilt times `gain`: formants and harmonics stand out."""
+    coarse = _coarse() @ mel
+    return (coarse + gain * (mel - coarse)).astype(np.float32)
+
+
+class Sums(NamedTuple):
+    """Over the frames before some frame: their weights, and in each band (80, 1) the weighted sums of the mel and
+    of its square."""
+
+    weight: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+
+NOTHING = Sums(np.zeros((1, 1)), np.zeros((MEL.n_mels, 1)), np.zeros((MEL.n_mels, 1)))
+
+
+def _counting(mel: Array) -> NDArray[np.float64]:
+    """How far each frame of (80, T) counts as speech, (1, T), between 0 and 1."""
+    loudness = np.log(np.exp(mel.astype(np.float64)).mean(0, keepdims=True))
+    return np.asarray(1 / (1 + np.exp(-(loudness - QUIET) / SOFTNESS)))
+
+
+def _running(mel: Array, counts: NDArray[np.float64]) -> Sums:
+    """The sums up to and with each frame."""
+    return Sums(*(np.cumsum(counts * power, axis=1) for power in (1.0, mel, np.square(mel, dtype=np.float64))))
+
+
+def varied(mel: Array, voice: Array, kept: slice, before: Sums = NOTHING) -> tuple[Array, Sums]:
+    """A mel that deviates from its mean as far as the voice does, in each band, up to each frame.
+
+    Args:
+        mel: ``(80, T)``, natural log.
+        voice: ``(80, N)``, frames of the voice.
+        kept: of the frames, those that have not been before; what is left of them is context.
+        before: of the frames before these.
+    Returns:
+        the mel, and the sums before the frame that follows.
+    """
+    counts, own = _counting(mel), _counting(voice)
+    mean = (own * voice).sum(1, keepdims=True) / own.sum()
+    wanted = (own * np.square(voice - mean)).sum(1, keepdims=True) / own.sum()
+    running = _running(mel, counts)
+    known = [b - r[:, kept.start - 1 : kept.start] if kept.start else b for r, b in zip(running, before, strict=True)]
+    weight, first, second = (r + k for r, k in zip(running, known, strict=True))
+    total = np.maximum(PRIOR + weight, 1.0)
+    mean_so_far = (PRIOR * mean + first) / total
+    variance = (PRIOR * (wanted + mean**2) + second) / total - mean_so_far**2
+    factor = np.clip(np.sqrt(wanted / np.maximum(variance, 1e-6)), LEAST, MOST)
+    after = Sums(*(x[:, kept.stop - 1 : kept.stop] for x in (weight, first, second)))
+    return (mel + counts * (factor - 1) * (mel - mean_so_far)).astype(np.float32), after
