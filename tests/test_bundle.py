@@ -10,6 +10,7 @@ import pytest
 
 from fastvoicegrad import Bundle, InputError
 from fastvoicegrad.bundle import DEFAULT
+from fastvoicegrad.postfilter import PostFilter
 
 
 @pytest.fixture
@@ -26,6 +27,13 @@ def test_default_bundle_is_small_and_says_what_it_is() -> None:
     assert sum(f.stat().st_size for f in DEFAULT.iterdir()) < 48e6
     notes = Bundle.open().config.notes
     assert {"license", "training_data", "intended_use"} <= set(notes)
+
+
+def test_a_bundle_of_0_4_says_its_smoothing_alone(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    del config["postfilter"]
+    (copy / "config.json").write_text(json.dumps(config | {"smoothing": 0.17}))
+    assert Bundle.open(copy).config.postfilter == PostFilter(smoothing=0.17)
 
 
 def test_zip_equals_folder(tmp_path: Path, speech: np.ndarray) -> None:
