@@ -52,9 +52,17 @@ def _coarse() -> Array:
 
 
 def sharpened(mel: Array, gain: float) -> Array:
-    """(80, T) with what is finer than its tilt times `gain`: formants and harmonics stand out."""
+    """(80, T) with what is finer than its tilt times `gain`: formants and harmonics stand out, and every frame is as
+    loud as before."""
     coarse = _coarse() @ mel
-    return (coarse + gain * (mel - coarse)).astype(np.float32)
+    sharp = coarse + gain * (mel - coarse)
+    return (sharp + _loudness(mel) - _loudness(sharp)).astype(np.float32)
+
+
+def _loudness(mel: Array) -> Array:
+    """Of each frame of (80, T), half the logarithm of its power, (1, T)."""
+    top = mel.max(0, keepdims=True)
+    return np.asarray(top + np.log(np.exp(2 * (mel - top)).sum(0, keepdims=True)) / 2)
 
 
 class Sums(NamedTuple):
