@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def sharpened(mel: Array, gain: float) -> Array:
     return (sharp + _loudness(mel) - _loudness(sharp)).astype(np.float32)
 
 
-def _loudness(mel: Array) -> Array:
+def _loudness(mel: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Of each frame of (80, T), half the logarithm of its power, (1, T)."""
     top = mel.max(0, keepdims=True)
     return np.asarray(top + np.log(np.exp(2 * (mel - top)).sum(0, keepdims=True)) / 2)
