@@ -66,6 +66,12 @@ def test_same_content_is_an_angle_between_standardised_frames() -> None:
     assert float(losses.same_content(torch.randn(2, 16, 90), said)) == pytest.approx(1, abs=0.1)
 
 
+def test_same_recognised_is_a_mean_of_angles() -> None:
+    layers = [torch.randn(2, 30, 8), torch.randn(2, 30, 16)]
+    assert float(losses.same_recognised([3 * x for x in layers], layers)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.same_recognised([layers[0], -layers[1]], layers)) == pytest.approx(1, abs=1e-6)
+
+
 def test_voice_likeness_is_least_at_the_target() -> None:
     target, source, neither = torch.eye(3).unbind(0)
     found = [float(losses.voice_likeness(x[None], target[None], source[None])) for x in (target, neither, source)]

@@ -236,6 +236,18 @@ def distill(
 
 @app.command()
 @friendly
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Two or more checkpoints of one recipe's network.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write.")],
+) -> None:
+    """Write the mean of runs' weights: often better than each of them, and as fast as one."""
+    for path in checkpoints:
+        _needed(path, "CHECKPOINTS")
+    workshop("train.checkpoint").average(checkpoints, output)
+
+
+@app.command()
+@friendly
 def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Bundle folder to write.")],
     content: Annotated[Path, typer.Option(help="Content encoder's checkpoint.")],

@@ -66,6 +66,12 @@ def same_content(heard: Tensor, said: Tensor) -> Tensor:
     return (1 - F.cosine_similarity((heard - mean) / std, (said - mean) / std, dim=1)).mean()
 
 
+def same_recognised(heard: Sequence[Tensor], said: Sequence[Tensor]) -> Tensor:
+    """1 - cosine, mean over frames and layers, of what a recogniser hears, (B, T, D) per layer, in the student's
+    speech and in that which says the same."""
+    return torch.stack([(1 - F.cosine_similarity(h, s, dim=2)).mean() for h, s in zip(heard, said, strict=True)]).mean()
+
+
 class LogMel(nn.Module):
     """The front-end of `fastvoicegrad.mel`, differentiable: (B, N) samples -> (B, 80, N // 256)."""
 

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.train.checkpoint import average  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.train.others import converted, nobody  # noqa: E402
 from fastvoicegrad.train.recipe import PARTS, read_yaml  # noqa: E402
@@ -114,6 +115,26 @@ def test_gradient_reaches_the_student_through_the_vocoder(runs: Path, store: Pat
     assert any(not torch.equal(a, b) for a, b in zip(before, run.task.modules["student"].parameters(), strict=True))
 
 
+def test_the_mean_of_two_runs_is_a_run_to_start_from(runs: Path, store: Path, tmp_path: Path) -> None:
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    first = runs / "student" / "last.safetensors"
+    trainer(store, tmp_path, "student", "loop.seed=5", "loop.ema=0.0", name="plain").run()
+    second, mean = tmp_path / "plain" / "last.safetensors", tmp_path / "mean.safetensors"
+    average([first, second], mean)
+    a, b, m = load_file(first), load_file(second), load_file(mean)
+    ours = [key for key in m if key.startswith("student.")]
+    assert ours == [key for key in a if key.startswith("student.")]
+    for key in ours:
+        torch.testing.assert_close(m[key], (a[key.replace("student.", "student_ema.")] + b[key]) / 2)
+    started = trainer(store, tmp_path, "student", f"loop.start_from={mean}", name="on").task.modules
+    for name in ("student", "discriminator"):
+        for key, value in started[name].state_dict().items():
+            assert torch.equal(value, m[f"{name}.{key}"])
+    with pytest.raises(InputError, match="differ"):
+        average([runs / "vocoder" / "last.safetensors", first], mean)
+
+
 class Ear(torch.nn.Module):
     """Stands in for the pretrained verifier: some unit vector of a mel."""
 
@@ -126,10 +147,19 @@ class Ear(torch.nn.Module):
         return torch.nn.functional.normalize(self.project(mel.mean(2)), dim=1)
 
 
+class Recogniser(Ear):
+    """Stands in for the pretrained one: two layers of a mel."""
+
+    def forward(self, mel: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
+        layer = self.project(mel.transpose(1, 2)[:, ::2])
+        return [layer, layer.cos()]
+
+
 def test_conversions_to_other_voices_are_heard_by_a_verifier(
     runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastvoicegrad.train.student.MelSpeakerTeacher", Ear)
+    monkeypatch.setattr("fastvoicegrad.train.student.MelRecogniser", Recogniser)
     for other in ("teacher", "vocoder"):
         (tmp_path / other).symlink_to(runs / other)
     with pytest.raises(InputError, match="verifier"):
@@ -137,6 +167,9 @@ def test_conversions_to_other_voices_are_heard_by_a_verifier(
     ears = ("weights.voice=1.0", "verifier=ear.pt", "weights.words=1.0")
     with pytest.raises(InputError, match="content"):
         trainer(store, tmp_path, "student", *ears)
+    with pytest.raises(InputError, match="Whisper"):
+        trainer(store, tmp_path, "student", "weights.recognised=1.0")
+    ears = (*ears, "weights.recognised=1.0", "recogniser=hear.pt")
     more = (*ears, f"content={runs / 'content' / 'last.safetensors'}", "converted=3", "loop.steps=2")
     run = trainer(store, tmp_path, "student", *more)
     batch = run.task.batch(np.random.default_rng(0), 4)
@@ -147,6 +180,7 @@ def test_conversions_to_other_voices_are_heard_by_a_verifier(
     losses = run.train_step()
     assert losses["voice"] > 0
     assert losses["words"] > 0
+    assert losses["recognised"] > 0
 
 
 def test_nobodys_voice_is_made_of_everybodys() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from ..errors import InputError
 
 
 def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -40,6 +43,10 @@ def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimi
     }
     for name, optimizer in optimizers.items():
         tensors |= _optimizer_tensors(name, optimizer)
+    _write(path, tensors, meta)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     save_file(tensors, part, {"meta": json.dumps(meta)})
     part.replace(path)
@@ -75,6 +82,29 @@ def load_network(path: str | Path, module: nn.Module) -> None:
     """Fill the network that a checkpoint's run was for; with its averaged weights where the run kept any."""
     meta = read_meta(path)
     load(path, {f"{meta['task']}_ema" if meta["ema"] else meta["task"]: module})
+
+
+def average(paths: Sequence[str | Path], out: Path) -> None:
+    """Write the mean of like networks' weights (model soups, arXiv 2203.05482), of averaged weights where a run kept
+    any; with the last one's discriminators, so that a run can start from it.
+
+    Raises:
+        InputError: the networks are of different kinds or sizes.
+    """
+    metas = [read_meta(path) for path in paths]
+    if any((meta["task"], meta["model"]) != (metas[-1]["task"], metas[-1]["model"]) for meta in metas):
+        raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
+    total: dict[str, Tensor] = {}
+    for path, meta in zip(paths, metas, strict=True):
+        task, tensors = meta["task"], _tensors(path)
+        prefix = f"{task}_ema." if meta["ema"] else f"{task}."
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                name = f"{task}.{key.removeprefix(prefix)}"
+                total[name] = total.get(name, torch.zeros(value.shape, dtype=torch.float64)) + value
+    mean = {name: (value / len(paths)).float() for name, value in total.items()}
+    others = {k: v for k, v in tensors.items() if not k.startswith((f"{task}.", f"{task}_ema.", "optimizer."))}
+    _write(out, mean | others, metas[-1] | {"ema": False})
 
 
 def load_alike(path: str | Path, modules: dict[str, nn.Module]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data.crops import Crops
 from ..data.embed import load_content, load_speaker
 from ..data.perturb import PerturbConfig, perturb
-from ..data.teachers import MelSpeakerTeacher
+from ..data.teachers import MelRecogniser, MelSpeakerTeacher
 from ..diffusion import diffuse, initial_state
 from ..errors import InputError
 from ..losses import (
@@ -26,6 +26,7 @@ from ..losses import (
     feature_matching,
     frechet_distance,
     same_content,
+    same_recognised,
     score_distillation,
     voice_likeness,
     weighted_sum,
@@ -69,6 +70,7 @@ class StudentRecipe:
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     verifier: str = ""  # CAM++ weights, for the "voice" loss
     content: str = ""  # checkpoint of the content encoder, for the "words" loss and for validation
+    recogniser: str = ""  # a Whisper checkpoint, for the "recognised" loss
     converted: int = 4  # crops of a batch that are also converted to another's voice, where something hears them
     # How far the teacher of conversions goes beyond what it says for the voice asked for (classifier-free guidance,
     # arXiv 2207.12598), away from what it says for "nobody"'s and for the "source"'s own; all 0: conversions have no
@@ -77,9 +79,13 @@ class StudentRecipe:
     draft_tolerance: float = 0.0  # of conversions, in use as here; reconstructions are the network's alone
     # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
     # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868); "words", that the content
-    # encoder hears in such conversions what it hears in their sources. 0 switches a term off.
+    # encoder hears in such conversions what it hears in their sources; "recognised", that a recogniser hears in all it
+    # makes what it hears in the real speech. 0 switches a term off.
     weights: dict[str, float] = field(
-        default_factory=lambda: {"adv": 1.0, "fm": 2.0, "dist": 45.0, "mel": 0.0, "voice": 0.0, "words": 0.0}
+        default_factory=lambda: {
+            **{"adv": 1.0, "fm": 2.0, "dist": 45.0},
+            **{"mel": 0.0, "voice": 0.0, "words": 0.0, "recognised": 0.0},
+        }
     )
 
 
@@ -116,7 +122,13 @@ class StudentTask(Task):
             "vocoder": vocoder.requires_grad_(False),
         }
         if recipe.weights.get("voice"):
-            self.frozen["verifier"] = self._verifier()
+            if not recipe.verifier:
+                raise InputError("the loss 'voice' needs a verifier; set verifier to the path of CAM++'s weights")
+            self.frozen["verifier"] = MelSpeakerTeacher(recipe.verifier, self._waves()).eval()
+        if recipe.weights.get("recognised"):
+            if not recipe.recogniser:
+                raise InputError("the loss 'recognised' needs a recogniser; set recogniser to a Whisper checkpoint")
+            self.frozen["recogniser"] = MelRecogniser(recipe.recogniser, self._waves()).eval()
         if recipe.content:
             self.frozen["content"] = load_content(recipe.content).requires_grad_(False)
         elif recipe.weights.get("words"):
@@ -127,19 +139,17 @@ class StudentTask(Task):
     @property
     def converting(self) -> bool:
         """Whether crops are also converted to other voices."""
-        return self.guided or any(self.recipe.weights.get(name) for name in ("voice", "words"))
+        return self.guided or any(self.recipe.weights.get(name) for name in ("voice", "words", "recognised"))
 
     @property
     def guided(self) -> bool:
         """Whether conversions have a teacher."""
         return any(self.recipe.guidance.values())
 
-    def _verifier(self) -> nn.Module:
-        if not self.recipe.verifier:
-            raise InputError("the loss 'voice' needs a verifier; set verifier to the path of CAM++'s weights")
+    def _waves(self) -> list[np.ndarray]:
+        """Recordings on which teachers of mels are fitted."""
         crops = Crops(self.train_crops.store, "train", self.recipe.data.frames)
-        waves = crops.wave(crops.draw(np.random.default_rng(0), 96))
-        return MelSpeakerTeacher(self.recipe.verifier, [wave.numpy() for wave in waves]).eval()
+        return [wave.numpy() for wave in crops.wave(crops.draw(np.random.default_rng(0), 96))]
 
     @property
     def student(self) -> UNet:
@@ -264,6 +274,12 @@ class StudentTask(Task):
         if self.recipe.weights.get("words"):
             hear = cast(ContentModel, self.frozen["content"]).encoder
             losses["words"] = same_content(hear(mel), hear(batch["to_source"]))
+        if "recogniser" in self.frozen:
+            recognise = self.frozen["recogniser"]
+            with torch.no_grad():
+                said = recognise(torch.cat([batch["mel"], batch["to_source"]]))
+            made = torch.cat([self.norm.undo(self._reconstructed), mel])
+            losses["recognised"] = same_recognised(recognise(made), said)
         return losses
 
     @torch.no_grad()
