@@ -70,6 +70,7 @@ def test_same_recognised_is_a_mean_of_angles() -> None:
     layers = [torch.randn(2, 30, 8), torch.randn(2, 30, 16)]
     assert float(losses.same_recognised([3 * x for x in layers], layers)) == pytest.approx(0, abs=1e-6)
     assert float(losses.same_recognised([layers[0], -layers[1]], layers)) == pytest.approx(1, abs=1e-6)
+    assert float(losses.same_recognised([layers[0], -layers[1]], layers, [0.5, 0.5])) == pytest.approx(0.75, abs=1e-6)
 
 
 def test_voice_likeness_is_least_at_the_target() -> None:

@@ -299,9 +299,10 @@ def export(
 
 
 def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
-    """Write a bundle of a student's or teacher's checkpoint and, as they are, another bundle's other networks."""
+    """Write a bundle of a student's or teacher's checkpoint and, as they are, another bundle's other networks; without
+    its post-filter, which was chosen for its own student."""
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
-    settings = {"corrections": base.config.corrections, "postfilter": base.config.postfilter, "notes": {}}
+    settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "notes": {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 

@@ -66,10 +66,12 @@ def same_content(heard: Tensor, said: Tensor) -> Tensor:
     return (1 - F.cosine_similarity((heard - mean) / std, (said - mean) / std, dim=1)).mean()
 
 
-def same_recognised(heard: Sequence[Tensor], said: Sequence[Tensor]) -> Tensor:
-    """1 - cosine, mean over frames and layers, of what a recogniser hears, (B, T, D) per layer, in the student's
-    speech and in that which says the same."""
-    return torch.stack([(1 - F.cosine_similarity(h, s, dim=2)).mean() for h, s in zip(heard, said, strict=True)]).mean()
+def same_recognised(heard: Sequence[Tensor], said: Sequence[Tensor], allowed: Sequence[float] = ()) -> Tensor:
+    """1 - cosine of what a recogniser hears, (B, T, D) per layer, in the student's speech and in that which says the
+    same: mean over frames and, of what is more than `allowed` in a layer, over items and layers."""
+    apart = [(1 - F.cosine_similarity(h, s, dim=2)).mean(1) for h, s in zip(heard, said, strict=True)]
+    limits = allowed or [0.0] * len(apart)
+    return torch.stack([F.relu(a - limit).mean() for a, limit in zip(apart, limits, strict=True)]).mean()
 
 
 class LogMel(nn.Module):

@@ -150,6 +150,8 @@ class Ear(torch.nn.Module):
 class Recogniser(Ear):
     """Stands in for the pretrained one: two layers of a mel."""
 
+    depth = 2
+
     def forward(self, mel: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
         layer = self.project(mel.transpose(1, 2)[:, ::2])
         return [layer, layer.cos()]
@@ -170,6 +172,8 @@ def test_conversions_to_other_voices_are_heard_by_a_verifier(
     with pytest.raises(InputError, match="Whisper"):
         trainer(store, tmp_path, "student", "weights.recognised=1.0")
     ears = (*ears, "weights.recognised=1.0", "recogniser=hear.pt")
+    with pytest.raises(InputError, match="2 blocks"):
+        trainer(store, tmp_path, "student", *ears, "recognised_apart=[0.1]")
     more = (*ears, f"content={runs / 'content' / 'last.safetensors'}", "converted=3", "loop.steps=2")
     run = trainer(store, tmp_path, "student", *more)
     batch = run.task.batch(np.random.default_rng(0), 4)

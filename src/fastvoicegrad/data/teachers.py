@@ -155,6 +155,7 @@ class MelRecogniser(torch.nn.Module):
 
         super().__init__()
         self.encoder = whisper.load_model(weights, device="cpu").encoder.requires_grad_(False)
+        self.depth = len(self.encoder.blocks)
         filters = whisper.audio.mel_filters("cpu", MEL.n_mels)
 
         def features(wave: torch.Tensor) -> torch.Tensor:
@@ -170,7 +171,7 @@ class MelRecogniser(torch.nn.Module):
         log = self.features(mel).transpose(1, 2)
         log = log[..., : log.shape[2] // 2 * 2]
         log = (torch.maximum(log, log.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0  # as Whisper scales it
-        layers = whisper_layers(self.encoder, log, len(self.encoder.blocks))
+        layers = whisper_layers(self.encoder, log, self.depth)
         return [layer - layer.mean(1, keepdim=True) for layer in layers]
 
 

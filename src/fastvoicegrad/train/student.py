@@ -71,6 +71,9 @@ class StudentRecipe:
     verifier: str = ""  # CAM++ weights, for the "voice" loss
     content: str = ""  # checkpoint of the content encoder, for the "words" loss and for validation
     recogniser: str = ""  # a Whisper checkpoint, for the "recognised" loss
+    # How far a conversion may be from its source for each of the recogniser's blocks: two voices that say the same are
+    # apart, too, and what is nearer has the source's voice. Reconstructions may not be at all.
+    recognised_apart: tuple[float, ...] = ()
     converted: int = 4  # crops of a batch that are also converted to another's voice, where something hears them
     # How far the teacher of conversions goes beyond what it says for the voice asked for (classifier-free guidance,
     # arXiv 2207.12598), away from what it says for "nobody"'s and for the "source"'s own; all 0: conversions have no
@@ -128,7 +131,10 @@ class StudentTask(Task):
         if recipe.weights.get("recognised"):
             if not recipe.recogniser:
                 raise InputError("the loss 'recognised' needs a recogniser; set recogniser to a Whisper checkpoint")
-            self.frozen["recogniser"] = MelRecogniser(recipe.recogniser, self._waves()).eval()
+            recogniser = MelRecogniser(recipe.recogniser, self._waves()).eval()
+            if recipe.recognised_apart and len(recipe.recognised_apart) != recogniser.depth:
+                raise InputError(f"the recogniser has {recogniser.depth} blocks; give recognised_apart as many figures")
+            self.frozen["recogniser"] = recogniser
         if recipe.content:
             self.frozen["content"] = load_content(recipe.content).requires_grad_(False)
         elif recipe.weights.get("words"):
@@ -275,12 +281,16 @@ class StudentTask(Task):
             hear = cast(ContentModel, self.frozen["content"]).encoder
             losses["words"] = same_content(hear(mel), hear(batch["to_source"]))
         if "recogniser" in self.frozen:
-            recognise = self.frozen["recogniser"]
-            with torch.no_grad():
-                said = recognise(torch.cat([batch["mel"], batch["to_source"]]))
-            made = torch.cat([self.norm.undo(self._reconstructed), mel])
-            losses["recognised"] = same_recognised(recognise(made), said)
+            losses["recognised"] = self._same_recognised(self.norm.undo(self._reconstructed), batch["mel"])
+            if len(mel):
+                losses["recognised"] += self._same_recognised(mel, batch["to_source"], self.recipe.recognised_apart)
         return losses
+
+    def _same_recognised(self, made: Tensor, real: Tensor, allowed: tuple[float, ...] = ()) -> Tensor:
+        recognise = self.frozen["recogniser"]
+        with torch.no_grad():
+            said = recognise(real)
+        return same_recognised(recognise(made), said, allowed)
 
     @torch.no_grad()
     def _verified(self, batch: Batch, prefix: str, count: int) -> Tensor:
