@@ -42,7 +42,14 @@ def test_a_table_is_trained_judged_and_written_once(runs: Path, store: Path, pai
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
     table, trained = (out / "reproduce.md").read_text(), (out / "runs" / "student" / "last.safetensors").stat()
-    for line in ("| natural ", "| VoiceGrad-6 ", "| VoiceGrad-30 ", "| FastVoiceGrad ", "DNSMOS, published"):
+    for line in (
+        "Less FastVoiceGrad, paired",
+        "| natural ",
+        "| VoiceGrad-6 ",
+        "| VoiceGrad-30 ",
+        "| FastVoiceGrad ",
+        "DNSMOS, published",
+    ):
         assert line in table
     assert "| 3.79 |" in table  # as published
     again = Reproduction(["systems"], "smoke", RECIPES, store, pairs, tmp_path, out)
@@ -56,13 +63,15 @@ def test_discriminators_stand_beside_what_they_cost(runs: Path) -> None:
         "date": "",
         "version": "",
         "summary": {s.key: figure for s in TABLES["discriminators"]},
+        "differences": {"wave": {"DNSMOS": {"mean": -0.1, "low": -0.2, "high": 0.0}}},
     }
     made = {s.run: runs / "student" / "last.safetensors" for s in TABLES["discriminators"]}
     lines = markdown(plan(["discriminators"], "smoke"), report, made).splitlines()
     cost = read_meta(made["wave"])["cost"]
     assert cost["steps_per_second"] > 0
-    (line,) = (line for line in lines if line.startswith("| waveform "))
+    line = next(line for line in lines if line.startswith("| waveform "))
     assert f"| 3.00 [2.90, 3.20] | {cost['steps_per_second']:.3g} | {cost['peak_mb']:.0f} |" in line
+    assert "| waveform | -0.10 [-0.20, +0.00] |" in lines
 
 
 def test_starts_are_plotted(tmp_path: Path) -> None:

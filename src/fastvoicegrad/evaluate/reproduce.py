@@ -159,7 +159,7 @@ def reproduce(plan: Reproduction) -> Path:
         if not system.anchor:
             systems[name] = f"{runs[system.run]}@{system.steps or 1}"
     judged = Plan(systems, str(plan.pairs), str(plan.out / "report"), str(plan.rulers), plan.base)
-    report = evaluate(judged, "copy-synthesis", with_speed=False)
+    report = evaluate(judged, FULL.key, with_speed=False)
     path = plan.out / "reproduce.md"
     path.write_text(markdown(plan, report, runs))
     if "starts" in plan.tables:
@@ -178,7 +178,11 @@ def markdown(plan: Reproduction, report: dict[str, Any], runs: dict[str, Path]) 
     ]
     for name in plan.tables:
         cost = runs if name == "discriminators" else {}
-        parts.append(f"## {name}\n\n{_rows(TABLES[name], report['summary'], cost)}")
+        others = [system for system in TABLES[name] if system.key in report["differences"] and not system.anchor]
+        parts += [
+            f"## {name}\n\n{_rows(TABLES[name], report['summary'], cost)}",
+            f"Less {FULL.name}, paired:\n\n{_differences(others, report['differences'])}",
+        ]
     return "\n".join(parts)
 
 
@@ -194,6 +198,16 @@ def _rows(systems: list[System], summary: dict[str, Any], runs: dict[str, Path])
         spent = [f"{cost[figure]:{shape}}" for figure, shape in costs.values()]
         lines.append([system.name, *measured, *spent, *(system.published.get(name, "") for name in published)])
     return markdown_table(["system", *columns, *costs, *(f"{name}, published" for name in published)], lines)
+
+
+def _differences(systems: list[System], differences: dict[str, Any]) -> str:
+    """Of each system from the full student, on the same resamples of pairs."""
+    columns = [name for name in FIGURES if any(name in row for row in differences.values())]
+    lines = [
+        [s.name, *(cell(differences[s.key].get(name), 1 if "%" in name else 2, "+") for name in columns)]
+        for s in systems
+    ]
+    return markdown_table(["system", *columns], lines)
 
 
 def plot_starts(report: dict[str, Any], path: Path) -> None:
