@@ -85,10 +85,9 @@ class StudentRecipe:
     # encoder hears in such conversions what it hears in their sources; "recognised", that a recogniser hears in all it
     # makes what it hears in the real speech. 0 switches a term off.
     weights: dict[str, float] = field(
-        default_factory=lambda: {
-            **{"adv": 1.0, "fm": 2.0, "dist": 45.0},
-            **{"mel": 0.0, "voice": 0.0, "words": 0.0, "recognised": 0.0},
-        }
+        default_factory=lambda: (
+            {"adv": 1.0, "fm": 2.0, "dist": 45.0} | dict.fromkeys(("mel", "voice", "words", "recognised"), 0.0)
+        )
     )
 
 
