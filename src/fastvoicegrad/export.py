@@ -299,9 +299,12 @@ def export(
 
 
 def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
-    """Write a bundle of a student's or teacher's checkpoint and, as they are, another bundle's other networks; without
-    its post-filter, which was chosen for its own student."""
+    """Write a bundle of a student's or teacher's checkpoint, with the content encoder if that was trained with it, and,
+    as they are, another bundle's other networks; without its post-filter, which was chosen for its own student."""
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
+    if "content" in read_meta(converter).get("others", {}):
+        heard = load_content(converter)
+        networks["content"] = content_graph(heard.encoder, heard.heads)
     settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "notes": {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.data.embed import load_content  # noqa: E402
 from fastvoicegrad.train.checkpoint import average  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.train.others import converted, nobody  # noqa: E402
@@ -185,6 +186,59 @@ def test_conversions_to_other_voices_are_heard_by_a_verifier(
     assert losses["voice"] > 0
     assert losses["words"] > 0
     assert losses["recognised"] > 0
+
+
+def test_what_a_learning_content_encoder_hears_is_where_it_says(store: Path) -> None:
+    data = ConversionData(str(store), frames=64, context=40, margin=8)
+    crops = ConversionCrops(data, "train")
+    first = crops.store.entries[0]
+    middle, slow = first.start + 60 + np.arange(64), first.start + np.arange(64) * 2
+    start, end = first.start + np.arange(64), first.start + first.frames - 64 + np.arange(64)
+    frames = np.stack([middle, start, end, slow])
+    mel, at = crops.heard(frames)
+    assert mel.shape == (4, 80, 104)
+    whole = torch.from_numpy(crops.store.array("mel")[first.slice].astype(np.float32)).T
+    found = mel.gather(2, at[:, None].expand(-1, 80, -1))
+    for item in range(3):
+        assert torch.equal(found[item], whole[:, frames[item] - first.start])
+    assert torch.equal(mel[1, :, :32], whole[:, :1].expand(-1, 32))  # nothing is before the start
+    assert torch.equal(mel[2, :, -8:], whole[:, -1:].expand(-1, 8))
+    assert torch.equal(found[3, :, -40:], whole[:, slow[-40:] - first.start])
+    batch = crops.draw(np.random.default_rng(0), 4)
+    own = batch["own_heard"].gather(2, batch["own_heard_at"][:, None].expand(-1, 80, -1))
+    assert torch.equal(own, batch["mel"])
+
+
+def test_a_content_encoder_learns_with_its_student(runs: Path, store: Path, tmp_path: Path) -> None:
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    content = runs / "content" / "last.safetensors"
+    with pytest.raises(InputError, match="context"):
+        trainer(store, tmp_path, "student", "content_learns=true", f"content={content}")
+    more = ("content_learns=true", f"content={content}", "data.context=32", "weights.words=1.0", "weights.content=1.0")
+    whole = trainer(store, tmp_path, "student", *more, name="whole")
+    begun, shipped = load_content(content).state_dict(), whole.task.frozen["content"].state_dict()
+    whole.run()
+    learnt, last = load_content(whole.last).state_dict(), load_file(whole.last)
+    assert all(torch.equal(shipped[key], begun[key]) for key in begun)  # what the teacher and "words" hear by
+    for head in ("units", "prosody"):
+        assert not torch.equal(learnt[f"heads.{head}.weight"], begun[f"heads.{head}.weight"])
+    assert not torch.equal(learnt["encoder.stem.weight"], begun["encoder.stem.weight"])
+    assert all(torch.equal(value, last[f"content_ema.{key}"]) for key, value in learnt.items())
+
+    parts = trainer(store, tmp_path, "student", *more, name="parts")
+    parts.train_step()
+    parts.train_step()
+    parts.save()
+    trainer(store, tmp_path, "student", *more, name="parts").run()
+    resumed = load_file(parts.last)
+    assert all(torch.equal(value, resumed[key]) for key, value in last.items())
+
+    average([whole.last, parts.last], tmp_path / "mean.safetensors")
+    mean = load_content(tmp_path / "mean.safetensors").state_dict()
+    assert all(torch.equal(value, learnt[key]) for key, value in mean.items())
+    with pytest.raises(InputError, match="lack"):
+        average([runs / "student" / "last.safetensors", whole.last], tmp_path / "mean.safetensors")
 
 
 def test_nobodys_voice_is_made_of_everybodys() -> None:

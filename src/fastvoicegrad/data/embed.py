@@ -17,8 +17,10 @@ from .store import Store, create, finish
 
 
 def load_content(path: str | Path) -> ContentModel:
-    model = ContentModel(ContentConfig(**read_meta(path)["model"]))
-    load_network(path, model)
+    """The content encoder of its own run, or of a student's that trained it on."""
+    meta = read_meta(path)
+    model = ContentModel(ContentConfig(**(meta["model"] if meta["task"] == "content" else meta["others"]["content"])))
+    load_network(path, model, "content")
     return model.eval()
 
 

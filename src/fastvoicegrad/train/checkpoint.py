@@ -16,6 +16,8 @@ from torch.optim import Optimizer
 
 from ..errors import InputError
 
+JUDGE = "discriminator"  # the network that judges the others that a run trains
+
 
 def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
@@ -78,10 +80,12 @@ def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, 
     return int(read_meta(path)["step"])
 
 
-def load_network(path: str | Path, module: nn.Module) -> None:
-    """Fill the network that a checkpoint's run was for; with its averaged weights where the run kept any."""
+def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:
+    """Fill the network that a checkpoint's run was for, or another one by name; with its averaged weights where the
+    run kept any."""
     meta = read_meta(path)
-    load(path, {f"{meta['task']}_ema" if meta["ema"] else meta["task"]: module})
+    name = name or meta["task"]
+    load(path, {f"{name}_ema" if meta["ema"] else name: module})
 
 
 def average(paths: Sequence[str | Path], out: Path) -> None:
@@ -94,17 +98,20 @@ def average(paths: Sequence[str | Path], out: Path) -> None:
     metas = [read_meta(path) for path in paths]
     if any((meta["task"], meta["model"]) != (metas[-1]["task"], metas[-1]["model"]) for meta in metas):
         raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
-    total: dict[str, Tensor] = {}
-    for path, meta in zip(paths, metas, strict=True):
-        task, tensors = meta["task"], _tensors(path)
-        prefix = f"{task}_ema." if meta["ema"] else f"{task}."
-        for key, value in tensors.items():
-            if key.startswith(prefix):
-                name = f"{task}.{key.removeprefix(prefix)}"
-                total[name] = total.get(name, torch.zeros(value.shape, dtype=torch.float64)) + value
-    mean = {name: (value / len(paths)).float() for name, value in total.items()}
-    others = {k: v for k, v in tensors.items() if not k.startswith((f"{task}.", f"{task}_ema.", "optimizer."))}
-    _write(out, mean | others, metas[-1] | {"ema": False})
+    found = [_made(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
+    if any(networks.keys() != found[-1].keys() for networks in found):
+        raise InputError("some of these checkpoints have networks that others lack; average runs of one recipe")
+    mean = {name: torch.stack([f[name].double() for f in found]).mean(0).float() for name in found[-1]}
+    judges = {k: v for k, v in _tensors(paths[-1]).items() if k.startswith(f"{JUDGE}.")}
+    _write(out, mean | judges, metas[-1] | {"ema": False})
+
+
+def _made(path: str | Path, averaged: bool) -> dict[str, Tensor]:
+    """Weights of a checkpoint's networks but its discriminator; the averaged ones where the run kept any."""
+    weights = {k: v for k, v in _tensors(path).items() if not k.startswith(("optimizer.", f"{JUDGE}."))}
+    if averaged:
+        weights = {k.replace("_ema.", ".", 1): v for k, v in weights.items() if "_ema." in k}
+    return weights
 
 
 def load_alike(path: str | Path, modules: dict[str, nn.Module]) -> None:

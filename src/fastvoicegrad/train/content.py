@@ -16,6 +16,8 @@ from ..losses import weighted_sum
 from ..models.content import ContentConfig, ContentEncoder, ContentHeads
 from .loop import Batch, LoopConfig, Scalars, Task
 
+CONTENT_WEIGHTS: dict[str, float] = {"units": 1.0, "voicing": 0.3, "melody": 2.0, "energy": 0.3}
+
 
 @dataclass(frozen=True)
 class ContentRecipe:
@@ -25,9 +27,7 @@ class ContentRecipe:
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     frames: int = 192
     corpora: dict[str, float] = field(default_factory=dict)
-    weights: dict[str, float] = field(
-        default_factory=lambda: {"units": 1.0, "voicing": 0.3, "melody": 2.0, "energy": 0.3}
-    )
+    weights: dict[str, float] = field(default_factory=lambda: dict(CONTENT_WEIGHTS))
 
 
 class ContentModel(torch.nn.Module):
@@ -35,11 +35,37 @@ class ContentModel(torch.nn.Module):
 
     def __init__(self, config: ContentConfig) -> None:
         super().__init__()
+        self.config = config
         self.encoder = ContentEncoder(config)
         self.heads = ContentHeads(config)
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        return self.heads(self.encoder(mel))
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 80, T) log-mel -> content (B, C, T) and what the heads tell from it (`ContentHeads`)."""
+        content = self.encoder(mel)
+        return content, *self.heads(content)
+
+
+def content_losses(units: Tensor, prosody: Tensor, told: Batch) -> dict[str, Tensor]:
+    """What the heads say against what is so: units (B, T), voiced, melody and energy, (B, T) each."""
+    voicing, melody, energy = prosody.unbind(1)
+    voiced = told["voiced"]
+    return {
+        "units": F.cross_entropy(units, told["units"]),
+        "voicing": F.binary_cross_entropy_with_logits(voicing, voiced),
+        "melody": ((melody - told["melody"]).abs() * voiced).sum() / voiced.sum().clamp(min=1),
+        "energy": (energy - told["energy"]).abs().mean(),
+    }
+
+
+def prosody_of(mel: Tensor, pitch: Tensor, median: Tensor) -> Batch:
+    """What the heads are to tell of a mel (B, 80, T) beside its units: pitch (B, T) in Hz, 0 where unvoiced, relative
+    to its median (B,)."""
+    energy = mel.mean(1)
+    return {
+        "voiced": (pitch > 0).float(),
+        "melody": (pitch.clamp(min=1) / median[:, None]).log().clamp(-1, 1),
+        "energy": (energy - energy.mean(1, keepdim=True)) / 2,
+    }
 
 
 class ContentTask(Task):
@@ -55,43 +81,28 @@ class ContentTask(Task):
         model.encoder.norm.fit(statistics(self.store, self.crops, "mel"))
         self.modules = {"content": model}
         self.frozen = {}
-        self.medians = np.array([self._median_log_pitch(e) for e in self.store.entries], np.float32)
+        self.medians = torch.tensor([self._median_pitch(e) for e in self.store.entries])
 
     def model_config(self) -> ContentConfig:
         return self.recipe.model
 
-    def _median_log_pitch(self, entry: Entry) -> float:
+    def _median_pitch(self, entry: Entry) -> float:
         pitch = self.store.array("pitch")[entry.slice].astype(np.float32)
         voiced = pitch[pitch > 0]
-        return float(np.median(np.log(voiced))) if len(voiced) else 0.0
+        return float(np.median(voiced)) if len(voiced) else 1.0
 
     def _targets(self, crops: Crops, drawn: list[Crop]) -> Batch:
         mel = crops.take("mel", drawn)
-        pitch = crops.take("pitch", drawn)
-        melody = pitch.clamp(min=1).log() - torch.from_numpy(self.medians[[c.row for c in drawn]])[:, None]
-        energy = mel.mean(1)
-        return {
-            "mel": mel,
-            "units": crops.take("units", drawn),
-            "voiced": (pitch > 0).float(),
-            "melody": melody.clamp(-1, 1),
-            "energy": (energy - energy.mean(1, keepdim=True)) / 2,
-        }
+        told = prosody_of(mel, crops.take("pitch", drawn), self.medians[[c.row for c in drawn]])
+        return {"mel": mel, "units": crops.take("units", drawn), **told}
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         batch = self._targets(self.crops, self.crops.draw(random, size))
         return batch | {"mel": perturb(batch["mel"], random, self.recipe.perturb)}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        units, prosody = self.modules["content"](batch["mel"])
-        voicing, melody, energy = prosody.unbind(1)
-        voiced = batch["voiced"]
-        return {
-            "units": F.cross_entropy(units, batch["units"]),
-            "voicing": F.binary_cross_entropy_with_logits(voicing, voiced),
-            "melody": ((melody - batch["melody"]).abs() * voiced).sum() / voiced.sum().clamp(min=1),
-            "energy": (energy - batch["energy"]).abs().mean(),
-        }
+        _, units, prosody = self.modules["content"](batch["mel"])
+        return content_losses(units, prosody, batch)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         return weighted_sum(losses, self.recipe.weights)
@@ -102,7 +113,7 @@ class ContentTask(Task):
         device = next(self.modules["content"].parameters()).device
         batch = {k: v.to(device) for k, v in self._targets(self.held_out, crops).items()}
         losses = self.losses(batch)
-        units, _ = self.modules["content"](batch["mel"])
+        _, units, _ = self.modules["content"](batch["mel"])
         scores = {key: float(value) for key, value in losses.items()}
         scores["accuracy"] = float((units.argmax(1) == batch["units"]).float().mean())
         scores["top5"] = float((units.topk(5, 1).indices == batch["units"][:, None]).any(1).float().mean())

@@ -28,7 +28,9 @@ from torch.optim import Optimizer
 
 from ..mel import MEL
 from ..memory import peak_mb
+from ..models.blocks import inner
 from . import checkpoint
+from .checkpoint import JUDGE
 
 Batch = dict[str, Tensor]
 Scalars = dict[str, float]
@@ -68,7 +70,8 @@ class Task(ABC):
     """Something that can be trained.
 
     Attributes:
-        modules: the networks that are trained, by name; the first is what the task is for (and what EMA follows).
+        modules: the networks that are trained, by name; the first is what the task is for. The one called
+            "discriminator", where there is one, judges the others; they have one loss (and EMA follows them).
         frozen: networks that only help; moved to the device, never saved.
         step: the step that is being taken (the trainer sets it).
     """
@@ -93,7 +96,7 @@ class Task(ABC):
 
     @property
     def adversarial(self) -> bool:
-        """Whether the second network judges the first in this step."""
+        """Whether the discriminator judges the others in this step."""
         return False
 
     def forward(self, batch: Batch) -> None:  # noqa: B027 (nothing, where there is one loss)
@@ -114,6 +117,11 @@ class Task(ABC):
     def model_config(self) -> Any:
         """What rebuilds the network from a checkpoint."""
         return None
+
+    @property
+    def made(self) -> list[str]:
+        """Names of the networks that share the task's loss."""
+        return [name for name in self.modules if name != JUDGE]
 
 
 def learning_rate_factor(step: int, config: LoopConfig) -> float:
@@ -174,8 +182,8 @@ class Trainer:
 
         if not self.config.ema:
             return {}
-        name, module = next(iter(self.task.modules.items()))
-        return {f"{name}_ema": copy.deepcopy(module).requires_grad_(False)}
+        modules = self.task.modules
+        return {f"{name}_ema": copy.deepcopy(modules[name]).requires_grad_(False) for name in self.task.made}
 
     def _resume(self) -> tuple[int, float]:
         """The step that a run has reached, and its best score."""
@@ -200,6 +208,7 @@ class Trainer:
                 "step": self.step,
                 "task": self.task.name,
                 "model": checkpoint.plain(self.task.model_config()),
+                "others": {n: checkpoint.plain(inner(self.task.modules[n]).config) for n in self.task.made[1:]},
                 "ema": bool(self.averages),
                 "best": self.best,
                 "cost": self.cost,
@@ -209,14 +218,14 @@ class Trainer:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights in the network's place, where there are any, and everything in evaluation mode."""
-        name, module = next(iter(self.task.modules.items()))
-        self.task.modules[name] = self.averages.get(f"{name}_ema", module)
+        """The averaged weights in the networks' place, where there are any, and everything in evaluation mode."""
+        modules = dict(self.task.modules)
+        self.task.modules |= {name: self.averages.get(f"{name}_ema", modules[name]) for name in self.task.made}
         for m in self.task.modules.values():
             m.eval()
         with torch.inference_mode():
             yield
-        self.task.modules[name] = module
+        self.task.modules |= modules
         for m in self.task.modules.values():
             m.train()
 
@@ -234,22 +243,26 @@ class Trainer:
             self.save("best")
         return scores
 
-    def _descend(self, name: str, losses: Iterator[Tensor]) -> float:
-        """One optimiser step of one network down the mean of losses; returns the gradient norm."""
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
+    def _descend(self, names: list[str], losses: Iterator[Tensor]) -> Scalars:
+        """One optimiser step of some networks down the mean of their losses; returns each one's gradient norm."""
+        for name in names:
+            self.optimizers[name].zero_grad(set_to_none=True)
         finite = True
         for loss in losses:
             self.accelerator.backward(loss / self.config.accumulate)
             finite = finite and bool(torch.isfinite(loss))
-        norm = self.accelerator.clip_grad_norm_(self.task.modules[name].parameters(), self.config.clip)
-        if not finite or (norm is not None and not torch.isfinite(norm)):
+        norms = {}
+        for name in names:
+            norm = self.accelerator.clip_grad_norm_(self.task.modules[name].parameters(), self.config.clip)
+            norms[name] = 0.0 if norm is None else float(norm)
+        if not (finite and all(map(math.isfinite, norms.values()))):
             raise NonFiniteLoss(
-                f"{self.task.name}: the loss of '{name}' is no longer a number at step {self.step}; "
-                f"lower learning_rate or clip and start again (it resumes from {self.last})"
+                f"{self.task.name}: the loss of {' and '.join(map(repr, names))} is no longer a number at step "
+                f"{self.step}; lower learning_rate or clip and start again (it resumes from {self.last})"
             )
-        optimizer.step()
-        return 0.0 if norm is None else float(norm)
+        for name in names:
+            self.optimizers[name].step()
+        return norms
 
     def _adversary_losses(self, parts: list[Batch], scalars: Scalars) -> Iterator[Tensor]:
         for part in parts:
@@ -283,21 +296,20 @@ class Trainer:
         )
         batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
         rate = config.learning_rate * learning_rate_factor(self.step, config)
-        trained, *_ = task.modules
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = rate * (1 if name == trained else config.adversary_rate)
+                group["lr"] = rate * (config.adversary_rate if name == JUDGE else 1)
         parts = [share(batch, part, config.accumulate) for part in range(config.accumulate)]
         scalars: Scalars = defaultdict(float)
-        name, *adversary = task.modules
         if task.adversarial:
-            self._descend(adversary[0], self._adversary_losses(parts, scalars))
-        norm = self._descend(name, self._generator_losses(parts, scalars))
-        scalars = {"gradient": norm} | {key: value / len(parts) for key, value in scalars.items()}
-        for average in self.averages.values():
+            self._descend([JUDGE], self._adversary_losses(parts, scalars))
+        norms = self._descend(task.made, self._generator_losses(parts, scalars))
+        scalars = {"gradient": norms[task.made[0]]} | {key: value / len(parts) for key, value in scalars.items()}
+        scalars |= {f"gradient_{name}": norms[name] for name in task.made[1:]}
+        for name, average in self.averages.items():
             # A young average follows quickly, so that it never remembers the random start.
             decay = min(config.ema, (1 + self.step) / (10 + self.step))
-            update_average(average, self.accelerator.unwrap_model(task.modules[name]), decay)
+            update_average(average, self.accelerator.unwrap_model(task.modules[name.removesuffix("_ema")]), decay)
         self.step += 1
         return scalars
 

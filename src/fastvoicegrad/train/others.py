@@ -21,6 +21,7 @@ def to_others(batch: Batch, count: int) -> Batch:
     other = {f"to_{name}": batch[name].roll(-1, 0)[:count] for name in names if name in batch}
     # In its own voice, as in use.
     other |= {"to_source": batch["mel"][:count], "to_content": batch["own_content"][:count]}
+    other |= {f"to_{name}": batch[f"own_{name}"][:count] for name in ("heard", "heard_at") if name in batch}
     ratio = other["to_median_pitch"] / batch["median_pitch"][:count]
     return other | {"to_pitch": batch["pitch"][:count] * ratio[:, None]}
 

@@ -36,8 +36,8 @@ from ..models.blocks import MelNorm, inner
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
 from .adversary import Adversary, AdversaryConfig, Vocoder, rendered
-from .checkpoint import load_network, read_meta
-from .content import ContentModel
+from .checkpoint import JUDGE, load_network, read_meta
+from .content import CONTENT_WEIGHTS, ContentModel, content_losses, prosody_of
 from .loop import Batch, Exhibits, LoopConfig, Scalars, Task
 from .others import converted, described, nobody, to_others
 from .teacher import (
@@ -70,6 +70,7 @@ class StudentRecipe:
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     verifier: str = ""  # CAM++ weights, for the "voice" loss
     content: str = ""  # checkpoint of the content encoder, for the "words" loss and for validation
+    content_learns: bool = False  # whether it is trained with the student (arXiv 2508.17868), which then hears by it
     recogniser: str = ""  # a Whisper checkpoint, for the "recognised" loss
     # How far a conversion may be from its source for each of the recogniser's blocks: two voices that say the same are
     # apart, too, and what is nearer has the source's voice. Reconstructions may not be at all.
@@ -83,10 +84,11 @@ class StudentRecipe:
     # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
     # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868); "words", that the content
     # encoder hears in such conversions what it hears in their sources; "recognised", that a recogniser hears in all it
-    # makes what it hears in the real speech. 0 switches a term off.
+    # makes what it hears in the real speech; "content", a learning content encoder's own losses. 0 switches a term off.
     weights: dict[str, float] = field(
         default_factory=lambda: (
-            {"adv": 1.0, "fm": 2.0, "dist": 45.0} | dict.fromkeys(("mel", "voice", "words", "recognised"), 0.0)
+            {"adv": 1.0, "fm": 2.0, "dist": 45.0}
+            | dict.fromkeys(("mel", "voice", "words", "recognised", "content"), 0.0)
         )
     )
 
@@ -118,7 +120,7 @@ class StudentTask(Task):
         student.config = replace(student.config, draft_tolerance=recipe.draft_tolerance)
         self.alpha_bar = recipe.schedule.alpha_bar()
         self.adversary = Adversary(recipe.adversary, vocoder, student.norm, self.alpha_bar)
-        self.modules = {"student": student, "discriminator": self.adversary.discriminator()}
+        self.modules = {"student": student, JUDGE: self.adversary.discriminator()}
         self.frozen = {
             "teacher": teacher.requires_grad_(False).eval(),
             "vocoder": vocoder.requires_grad_(False),
@@ -138,13 +140,18 @@ class StudentTask(Task):
             self.frozen["content"] = load_content(recipe.content).requires_grad_(False)
         elif recipe.weights.get("words"):
             raise InputError("the loss 'words' needs the content encoder; set content to the path of its checkpoint")
+        if recipe.content_learns:
+            if not (recipe.content and recipe.data.context):
+                raise InputError("content_learns needs content, a checkpoint, and data.context above 0, e.g. 64")
+            self.modules["content"] = load_content(recipe.content).train()
         if recipe.data.speaker:
             self.frozen["speaker"] = load_speaker(recipe.data.speaker).requires_grad_(False)
 
     @property
     def converting(self) -> bool:
         """Whether crops are also converted to other voices."""
-        return self.guided or any(self.recipe.weights.get(name) for name in ("voice", "words", "recognised"))
+        heard = any(self.recipe.weights.get(name) for name in ("voice", "words", "recognised"))
+        return self.guided or heard or self.recipe.content_learns
 
     @property
     def guided(self) -> bool:
@@ -170,8 +177,9 @@ class StudentTask(Task):
 
     def _noised(self, batch: Batch, random: np.random.Generator) -> Batch:
         voices = self.recipe.source_voices
+        moved = {n: perturb(batch[n], random, voices) for n in ("source", "heard") if voices and n in batch}
         return batch | {
-            "source": batch["source"] if voices is None else perturb(batch["source"], random, voices),
+            **moved,
             "start_noise": normal(random, batch["mel"]),
             "step": draw_steps(random, len(batch["mel"]), *self.recipe.distill_steps),
             "step_noise": normal(random, batch["mel"]),
@@ -186,6 +194,18 @@ class StudentTask(Task):
         """x_t and alpha_bar (B,) of each item's step."""
         ab = self.alpha_bar.to(x0.device)[step]
         return diffuse(x0, noise, ab[:, None, None]), ab
+
+    def listen(self, batch: Batch) -> Batch:
+        """A batch with what a learning content encoder hears for contents, and what its heads tell."""
+        if "content" not in self.modules:
+            return batch
+        at = batch["heard_at"][:, None]
+        told = (x.gather(2, at.expand(-1, x.shape[1], -1)) for x in self.modules["content"](batch["heard"]))
+        heard = dict(zip(("content", "units_heard", "prosody_heard"), told, strict=True))
+        if "reference" in batch:
+            with torch.no_grad():  # keys do not move towards the source
+                heard["reference_content"] = inner(self.modules["content"]).encoder(batch["reference"])
+        return batch | heard
 
     def convert(self, batch: Batch) -> Tensor:
         """x_phi of a batch, normalised."""
@@ -215,7 +235,7 @@ class StudentTask(Task):
         """Conversions of a batch's first crops; of none where nothing hears them."""
         if "to_speaker" not in batch:
             return self._reconstructed[:0]
-        others = converted(batch)
+        others = self._others = self.listen(converted(batch))
         return self.student.towards_draft(self.convert(others), hints_of(self.student, others))
 
     def _guided(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -234,7 +254,7 @@ class StudentTask(Task):
 
     def forward(self, batch: Batch) -> None:
         """Reconstructions and conversions, (B, 80, T) each, and what the discriminator sees of the real."""
-        self._reconstructed = self.convert(batch)
+        self._reconstructed = self.convert(self.listen(batch))
         self._converted = self._convert_to_others(batch)
         if self.adversarial:
             with torch.no_grad():
@@ -283,6 +303,12 @@ class StudentTask(Task):
             losses["recognised"] = self._same_recognised(self.norm.undo(self._reconstructed), batch["mel"])
             if len(mel):
                 losses["recognised"] += self._same_recognised(mel, batch["to_source"], self.recipe.recognised_apart)
+        if "content" in self.modules:
+            told = {"units": self._others["units"]} | prosody_of(
+                batch["to_source"], self._others["pitch"], self._others["median_pitch"]
+            )
+            heads = content_losses(self._others["units_heard"], self._others["prosody_heard"], told)
+            losses["content"] = weighted_sum(heads, CONTENT_WEIGHTS)
         return losses
 
     def _same_recognised(self, made: Tensor, real: Tensor, allowed: tuple[float, ...] = ()) -> Tensor:

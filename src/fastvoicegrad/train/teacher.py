@@ -54,6 +54,7 @@ class ConversionData:
     reference_frames: int = 0  # of the voice, never of the crop: for a draft
     reference_windows: int = 3  # that they come from
     margin: int = 8  # frames around the crop that no reference shows either
+    context: int = 0  # frames around a crop that a content encoder in training hears, too, `margin` of them after it
     # How often a crop and its references move to a voice that nobody has, so that a corpus of few voices teaches
     # to follow any; what moves them; and the speaker encoder's checkpoint, which says who that is.
     new_voices: float = 0.0
@@ -101,6 +102,7 @@ class ConversionCrops:
             need_speaker(data)
             self.speaker = load_speaker(data.speaker)
         self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items()}
+        self.starts = np.array([entry.start for entry in self.store.entries])
 
     def _median_pitch(self, rows: list[int]) -> float:
         pitch = np.concatenate([self.store.array("pitch")[self.store.entries[row].slice] for row in rows])
@@ -136,6 +138,18 @@ class ConversionCrops:
             return own if (twin < 0).any() else twin
         return own
 
+    def heard(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The mel (B, 80, T + context) around frames (B, T) of one recording each, and where in it they are, (B, T).
+
+        A recording's first or last frame stands for what lies beyond; what says the crop very slowly loses its start.
+        """
+        length = frames.shape[1] + self.data.context
+        first = frames.max(1, keepdims=True) + 1 + self.data.margin - length
+        entries = [self.store.entries[i] for i in np.searchsorted(self.starts, frames[:, 0], "right") - 1]
+        bounds = np.array([(e.start, e.start + e.frames - 1) for e in entries])
+        window = np.clip(first + np.arange(length), bounds[:, :1], bounds[:, 1:])
+        return self._frames("mel", window), torch.from_numpy((frames - first).clip(min=0))
+
     def _frames(self, name: str, frames: np.ndarray) -> Tensor:
         """An array of the store at frames (B, N), transposed: (B, C, N)."""
         return torch.from_numpy(self.store.array(name)[frames].astype(np.float32)).transpose(1, 2).contiguous()
@@ -144,7 +158,9 @@ class ConversionCrops:
         """mel (B, 80, T), own_content (B, C, T), speaker (B, S), pitch (B, T) and median_pitch (B,) of the voice in
         Hz; of what is to be said source (B, 80, T), a mel, and content (B, C, T); with `reference_frames` N also
         reference (B, 80, N) and reference_content (B, C, N); to describe the voices voice (B, S'); with `new_voices`
-        moved (B,), whose voice is a new one, in all but `source`, `voice` and the contents."""
+        moved (B,), whose voice is a new one, in all but `source`, `voice` and the contents; with `context` L the
+        crop's units (B, T) and, for who hears contents anew, heard and own_heard (B, 80, T + L) around what is to be
+        said and around the crop, and heard_at and own_heard_at (B, T), where in these that is."""
         drawn = self.crops.draw(random, size)
         sources = np.stack([self.source(crop, random) for crop in drawn])
         rows = [self.speaker_row(crop, random) for crop in drawn]
@@ -164,6 +180,11 @@ class ConversionCrops:
             frames = np.stack([self.reference(crop, random) for crop in drawn])
             batch["reference"] = self._frames("mel", frames)
             batch["reference_content"] = self._frames("content_own", frames)
+        if self.data.context:
+            batch["units"] = self.crops.take("units", drawn)
+            batch["heard"], batch["heard_at"] = self.heard(sources)
+            own = np.stack([np.arange(crop.start, crop.start + crop.frames) for crop in drawn])
+            batch["own_heard"], batch["own_heard_at"] = self.heard(own)
         return batch if self.speaker is None else self._move(batch, random, self.speaker)
 
     @torch.no_grad()
