@@ -325,7 +325,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="With --make-pairs: valid to choose by, test to report.")] = "test",
     sentences: Annotated[int, typer.Option(min=2, help="With --make-pairs: sources per ordered pair of voices.")] = 10,
     references: Annotated[int, typer.Option(min=1, help="With --make-pairs: recordings of the target.")] = 3,
-    longest: Annotated[float, typer.Option(help="With --make-pairs: longer recordings (s) are left out.")] = 30.0,
+    longest: Annotated[
+        float, typer.Option(help="With --make-pairs: longer recordings (s) are only references.")
+    ] = 30.0,
     seed: Annotated[int, typer.Option(help="With --make-pairs: what is drawn.")] = 0,
 ) -> None:
     """Judge systems on the same pairs: quality, words, voice, melody, speed. What is there is not done again."""

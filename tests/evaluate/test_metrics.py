@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad.evaluate.distortion import cepstrum, mel_cepstral_distortion
-from fastvoicegrad.evaluate.metrics import RATE, Case, available
+from fastvoicegrad.evaluate.metrics import RATE, Case, available, once
 from fastvoicegrad.evaluate.pairs import Pair
 from fastvoicegrad.evaluate.pitch import agreement, contour, median
 
@@ -103,3 +103,16 @@ def test_metrics_of_real_speech_and_its_ruins(recordings: Path, rulers: Path, tm
         assert figures["itself"]["CER % Moonshine"] < 10
         assert figures["other"]["CER % Moonshine"] > 40  # it says something else
     assert figures["high"]["F0 Hz"] / figures["itself"]["F0 Hz"] == pytest.approx(1.5, rel=0.05)
+
+
+def test_a_wave_is_heard_once() -> None:
+    calls: list[int] = []
+
+    def length(wave: np.ndarray) -> int:
+        calls.append(len(wave))
+        return len(wave)
+
+    count = once(length)
+    one, other = np.ones(4, np.float32), np.zeros(4, np.float32)
+    assert [count(one), count(other), count(one.copy())] == [4, 4, 4]
+    assert calls == [4, 4]

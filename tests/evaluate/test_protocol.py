@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,15 @@ def test_pairs_are_every_ordered_pair_with_other_sentences(tmp_path: Path) -> No
     assert [p.id for p in make_pairs(rows, 10)] == [p.id for p in pairs]
     with pytest.raises(ValueError, match="too few"):
         make_pairs(rows, 13)
+
+
+def test_long_recordings_are_only_references(tmp_path: Path) -> None:
+    rows = [replace(r, duration=20.0 if r.id[1:] in ("0", "1", "2") else 1.0) for r in recordings(tmp_path, each=9)]
+    pairs = make_pairs(rows, 5, keep=lambda r: r.duration < 10)
+    assert all(p.source.duration == p.natural.duration == 1.0 for p in pairs)
+    assert any(r.duration == 20.0 for p in pairs for r in p.references)
+    with pytest.raises(ValueError, match="too few"):
+        make_pairs(rows, 7, keep=lambda r: r.duration < 10)
 
 
 def test_a_protocol_comes_back_from_its_file_wherever_that_is(tmp_path: Path) -> None:

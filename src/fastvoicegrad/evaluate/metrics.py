@@ -10,17 +10,18 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from .. import audio
 from ..data.corpus import Recording
-from .cache import fingerprint
+from .cache import digest, fingerprint
 from .pairs import Pair
 
 RATE = 16000  # Hz, of all that metrics hear
 Figures = dict[str, float | str]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,19 @@ class Metric(ABC):
 def heard(path: str) -> np.ndarray:
     """A recording, (N,) at 16 kHz."""
     return audio.read(path, RATE)
+
+
+def once(function: Callable[[np.ndarray], Result]) -> Callable[[np.ndarray], Result]:
+    """A function of a wave that remembers what it made of each: the same recordings are in many pairs."""
+    known: dict[str, Result] = {}
+
+    def remembering(wave: np.ndarray) -> Result:
+        key = digest(wave.tobytes())
+        if key not in known:
+            known[key] = function(wave)
+        return known[key]
+
+    return remembering
 
 
 def prints(*recordings: Recording) -> tuple[str, ...]:

@@ -43,22 +43,24 @@ def make_pairs(
 ) -> list[Pair]:
     """All ordered pairs of the voices of `recordings`, the same `sentences` of a voice for every target, seeded.
 
+    Args:
+        keep: whether a recording may be converted, or stand for natural speech; any may be a reference.
     Raises:
         ValueError: a voice has too few recordings, or there are not two voices.
     """
     by_voice: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
-        if keep(recording):
-            by_voice[recording.voice].append(recording)
+        by_voice[recording.voice].append(recording)
     if len(by_voice) < 2:
         raise ValueError("fewer than two voices are left")
     random = np.random.default_rng(seed)
+    sources = {voice: [r for r in own if keep(r)] for voice, own in by_voice.items()}
     for voice, own in by_voice.items():
-        if len(own) < sentences + references + 1:
+        if len(sources[voice]) < sentences or len(own) < sentences + references + 1:
             raise ValueError(f"{voice} has too few recordings for {sentences} sentences and {references} references")
     chosen = {
         voice: [own[i] for i in sorted(random.choice(len(own), sentences, replace=False))]
-        for voice, own in sorted(by_voice.items())
+        for voice, own in sorted(sources.items())
     }
     pairs = []
     for voice, target in itertools.permutations(sorted(by_voice), 2):
@@ -74,7 +76,7 @@ def make_pairs(
 def pairs_of_manifest(
     manifest: Path, corpora: list[str], split: str, sentences: int, references: int, seed: int, longest: float
 ) -> list[Pair]:
-    """`make_pairs` within each corpus (of all that the manifest's split has, if none is named), of recordings up to
+    """`make_pairs` within each corpus (of all that the manifest's split has, if none is named), with sources of up to
     `longest` seconds.
 
     Raises:

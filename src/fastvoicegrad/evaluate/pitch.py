@@ -6,7 +6,7 @@ import numpy as np
 
 from ..data.corpus import Recording
 from ..data.teachers import pitch
-from .metrics import RATE, Case, Column, Figures, Metric, heard, prints
+from .metrics import RATE, Case, Column, Figures, Metric, heard, once, prints
 
 STEP = 0.01  # seconds between two looks
 
@@ -51,11 +51,14 @@ class Melody(Metric):
         Column("duration of source", digits=3),
     )
 
+    def __init__(self) -> None:
+        self._contour = once(contour)
+
     def _of(self, *recordings: Recording) -> list[np.ndarray]:
-        return [contour(heard(recording.path)) for recording in recordings]
+        return [self._contour(heard(recording.path)) for recording in recordings]
 
     def __call__(self, case: Case) -> Figures:
-        ours, source = contour(case.wave), self._of(case.pair.source)[0]
+        ours, source = self._contour(case.wave), self._of(case.pair.source)[0]
         own, target = median(ours), median(*self._of(*case.pair.references))
         correlation, errors = agreement(ours, source)
         length = len(case.wave) / len(heard(case.pair.source.path))

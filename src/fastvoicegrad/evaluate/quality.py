@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 
 from .cache import fingerprint
@@ -18,11 +20,21 @@ class Dnsmos(Metric):
     version = "DNSMOS P.835 (speechmos)"
     columns = (Column("DNSMOS", "higher"), Column("DNSMOS signal", "higher"), Column("DNSMOS background", "higher"))
 
-    def __call__(self, case: Case) -> Figures:
+    @cached_property
+    def model(self) -> Any:
         from speechmos import dnsmos
 
+        folder = Path(dnsmos.__file__).parent / "dnsmos_models"
+        paths = [str(folder / name) for name in ("sig_bak_ovr.onnx", "model_v8.onnx")]
+        model = dnsmos.DNSMOS(*paths)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # several processes judge at once, and each would take every core
+        model.onnx_sess, model.p808_onnx_sess = (onnxruntime.InferenceSession(path, options) for path in paths)
+        return model
+
+    def __call__(self, case: Case) -> Figures:
         peak = max(1.0, float(np.abs(case.wave).max()))
-        scores = dnsmos.run(case.wave / peak, RATE, return_df=False, verbose=False)
+        scores = self.model(case.wave / peak, RATE, False)
         kinds = {"DNSMOS": "ovrl_mos", "DNSMOS signal": "sig_mos", "DNSMOS background": "bak_mos"}
         return {name: float(scores[kind]) for name, kind in kinds.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from ..data.corpus import Recording
 from ..data.teachers import SpeakerTeacher
 from .cache import fingerprint
-from .metrics import RATE, Case, Column, Figures, Metric, heard, prints
+from .metrics import RATE, Case, Column, Figures, Metric, heard, once, prints
 from .pairs import Pair
 
 
@@ -108,6 +108,7 @@ class Likeness(Metric):
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.version = encoder, encoder.version
+        self._embed = once(encoder)
         self.target, self.source = f"{encoder.name} target", f"{encoder.name} source"
         self.nearer, self.accepted = f"{encoder.name} nearer %", f"{encoder.name} accepted %"
         self.columns = (
@@ -117,16 +118,15 @@ class Likeness(Metric):
             Column(self.accepted, "higher", digits=1),
         )
 
-    @lru_cache(maxsize=4096)  # noqa: B019 (one metric lives as long as its process)
     def _of(self, recording: Recording) -> np.ndarray:
-        return self.encoder(heard(recording.path))
+        return self._embed(heard(recording.path))
 
     def _target(self, pair: Pair) -> np.ndarray:
         total = np.sum([self._of(reference) for reference in pair.references], axis=0)
         return np.asarray(total / np.linalg.norm(total))
 
     def __call__(self, case: Case) -> Figures:
-        said = self.encoder(case.wave)
+        said = self._embed(case.wave)
         target, source = float(said @ self._target(case.pair)), float(said @ self._of(case.pair.source))
         return {self.target: target, self.source: source, self.nearer: 100.0 * (target > source)}
 

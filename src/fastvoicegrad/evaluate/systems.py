@@ -16,10 +16,12 @@ from ..data.corpus import Recording
 from ..errors import InputError
 from ..loudness import TARGET_LEVEL, speech_level
 from ..mel import MEL, log_mel
+from ..voice import Voice
 from .cache import digest, fingerprint
 from .pairs import Pair
 
 THREADS = 1  # of a system while it renders; several pairs are rendered at once
+_VOICES: dict[tuple[str, str], Voice] = {}  # of this process, by the encoders that made them and the recording
 
 
 class System(ABC):
@@ -121,8 +123,14 @@ class Conversion(System):
         return VoiceConverter.load(self.bundle, THREADS)
 
     def __call__(self, pair: Pair) -> np.ndarray:
-        voice = self.converter.voice([r.path for r in pair.references])
+        voice = self.converter.voice([self._known(r.path) for r in pair.references])
         return self.converter.convert(audio.read(pair.source.path), self.rate, voice, steps=self.steps)
+
+    def _known(self, path: str) -> Voice:
+        key = (self.converter.bundle.fingerprint, path)
+        if key not in _VOICES:
+            _VOICES[key] = self.converter.voice([path])
+        return _VOICES[key]
 
 
 class Folder(System):
