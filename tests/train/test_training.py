@@ -241,6 +241,22 @@ def test_a_content_encoder_learns_with_its_student(runs: Path, store: Path, tmp_
         average([runs / "student" / "last.safetensors", whole.last], tmp_path / "mean.safetensors")
 
 
+def test_a_speaker_encoder_learns_from_voices_that_its_teacher_hears(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="teacher"):
+        trainer(store, tmp_path, "speaker", "new_voices=0.5")
+    monkeypatch.setattr("fastvoicegrad.train.speaker.MelSpeakerTeacher", Ear)
+    run = trainer(store, tmp_path, "speaker", "new_voices=0.5", "teacher=ear.pt")
+    batch = run.task.batch(np.random.default_rng(0), 4)
+    assert set(batch) == {"mel", "window"}
+    known = trainer(store, tmp_path, "speaker", "teacher=ear.pt", name="known").task.batch(np.random.default_rng(0), 4)
+    assert batch["window"].shape == known["window"].shape
+    expected = torch.nn.functional.normalize(run.task.frozen["teacher"].project(batch["window"].mean(2)), dim=1)
+    run.task.modules["speaker"] = lambda mel: expected
+    assert run.task.losses(batch)["cosine"] == pytest.approx(0, abs=1e-5)
+
+
 def test_nobodys_voice_is_made_of_everybodys() -> None:
     speaker = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
     reference = torch.arange(4.0)[:, None, None].expand(4, 80, 12)

@@ -1,4 +1,8 @@
-"""Train the speaker encoder: say what the pretrained verifier says, from our mel and from windows of any length."""
+"""Train the speaker encoder: say what the pretrained verifier says, from our mel and from windows of any length.
+
+Either what the verifier said of whole recordings, as the store has it, or (`teacher`) what it hears in the very window,
+which a network can learn from any number of voices that nobody has.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ import torch
 from torch import Tensor
 
 from ..data.crops import Crops, statistics
-from ..data.perturb import PerturbConfig, perturb
+from ..data.perturb import PerturbConfig, draw_voices, perturb
 from ..data.store import Store
+from ..data.teachers import MelSpeakerTeacher
+from ..errors import InputError
 from ..losses import weighted_sum
 from ..models.speaker import SpeakerConfig, SpeakerEncoder
 from .loop import Batch, LoopConfig, Scalars, Task
@@ -24,6 +30,11 @@ class SpeakerRecipe:
     # The room and the microphone may change, the voice may not: no stretching here.
     perturb: PerturbConfig = field(
         default_factory=lambda: PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.15, gain=0.2, noise=0.2)
+    )
+    teacher: str = ""  # CAM++ weights; "": what the store has
+    new_voices: float = 0.0  # how often a window moves to a voice that nobody has; needs the teacher
+    new_voice: PerturbConfig = field(
+        default_factory=lambda: PerturbConfig(formant=1.15, pitch=1.3, equaliser=0.3, gain=0.0, noise=0.0)
     )
     shortest: int = 96  # frames of a window: 1.1 s
     longest: int = 320
@@ -66,8 +77,11 @@ class SpeakerTask(Task):
     def __init__(self, recipe: SpeakerRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
         self.store = Store(recipe.store)
+        if recipe.new_voices and not recipe.teacher:
+            raise InputError("new_voices needs a teacher that hears them; set teacher to the path of CAM++'s weights")
+        kind: type[Crops] = Crops if recipe.teacher else TaughtCrops
         self.crops = {
-            frames: TaughtCrops(self.store, "train", frames, recipe.corpora)
+            frames: kind(self.store, "train", frames, recipe.corpora)
             for frames in np.linspace(recipe.shortest, recipe.longest, 4).astype(int).tolist()
         }
         self.held_out = TaughtCrops(self.store, "valid", recipe.shortest * 2)
@@ -76,6 +90,10 @@ class SpeakerTask(Task):
         model.norm.fit(statistics(self.store, next(iter(self.crops.values())), "mel"))
         self.modules = {"speaker": model}
         self.frozen = {}
+        if recipe.teacher:
+            crops = self.crops[recipe.longest]
+            waves = [wave.numpy() for wave in crops.wave(crops.draw(np.random.default_rng(0), 96))]
+            self.frozen["teacher"] = MelSpeakerTeacher(recipe.teacher, waves).eval()
 
     def model_config(self) -> SpeakerConfig:
         return self.recipe.model
@@ -84,14 +102,18 @@ class SpeakerTask(Task):
         crops = self.crops[int(random.choice(list(self.crops)))]
         size = size * self.recipe.longest // crops.frames // 2  # about the same work at every length
         drawn = crops.draw(random, size)
-        taught = self.store.array("speaker_teacher")[[c.row for c in drawn]]
-        return {
-            "mel": perturb(crops.take("mel", drawn), random, self.recipe.perturb),
-            "taught": torch.from_numpy(taught),
-        }
+        mel = crops.take("mel", drawn)
+        if not self.recipe.teacher:
+            taught = torch.from_numpy(self.store.array("speaker_teacher")[[c.row for c in drawn]])
+            return {"mel": perturb(mel, random, self.recipe.perturb), "taught": taught}
+        moved = torch.from_numpy(random.random(size) < self.recipe.new_voices)[:, None, None]
+        mel = torch.where(moved, draw_voices(random, size, self.recipe.new_voice)(mel), mel)
+        return {"mel": perturb(mel, random, self.recipe.perturb), "window": mel}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        embedding, taught = self.modules["speaker"](batch["mel"]), batch["taught"]
+        embedding = self.modules["speaker"](batch["mel"])
+        with torch.no_grad():
+            taught = self.frozen["teacher"](batch["window"]) if "window" in batch else batch["taught"]
         # Beside each embedding, the angles between them: what a verifier is used for.
         angles = (embedding @ embedding.T - taught @ taught.T).square().mean()
         return {"cosine": (1 - (embedding * taught).sum(1)).mean(), "geometry": angles * 10}
