@@ -56,6 +56,42 @@ def test_normaliser_and_error_rates() -> None:
     assert error_rates("abcd", "abce") == (25.0, 100.0)
 
 
+def test_an_ort_file_says_the_same_as_onnx(tmp_path: Path) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("tokenizers")
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from fastvoicegrad.evaluate.asr import as_onnx
+
+    # As Moonshine's decoder is made: a branch, and weights in bytes.
+    graph = onnx.parser.parse_graph("""main (float[2] x, bool first) => (float[2] y) <int8[2] w = {3, -5}> {
+        y = If (first) <
+            then_branch = fresh () => (float[2] a) { f = Cast <to = 1> (w)  a = Mul (f, x) },
+            else_branch = later () => (float[2] b) { g = Cast <to = 1> (w)  b = Add (g, x) }
+        >
+    }""")
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    session = onnxruntime.InferenceSession(as_onnx(tmp_path / "model.ort"))
+    x = np.array([1, 2], np.float32)
+    for first, expected in ((True, [3, -10]), (False, [4, -3])):
+        assert session.run(None, {"x": x, "first": np.array(first)})[0].tolist() == expected
+
+
+@pytest.mark.parametrize("seconds", [2.2, 9.4, 11.5])
+def test_dnsmos_is_that_of_its_package(seconds: float) -> None:
+    dnsmos = pytest.importorskip("speechmos.dnsmos")
+    from fastvoicegrad.evaluate.quality import Dnsmos
+
+    wave = 0.3 * vowels(seconds, 120.0, RATE)
+    figures = Dnsmos()(Case(pair=None, wave=wave, text=None))  # type: ignore[arg-type]
+    theirs = dnsmos.run(wave, RATE)
+    for name, kind in (("DNSMOS", "ovrl_mos"), ("DNSMOS signal", "sig_mos"), ("DNSMOS background", "bak_mos")):
+        assert figures[name] == pytest.approx(theirs[kind], abs=1e-3)
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     metrics, missing = available(tmp_path)
     assert any("ecapa.ckpt" in line for line in missing)

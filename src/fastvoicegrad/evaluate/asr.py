@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import jiwer
 import numpy as np
+import onnx
 import onnxruntime
 import tokenizers
 import torch
@@ -28,6 +30,22 @@ class Recogniser(Protocol):
 
     def __call__(self, wave: np.ndarray) -> str:
         """(N,) at 16 kHz -> text."""
+
+
+def as_onnx(path: Path) -> bytes:
+    """A model in ONNX Runtime's own format as ONNX. The former it runs as it is, here unpacking weights for every
+    token; the latter's constants it folds first, which made recognition four times as fast."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.save_model_format", "ONNX")
+    with TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "model.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = onnx.load(options.optimized_model_filepath)
+    for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
+        if attribute.HasField("g"):
+            attribute.g.name = attribute.name  # ONNX wants branches named, and the other format forgets it
+    return bytes(model.SerializeToString())
 
 
 class Moonshine:
@@ -50,7 +68,8 @@ class Moonshine:
         path = next(self.folder.glob(f"{stem}.o*"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # one token at a time: more threads only wait for each other
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = as_onnx(path) if path.suffix == ".ort" else path.read_bytes()
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     @cached_property
     def encoder(self) -> onnxruntime.InferenceSession:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..data.crops import Crop, Crops, statistics
 from ..data.perturb import PerturbConfig, perturb
 from ..data.store import Entry, Store
+from ..errors import InputError
 from ..losses import weighted_sum
 from ..models.content import ContentConfig, ContentEncoder, ContentHeads
 from .loop import Batch, LoopConfig, Scalars, Task
@@ -25,6 +26,7 @@ class ContentRecipe:
     loop: LoopConfig
     model: ContentConfig = field(default_factory=ContentConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
+    heads_only: bool = False  # the encoder stays as it is in loop.start_from: a restored one has no names for units
     frames: int = 192
     corpora: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=lambda: dict(CONTENT_WEIGHTS))
@@ -79,6 +81,9 @@ class ContentTask(Task):
         torch.manual_seed(recipe.loop.seed)
         model = ContentModel(recipe.model)
         model.encoder.norm.fit(statistics(self.store, self.crops, "mel"))
+        if recipe.heads_only and not recipe.loop.start_from:
+            raise InputError("heads_only needs an encoder; set loop.start_from, e.g. to init/content.safetensors")
+        model.encoder.requires_grad_(not recipe.heads_only)
         self.modules = {"content": model}
         self.frozen = {}
         self.medians = torch.tensor([self._median_pitch(e) for e in self.store.entries])
