@@ -236,6 +236,21 @@ def distill(
 
 @app.command()
 @friendly
+def align(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint with a content encoder.")],
+    to: Annotated[Path, typer.Option(help="Checkpoint with the encoder that converters were trained on.")],
+    store: Annotated[Path, typer.Option(help="Feature store whose recordings both hear.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write.")],
+) -> None:
+    """Bring a content encoder into another's coordinates: converters of the other go on with it."""
+    _needed(checkpoint, "CHECKPOINT")
+    _needed(to, "--to")
+    met = workshop("train.align").align(checkpoint, to, store, output)
+    console.print(f"{output}: {100 * met:.0f} % of the other's variance met")
+
+
+@app.command()
+@friendly
 def average(
     checkpoints: Annotated[list[Path], typer.Argument(help="Two or more checkpoints of one recipe's network.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write.")],

@@ -241,15 +241,19 @@ def test_a_content_encoder_learns_with_its_student(runs: Path, store: Path, tmp_
         average([runs / "student" / "last.safetensors", whole.last], tmp_path / "mean.safetensors")
 
 
-def test_heads_alone_name_the_units_of_a_restored_encoder(runs: Path, store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kept", "prefix"), [("encoder", "encoder."), ("units", "heads.units.")])
+def test_what_is_kept_of_a_content_encoder_stays_and_the_rest_learns(
+    runs: Path, store: Path, tmp_path: Path, kept: str, prefix: str
+) -> None:
     with pytest.raises(InputError, match="start_from"):
-        trainer(store, tmp_path, "content", "heads_only=true")
+        trainer(store, tmp_path, "content", f"kept={kept}")
     start = runs / "content" / "last.safetensors"
-    run = trainer(store, tmp_path, "content", "heads_only=true", f"loop.start_from={start}", "loop.ema=0.0")
+    run = trainer(store, tmp_path, "content", f"kept={kept}", f"loop.start_from={start}", "loop.ema=0.0")
     run.run()
     begun, learnt = load_content(start).state_dict(), load_content(run.last).state_dict()
     same = {key for key in begun if torch.equal(begun[key], learnt[key])}
-    assert same == {key for key in begun if key.startswith("encoder.")}
+    statistics = {key for key in begun if key.startswith("encoder.norm.")}
+    assert same | statistics == {key for key in begun if key.startswith(prefix)} | statistics
 
 
 def test_a_speaker_encoder_learns_from_voices_that_its_teacher_hears(

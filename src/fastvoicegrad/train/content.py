@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ class ContentRecipe:
     loop: LoopConfig
     model: ContentConfig = field(default_factory=ContentConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
-    heads_only: bool = False  # the encoder stays as it is in loop.start_from: a restored one has no names for units
+    # What stays as it is in loop.start_from: the "encoder", where a restored one has to learn names for the units; the
+    # names of the "units", which hold the encoder to its coordinates while it learns on.
+    kept: Literal["nothing", "encoder", "units"] = "nothing"
     frames: int = 192
     corpora: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=lambda: dict(CONTENT_WEIGHTS))
@@ -81,9 +84,12 @@ class ContentTask(Task):
         torch.manual_seed(recipe.loop.seed)
         model = ContentModel(recipe.model)
         model.encoder.norm.fit(statistics(self.store, self.crops, "mel"))
-        if recipe.heads_only and not recipe.loop.start_from:
-            raise InputError("heads_only needs an encoder; set loop.start_from, e.g. to init/content.safetensors")
-        model.encoder.requires_grad_(not recipe.heads_only)
+        if recipe.kept != "nothing" and not recipe.loop.start_from:
+            raise InputError(
+                "kept needs a checkpoint to keep it of; set loop.start_from, e.g. to init/content.safetensors"
+            )
+        model.encoder.requires_grad_(recipe.kept != "encoder")
+        model.heads.units.requires_grad_(recipe.kept != "units")
         self.modules = {"content": model}
         self.frozen = {}
         self.medians = torch.tensor([self._median_pitch(e) for e in self.store.entries])
