@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
-from fastvoicegrad.converter import _exactly, _mel_frames, _windows
+from fastvoicegrad.converter import OWN_SPEECH, Timing, _begun, _exactly, _mel_frames, _windows
 from fastvoicegrad.loudness import speech_level
 from fastvoicegrad.mel import log_mel
 
@@ -27,6 +27,39 @@ def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None
         if chunk == 4:
             wave, one = wave[:30000], whole(converter, voice, wave[:30000], 1, 10**6)
         np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-3)
+
+
+def test_guidance_goes_away_from_the_sources_own_voice(converter: VoiceConverter, voice: Voice) -> None:
+    mel = log_mel(vowels(2.0, pitch=180.0))[:, :160]
+    own = converter._own_voice(mel, voice)
+    assert own is not None
+    assert own.pitch == voice.pitch
+
+    def said(of: Voice, away: Voice | None) -> np.ndarray:
+        return converter._convert_mel(mel, 0, of, away, 1, 0, Timing())[0]
+
+    plain, left, share = said(voice, None), said(own, None), converter.bundle.config.guidance
+    assert share > 0
+    assert np.abs(plain - left).max() > 1e-2
+    np.testing.assert_allclose(said(voice, own), plain + share * (plain - left), atol=1e-3)
+    np.testing.assert_allclose(said(own, own), left, atol=1e-3)
+
+
+def test_whose_voice_a_source_is_does_not_depend_on_its_blocks(converter: VoiceConverter, voice: Voice) -> None:
+    silence = np.zeros((80, 300), np.float32) + np.log(1e-5).astype(np.float32)
+    mel = np.concatenate([silence, log_mel(vowels(9.0))], axis=1)
+    heard = []
+    for pieces in (1, 7, 60):
+        head, frames = _begun(iter(np.array_split(mel, pieces, axis=1)))
+        np.testing.assert_array_equal(np.concatenate(list(frames), axis=1), mel)
+        own = converter._own_voice(head, voice)
+        assert own is not None
+        heard.append(own)
+    for other in heard[1:]:
+        np.testing.assert_array_equal(other.mel, heard[0].mel)
+        np.testing.assert_allclose(other.embedding, heard[0].embedding, atol=1e-6)
+    assert heard[0].mel.shape[1] >= 300 + OWN_SPEECH
+    assert converter._own_voice(silence, voice) is None
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
@@ -49,7 +82,7 @@ def test_result_is_as_loud_as_the_source(converter: VoiceConverter, voice: Voice
     loud = converter.convert(speech, 22050, voice)
     assert 0.5 < speech_level(loud) / speech_level(speech) < 2  # nobody speaks like this: within 6 dB
     # The level meter works in steps of half a decibel.
-    np.testing.assert_allclose(quiet * 10, loud, atol=0.1 * np.abs(loud).max())
+    np.testing.assert_allclose(quiet * 10, loud, atol=0.15 * np.abs(loud).max())
 
 
 def test_the_voice_matters(converter: VoiceConverter, voice: Voice, speech: np.ndarray) -> None:

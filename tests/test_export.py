@@ -113,7 +113,7 @@ def test_a_bundle_says_what_conversion_starts_from(
     converter._content = lambda mel: (np.zeros((144, 64), np.float32), silent, silent)  # type: ignore[method-assign]
     voice = Voice(np.ones(192, np.float32), np.zeros((144, 8)), np.zeros((80, 8)), 150.0, "", 1.0)
     for level, seed in ((0.0, 0), (1.0, 0), (0.0, 1)):
-        converter._convert_mel(np.full((80, 64), level, np.float32), 0, voice, 1, seed, Timing())
+        converter._convert_mel(np.full((80, 64), level, np.float32), 0, voice, None, 1, seed, Timing())
     assert (not np.array_equal(seen[0], seen[1])) == source_counts
     assert (not np.array_equal(seen[0], seen[2])) == seed_counts
     (made / "config.json").write_text(json.dumps(config | {"initial": "dirty"}))

@@ -58,6 +58,7 @@ class BundleConfig:
     draft: bool = False  # whether the converter looks the voice's own frames up
     harmonics: bool = False  # whether it is told the pitch
     initial: InitialState = "diffused"  # what conversion starts from
+    guidance: float = 0.0  # how far it goes beyond what it says of the voice, away from the source's own
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: int = 0  # times that the vocoder's rendering is brought to its mel
 

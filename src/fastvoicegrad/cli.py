@@ -272,11 +272,14 @@ def export(
     teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint: a bundle of any number of steps.")] = None,
     smoothing: Annotated[
         float, typer.Option(min=0, max=0.3, help="Share of each neighbouring frame in a converted one.")
-    ] = 0.17,
+    ] = 0.12,
     sharpening: Annotated[
         float, typer.Option(min=0.5, max=2, help="Factor on what is finer than a converted frame's tilt.")
     ] = 1.3,
     varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
+    guidance: Annotated[
+        float, typer.Option(min=0, max=2, help="How far conversions move away from the source's own voice.")
+    ] = 0.25,
     notes: Annotated[Path | None, typer.Option(help="YAML of licence, training data, metrics for the bundle.")] = None,
     name: Annotated[str, typer.Option(help="The bundle's name.")] = "fastvoicegrad",
 ) -> None:
@@ -297,6 +300,7 @@ def export(
         converter=converter,
         teacher=teacher is not None,
         postfilter=PostFilter(smoothing, sharpening, varied),
+        guidance=guidance,
         name=name,
         notes=recipes.read_yaml(notes) if notes else None,
     )

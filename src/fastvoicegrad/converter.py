@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from .diffusion import eps_from_x0, frame_noise, initial_state, sample, subseque
 from .errors import InputError
 from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
 from .mel import MEL, Array, log_mel, log_mel_of_padded
-from .postfilter import NOTHING
+from .postfilter import NOTHING, speaking
 from .voice import MEMORY, Voice, pool, spread
 
 SHORTEST = MEL.n_fft  # samples: one frame
@@ -33,6 +34,7 @@ PITCH_GRID = 0.125  # Hz: at 100 Hz two hundredths of a semitone
 VOICED = 0.5  # probability from which a frame counts as voiced
 SHORTEST_WINDOW = 16  # frames below which an embedding says nothing
 VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
+OWN_SPEECH, OWN_SEARCHED = 344, 2584  # frames (4 s) of the source that say whose voice it is, and where (30 s)
 
 T = TypeVar("T")
 Progress = Callable[[float], None]  # called with the seconds of source that are done
@@ -164,6 +166,18 @@ class VoiceConverter:
         kept = spread(mel.shape[1], MEMORY)
         return _Heard(np.sum(embeddings, axis=0), len(active), len(voiced), pitch, keys[:, kept], mel[:, kept])
 
+    def _own_voice(self, mel: Array, voice: Voice) -> Voice | None:
+        """The voice of the source itself, from the first of its speech, at the pitch of the voice that it is to have;
+        None where there is too little. All frames stand beside the speech, but only the speech is embedded."""
+        spoken = np.flatnonzero(speaking(mel)[0] > 0.5)[:OWN_SPEECH]
+        if len(spoken) < SHORTEST_WINDOW:
+            return None
+        mel = mel[:, : spoken[-1] + 1]
+        keys, _, _ = self._content(_even(mel))
+        embedding = self.bundle.run("speaker", mel=mel[None, :, spoken])[0][0]
+        kept = spread(mel.shape[1], MEMORY)
+        return replace(voice, embedding=embedding, keys=keys[:, kept], mel=mel[:, kept])
+
     def _content(self, mel: Array) -> tuple[Array, Array, Array]:
         """Of mel frames (80, T): content (C, T), probability of voicing (T,), log F0 relative to the speaker's (T,)."""
         content, voicing, melody = (x[0] for x in self.bundle.run("content", mel=mel[None]))
@@ -256,9 +270,13 @@ class VoiceConverter:
         timing = timing or Timing()
         left, right = self.bundle.context(steps)
         frames = _mel_frames(blocks, gain, self.bundle.stride)
+        own = None
+        if self.bundle.config.guidance:
+            head, frames = _begun(frames)
+            own = timing.run("converter", lambda: self._own_voice(head, voice))
         turns, sums = 0.0, NOTHING  # of the pulse train and the post-filter: what is carried from chunk to chunk
         for window, start, first, last in _windows(frames, chunk, left, right, self.bundle.stride):
-            mel, pitch = self._convert_mel(window, start, voice, steps, seed, timing)
+            mel, pitch = self._convert_mel(window, start, voice, own, steps, seed, timing)
             kept = slice(first - start, last - start)
             mel, sums = timing.run("converter", lambda: self.bundle.config.postfilter(mel, voice.mel, kept, sums))  # noqa: B023
             wave, turns = timing.run("vocoder", lambda: self.render(mel, start, kept, turns, seed, pitch))  # noqa: B023
@@ -297,32 +315,40 @@ class VoiceConverter:
         return TARGET_LEVEL / level
 
     def _convert_mel(
-        self, mel: Array, start: int, voice: Voice, steps: int, seed: int, timing: Timing
+        self, mel: Array, start: int, voice: Voice, own: Voice | None, steps: int, seed: int, timing: Timing
     ) -> tuple[Array, Array | None]:
         """A window of mel frames (80, T), the first of which is frame `start`, in the other voice; and the pitch
-        (T,) in Hz, 0 where unvoiced, for a converter that is told it."""
+        (T,) in Hz, 0 where unvoiced, for a converter that is told it.
+
+        Every estimate goes beyond what the converter says of the voice, away from what it says of the source's `own`
+        (classifier-free guidance, arXiv 2207.12598): what is left of that voice in content and x_t is in both.
+        """
         bundle, config = self.bundle, self.bundle.config
         content, voicing, melody = timing.run("content", lambda: self._content(mel))
-        hints = {"keys": voice.keys, "reference": voice.mel} if config.draft else {}
         pitch = np.where(voicing > VOICED, voice.pitch * np.exp(melody), 0).astype(np.float32)
-        if config.harmonics:
-            hints["pitch"] = pitch
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
         x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
 
-        def predict_eps(x_t: Array, t: int) -> Array:
-            ab = float(bundle.alpha_bar[t])
-            estimate = bundle.run(
+        def estimate(x_t: Array, t: int, of: Voice) -> Array:
+            hints = {"keys": of.keys[None], "reference": of.mel[None]} if config.draft else {}
+            if config.harmonics:
+                hints["pitch"] = pitch[None]
+            return bundle.run(
                 "converter",
                 x=x_t[None].astype(np.float32),
                 step=np.array([t], np.int64),
-                alpha_bar=np.array([ab], np.float32),
-                speaker=voice.embedding[None],
+                alpha_bar=np.array([bundle.alpha_bar[t]], np.float32),
+                speaker=of.embedding[None],
                 content=content[None],
-                **{name: hint[None] for name, hint in hints.items()},
+                **hints,
             )[0][0]
-            return eps_from_x0(x_t, estimate, ab)
+
+        def predict_eps(x_t: Array, t: int) -> Array:
+            said = estimate(x_t, t, voice)
+            if own is not None:
+                said = said + np.float32(config.guidance) * (said - estimate(x_t, t, own))
+            return eps_from_x0(x_t, said, float(bundle.alpha_bar[t]))
 
         levels = subsequence(steps, config.start)
         x = timing.run("converter", lambda: sample(predict_eps, x, levels, bundle.alpha_bar, noise))
@@ -401,6 +427,18 @@ def _mel_frames(blocks: Iterable[Array], gain: float, stride: int) -> Iterator[A
     if not mirrored:
         buffer = np.concatenate([buffer[pad:0:-1], buffer])
     yield log_mel_of_padded(np.concatenate([buffer, buffer[-2 : -pad - 2 : -1]]))
+
+
+def _begun(frames: Iterator[Array]) -> tuple[Array, Iterator[Array]]:
+    """The first frames of a stream (80, n), enough to hear whose voice it is, and the whole stream. How many blocks
+    that takes depends on their sizes; what counts of them, the first of the speech, does not."""
+    blocks, heard, length = [], 0, 0
+    for block in frames:
+        blocks.append(block)
+        heard, length = heard + int((speaking(block) > 0.5).sum()), length + block.shape[1]
+        if heard >= OWN_SPEECH or length >= OWN_SEARCHED:
+            break
+    return np.concatenate(blocks, axis=1)[:, :OWN_SEARCHED], chain(blocks, frames)
 
 
 def _windows(

@@ -240,6 +240,7 @@ def write_bundle(
     *,
     corrections: int,
     postfilter: PostFilter,
+    guidance: float,
     notes: dict[str, Any],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -261,6 +262,7 @@ def write_bundle(
         max_steps=max_steps,
         draft=unet.config.draft,
         harmonics=unet.config.harmonics,
+        guidance=guidance,
         postfilter=postfilter,
         corrections=corrections,
         notes=notes,
@@ -276,6 +278,7 @@ def export(
     converter: str | Path,
     vocoder: str | Path,
     postfilter: PostFilter,
+    guidance: float = 0.0,
     teacher: bool = False,
     name: str = "fastvoicegrad",
     notes: dict[str, Any] | None = None,
@@ -294,18 +297,19 @@ def export(
         "speaker": speaker_graph(load_speaker(speaker)),
         "vocoder": vocoder_graph(renderer),
     }
-    settings = {"corrections": renderer.config.corrections, "postfilter": postfilter, "notes": notes or {}}
+    settings = {"corrections": renderer.config.corrections, "postfilter": postfilter}
+    settings |= {"guidance": guidance, "notes": notes or {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 
 def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
     """Write a bundle of a student's or teacher's checkpoint, with the content encoder if that was trained with it, and,
-    as they are, another bundle's other networks; without its post-filter, which was chosen for its own student."""
+    as they are, another bundle's other networks; without its post-filter and guidance, chosen for its own student."""
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
     if "content" in read_meta(converter).get("others", {}):
         heard = load_content(converter)
         networks["content"] = content_graph(heard.encoder, heard.heads)
-    settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "notes": {}}
+    settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "guidance": 0.0, "notes": {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 

@@ -77,7 +77,7 @@ class Sums(NamedTuple):
 NOTHING = Sums(np.zeros((1, 1)), np.zeros((MEL.n_mels, 1)), np.zeros((MEL.n_mels, 1)))
 
 
-def _counting(mel: Array) -> NDArray[np.float64]:
+def speaking(mel: Array) -> NDArray[np.float64]:
     """How far each frame of (80, T) counts as speech, (1, T), between 0 and 1."""
     loudness = np.log(np.exp(mel.astype(np.float64)).mean(0, keepdims=True))
     return np.asarray(1 / (1 + np.exp(-(loudness - QUIET) / SOFTNESS)))
@@ -99,7 +99,7 @@ def varied(mel: Array, voice: Array, kept: slice, before: Sums = NOTHING) -> tup
     Returns:
         the mel, and the sums before the frame that follows.
     """
-    counts, own = _counting(mel), _counting(voice)
+    counts, own = speaking(mel), speaking(voice)
     mean = (own * voice).sum(1, keepdims=True) / own.sum()
     wanted = (own * np.square(voice - mean)).sum(1, keepdims=True) / own.sum()
     running = _running(mel, counts)
