@@ -5,7 +5,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastvoicegrad.data.perturb import PerturbConfig, perturb, stretch_matrix, voice_matrix  # noqa: E402
+from fastvoicegrad.data.perturb import (  # noqa: E402
+    PerturbConfig,
+    at_pace,
+    hide,
+    paces,
+    perturb,
+    stretch_matrix,
+    voice_matrix,
+)
 from fastvoicegrad.mel import log_mel  # noqa: E402
 
 from ..conftest import vowels  # noqa: E402
@@ -40,3 +48,31 @@ def test_every_item_gets_its_own_voice_from_the_seed() -> None:
     a, b = (perturb(mel, np.random.default_rng(5), PerturbConfig()) for _ in range(2))
     assert torch.equal(a, b)
     assert not torch.allclose(a[0], a[1])
+
+
+def test_what_is_hidden_is_the_mean_and_the_rest_is_as_it_was() -> None:
+    mel = torch.randn(4, 80, 60)
+    config = PerturbConfig(masks=2, band=10, span=8)
+    hidden = hide(mel, np.random.default_rng(0), config)
+    changed = hidden != mel
+    assert 0 < changed.float().mean() < 2 * (10 / 80 + 8 / 60)
+    means = mel.mean((1, 2), keepdim=True).expand_as(mel)
+    torch.testing.assert_close(hidden[changed], means[changed])
+
+
+def test_babble_only_adds() -> None:
+    mel = torch.randn(3, 80, 20)
+    plain = PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.0, gain=0.0, noise=0.0, babble=1.0)
+    spoken = perturb(mel, np.random.default_rng(0), plain)
+    assert (spoken > mel).all()
+
+
+def test_a_ramp_read_faster_is_steeper() -> None:
+    places = paces(np.random.default_rng(0), 5, 120, 1.25)
+    assert places.shape == (5, 96)
+    ramp = torch.arange(120.0).expand(5, 120)
+    torch.testing.assert_close(at_pace(ramp[:, None], places)[:, 0], places)
+    torch.testing.assert_close(at_pace(ramp, places), places.round())
+    steps = places.diff(dim=1).mean(1)
+    assert ((steps > 0.8) & (steps < 1.25)).all()
+    assert len(set(steps.tolist())) == 5

@@ -18,7 +18,7 @@ from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.data.embed import load_content  # noqa: E402
 from fastvoicegrad.train.checkpoint import average  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, learning_rate_factor, share  # noqa: E402
-from fastvoicegrad.train.others import converted, nobody  # noqa: E402
+from fastvoicegrad.train.others import converted, described, nobody  # noqa: E402
 from fastvoicegrad.train.recipe import PARTS, read_yaml  # noqa: E402
 from fastvoicegrad.train.student import StudentTask  # noqa: E402
 from fastvoicegrad.train.teacher import ConversionCrops, ConversionData  # noqa: E402
@@ -296,6 +296,20 @@ def test_a_guided_teacher_also_teaches_conversions(runs: Path, store: Path, tmp_
         asked, _ = task._teacher_says(task._converted, converted(batch))
     assert not torch.allclose(guided, asked)
     assert task.losses(batch)["dist"] > 0
+
+
+def test_conversions_may_be_guided_as_in_use(runs: Path, store: Path, tmp_path: Path) -> None:
+    for other in ("teacher", "vocoder"):
+        (tmp_path / other).symlink_to(runs / other)
+    settings = ("guidance.nobody=0.5", "own_guidance=0.5", "converted=2", "draft_tolerance=0.0")
+    run = trainer(store, tmp_path, "student", *settings)
+    task, batch = run.task, run.task.batch(np.random.default_rng(0), 4)
+    assert isinstance(task, StudentTask)
+    task.forward(batch)
+    others = converted(batch)
+    asked, own = task.convert(others), task.convert(others | described(batch, 2))
+    assert not torch.allclose(asked, own)
+    torch.testing.assert_close(task._converted, asked + 0.5 * (asked - own))
 
 
 def test_new_voices_move_the_crop_its_references_and_its_pitch_alike(runs: Path, store: Path) -> None:

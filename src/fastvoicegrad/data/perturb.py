@@ -24,6 +24,11 @@ class PerturbConfig:
     equaliser: float = 0.7  # standard deviation of the curve, natural log (0.7: about 6 dB)
     gain: float = 0.35  # standard deviation, natural log
     noise: float = 0.3  # probability of added noise
+    babble: float = 0.0  # probability that another item of the batch speaks beside
+    masks: int = 0  # bands, and spans of time, that are hidden (SpecAugment, arXiv 1904.08779)
+    band: int = 10  # most bins of a band
+    span: int = 10  # most frames of a span
+    tempo: float = 1.0  # largest stretch of time, either way
     cepstra: int = 22  # cosine coefficients that make the envelope
 
 
@@ -87,12 +92,50 @@ def draw_voices(random: np.random.Generator, size: int, config: PerturbConfig) -
 
 
 def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
-    """A different voice for every item, and for some noise: (B, 80, T) log-mel -> (B, 80, T)."""
+    """A different voice for every item, and for some noise, other speech and gaps: (B, 80, T) log-mel -> (B, 80, T)."""
     size = mel.shape[0]
     mel = draw_voices(random, size, config)(mel)
+    if config.babble:
+        beside = mel.roll(1, 0) + torch.from_numpy(random.uniform(-4.5, -1.0, (size, 1, 1)).astype(np.float32))
+        spoken = torch.from_numpy(random.random((size, 1, 1)) < config.babble)
+        mel = torch.where(spoken, torch.logaddexp(mel, beside), mel)
     level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(
         random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32)
     )
     hiss = level + torch.from_numpy(random.normal(0, 0.3, mel.shape).astype(np.float32))
     noisy = torch.from_numpy(random.random((size, 1, 1)) < config.noise)
-    return torch.where(noisy, torch.logaddexp(mel, hiss), mel)
+    mel = torch.where(noisy, torch.logaddexp(mel, hiss), mel)
+    return hide(mel, random, config) if config.masks else mel
+
+
+def hide(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
+    """`masks` bands and as many spans of every item become its mean, so that what is said has to be heard around them:
+    (B, 80, T) -> (B, 80, T)."""
+    size, bins, frames = mel.shape
+
+    def stripes(length: int, widest: int) -> Tensor:  # (B, length), where something is hidden
+        width = random.integers(0, widest + 1, (config.masks, size, 1))
+        first = random.integers(0, length - widest + 1, (config.masks, size, 1))
+        place = np.arange(length)
+        return torch.from_numpy(((place >= first) & (place < first + width)).any(0))
+
+    hidden = stripes(bins, config.band)[:, :, None] | stripes(frames, config.span)[:, None, :]
+    return torch.where(hidden, mel.mean((1, 2), keepdim=True), mel)
+
+
+def paces(random: np.random.Generator, size: int, frames: int, tempo: float) -> Tensor:
+    """Places (B, T) in crops of `frames` frames at which they are read to be said faster or slower, by a factor between
+    1 / `tempo` and `tempo`; T, even, is how many the fastest leaves."""
+    count = int(frames / tempo) // 2 * 2
+    pace = tempo ** random.uniform(-1, 1, (size, 1))
+    return torch.from_numpy((np.arange(count) * pace).astype(np.float32)).clamp(max=frames - 1)
+
+
+def at_pace(x: Tensor, places: Tensor) -> Tensor:
+    """(B, T) or (B, C, T) read at `places` (B, T'): labels and pitch the nearest, mels between two frames."""
+    if x.ndim == 2:
+        return x.gather(1, places.round().long())
+    low = places.long().clamp(max=x.shape[2] - 2)
+    share = (places - low)[:, None]
+    low = low[:, None].expand(-1, x.shape[1], -1)
+    return torch.lerp(x.gather(2, low), x.gather(2, low + 1), share)

@@ -25,6 +25,7 @@ class ContentConfig:
     dim: int = 144  # of the bottleneck
     units: int = 512  # classes of the content teacher
     n_mels: int = 80
+    dropout: float = 0.0
 
 
 class ContentEncoder(nn.Module):
@@ -40,7 +41,13 @@ class ContentEncoder(nn.Module):
         self.stem_norm = ChannelNorm(config.width)
         self.blocks = nn.Sequential(
             *(
-                ConvNeXtBlock(config.width, config.kernel, int(i < config.lookahead), layers=config.layers)
+                ConvNeXtBlock(
+                    config.width,
+                    config.kernel,
+                    int(i < config.lookahead),
+                    layers=config.layers,
+                    dropout=config.dropout,
+                )
                 for i in range(config.layers)
             )
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.crops import Crop, Crops, statistics
-from ..data.perturb import PerturbConfig, perturb
+from ..data.perturb import PerturbConfig, at_pace, paces, perturb
 from ..data.store import Entry, Store
 from ..errors import InputError
 from ..losses import weighted_sum
@@ -109,6 +109,9 @@ class ContentTask(Task):
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         batch = self._targets(self.crops, self.crops.draw(random, size))
+        if (tempo := self.recipe.perturb.tempo) > 1:
+            places = paces(random, size, self.recipe.frames, tempo)
+            batch = {name: at_pace(value, places) for name, value in batch.items()}
         return batch | {"mel": perturb(batch["mel"], random, self.recipe.perturb)}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

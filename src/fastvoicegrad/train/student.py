@@ -80,6 +80,9 @@ class StudentRecipe:
     # arXiv 2207.12598), away from what it says for "nobody"'s and for the "source"'s own; all 0: conversions have no
     # teacher, as in the paper.
     guidance: dict[str, float] = field(default_factory=lambda: {"nobody": 0.0, "source": 0.0})
+    # How far conversions themselves go beyond what the student says for the voice asked for, away from what it says for
+    # the source's own: as in use (a bundle's `guidance`), so that all that hears and judges them has that, too.
+    own_guidance: float = 0.0
     draft_tolerance: float = 0.0  # of conversions, in use as here; reconstructions are the network's alone
     # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
     # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868); "words", that the content
@@ -236,7 +239,10 @@ class StudentTask(Task):
         if "to_speaker" not in batch:
             return self._reconstructed[:0]
         others = self._others = self.listen(converted(batch))
-        return self.student.towards_draft(self.convert(others), hints_of(self.student, others))
+        x = self.convert(others)
+        if share := self.recipe.own_guidance:
+            x = x + share * (x - self.convert(others | described(self._listened, len(x))))
+        return self.student.towards_draft(x, hints_of(self.student, others))
 
     def _guided(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """`_teacher_says` of a batch's conversions, with guidance."""
@@ -254,7 +260,8 @@ class StudentTask(Task):
 
     def forward(self, batch: Batch) -> None:
         """Reconstructions and conversions, (B, 80, T) each, and what the discriminator sees of the real."""
-        self._reconstructed = self.convert(self.listen(batch))
+        self._listened = self.listen(batch)
+        self._reconstructed = self.convert(self._listened)
         self._converted = self._convert_to_others(batch)
         if self.adversarial:
             with torch.no_grad():
