@@ -44,7 +44,8 @@ def measure(name: str, store: str, steps: int, threads: int, init: Path, more: l
     if part in ("teacher", "student"):
         settings += [f"data.store={store}", "loop.start_from="]
     else:
-        settings += [f"store={store}", *(["loop.start_from="] if part == "vocoder" else [])]
+        settings += [f"store={store}", *(["loop.start_from="] if part != "speaker" else [])]
+        settings += ["kept=nothing"] if part == "content" else []
     if part == "student":
         settings += [f"teacher={init / 'student.safetensors'}", f"vocoder={init / 'vocoder.safetensors'}"]
     options = [option for setting in (*settings, *more) for option in ("--set", setting)]

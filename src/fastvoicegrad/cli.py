@@ -241,11 +241,14 @@ def align(
     to: Annotated[Path, typer.Option(help="Checkpoint with the encoder that converters were trained on.")],
     store: Annotated[Path, typer.Option(help="Feature store whose recordings both hear.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write.")],
+    fresh_heads: Annotated[
+        bool, typer.Option(help="New heads, to be learnt with kept=encoder, for an encoder that is to learn on.")
+    ] = False,
 ) -> None:
     """Bring a content encoder into another's coordinates: converters of the other go on with it."""
     _needed(checkpoint, "CHECKPOINT")
     _needed(to, "--to")
-    met = workshop("train.align").align(checkpoint, to, store, output)
+    met = workshop("train.align").align(checkpoint, to, store, output, fresh_heads)
     console.print(f"{output}: {100 * met:.0f} % of the other's variance met")
 
 

@@ -59,3 +59,14 @@ def test_contents_of_two_sizes_are_refused(runs: Path, store: Path, tmp_path: Pa
     small = save(tmp_path / "small.safetensors", ContentModel(ContentConfig(width=8, layers=1, dim=4, units=3)))
     with pytest.raises(InputError, match="aligned"):
         align(small, path, store, tmp_path / "out.safetensors")
+
+
+def test_fresh_heads_leave_the_encoder_as_it_is_aligned(runs: Path, store: Path, tmp_path: Path) -> None:
+    path = runs / "content" / "last.safetensors"
+    for name, fresh in (("folded", False), ("fresh", True)):
+        align(path, path, store, tmp_path / f"{name}.safetensors", fresh)
+    folded, fresh_one = (load_content(tmp_path / f"{name}.safetensors") for name in ("folded", "fresh"))
+    mel = torch.randn(1, 80, 20)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(mel)[0], fresh_one(mel)[0])
+        assert not torch.allclose(folded(mel)[1], fresh_one(mel)[1])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data.embed import load_content
 from ..data.store import Store
 from ..errors import InputError
+from ..models.content import ContentHeads
 from . import checkpoint
 from .content import ContentModel
 
@@ -59,10 +60,13 @@ def fold(model: ContentModel, matrix: Tensor, offset: Tensor) -> None:
         head.bias.copy_(head.bias.double() - back @ offset)
 
 
-def align(new: Path, to: Path, store: Path, out: Path) -> float:
+def align(new: Path, to: Path, store: Path, out: Path, fresh_heads: bool = False) -> float:
     """Write the content encoder of a checkpoint in the coordinates of another's; returns the share of the latter's
     variance that is met.
 
+    Args:
+        fresh_heads: whether the heads begin anew, to be learnt by a content run that keeps the "encoder". Those that
+            the inverse is folded into are too steep where the two see least for an encoder that learns on.
     Raises:
         InputError: the encoders' contents are of different sizes.
     """
@@ -72,6 +76,9 @@ def align(new: Path, to: Path, store: Path, out: Path) -> float:
     recordings = Store(store)
     matrix, offset, met = affine_map(contents(model, recordings), contents(other, recordings))
     fold(model, matrix, offset)
+    if fresh_heads:
+        torch.manual_seed(0)
+        model.heads = ContentHeads(model.config)
     meta = {"step": 0, "task": "content", "model": checkpoint.plain(model.config), "ema": False, "recipe": {}}
     checkpoint.save(out, {"content": model}, {}, meta)
     return met
