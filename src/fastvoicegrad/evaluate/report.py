@@ -65,6 +65,21 @@ def summarise(report: dict[str, Any], against: str | None = None) -> dict[str, d
     return table
 
 
+def by_corpus(report: dict[str, Any], pairs: list[Pair]) -> dict[str, dict[str, Any]]:
+    """`summarise`, for the pairs of each corpus alone; {} where all are of one."""
+    places: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        places.setdefault(pair.source.corpus, []).append(index)
+    if len(places) < 2:
+        return {}
+
+    def only(indices: list[int]) -> dict[str, Any]:
+        rows = {name: [rows[i] for i in indices] for name, rows in report["rows"].items()}
+        return report | {"pairs": [report["pairs"][i] for i in indices], "rows": rows}
+
+    return {corpus: summarise(only(indices)) for corpus, indices in places.items()}
+
+
 def cell(found: dict[str, Any] | None, digits: int, sign: str = "") -> str:
     """An estimate as ``mean [low, high]``."""
     if found is None:
@@ -105,6 +120,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"## Differences from {against}\n\nPaired: the same resamples of pairs for both.\n",
         _tables(report, report["differences"], "+"),
     ]
+    for corpus, summary in report["by_corpus"].items():
+        parts.append(f"## The pairs of {corpus} alone\n\n{_tables(report, summary)}")
     if report["speed"]:
         figures = [name for name in next(iter(report["speed"].values())) if name not in ("threads", "seconds")]
         rows = ([name, *(f"{row[f]:.4g}" for f in figures)] for name, row in report["speed"].items())
@@ -183,6 +200,7 @@ def write_report(report: dict[str, Any], pairs: list[Pair], out: Path, against: 
     """``report.json``, ``report.md``, ``report.html`` and the waves by name, in `out`."""
     report["against"] = against
     report["summary"], report["differences"] = summarise(report), summarise(report, against)
+    report["by_corpus"] = by_corpus(report, pairs)
     for name, content in {
         "report.json": json.dumps(report, indent=1) + "\n",
         "report.md": markdown(report),
