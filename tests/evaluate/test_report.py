@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from fastvoicegrad.data.corpus import Recording  # noqa: E402
-from fastvoicegrad.evaluate.pairs import Pair  # noqa: E402
-from fastvoicegrad.evaluate.report import by_corpus, summarise  # noqa: E402
+from fastvoicegrad.data.corpus import Recording
+from fastvoicegrad.evaluate.pairs import Pair
+from fastvoicegrad.evaluate.report import by_corpus, summarise
 
 
 def pair(number: int, corpus: str) -> Pair:
