@@ -41,11 +41,8 @@ def measure(name: str, store: str, steps: int, threads: int, init: Path, more: l
     """The cost of a stage's steps, as its checkpoint has it."""
     part, recipe = STAGES[name]
     settings = [f"loop.{key}={value}" for key, value in {"steps": steps, "warmup": 0, "threads": threads}.items()]
-    if part in ("teacher", "student"):
-        settings += [f"data.store={store}", "loop.start_from="]
-    else:
-        settings += [f"store={store}", *(["loop.start_from="] if part != "speaker" else [])]
-        settings += ["kept=nothing"] if part == "content" else []
+    settings += ["loop.start_from=", f"{'data.' if part in ('teacher', 'student') else ''}store={store}"]
+    settings += ["kept=nothing"] if part == "content" else []
     if part == "student":
         settings += [f"teacher={init / 'student.safetensors'}", f"vocoder={init / 'vocoder.safetensors'}"]
     options = [option for setting in (*settings, *more) for option in ("--set", setting)]

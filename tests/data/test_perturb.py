@@ -60,13 +60,6 @@ def test_what_is_hidden_is_the_mean_and_the_rest_is_as_it_was() -> None:
     torch.testing.assert_close(hidden[changed], means[changed])
 
 
-def test_babble_only_adds() -> None:
-    mel = torch.randn(3, 80, 20)
-    plain = PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.0, gain=0.0, noise=0.0, babble=1.0)
-    spoken = perturb(mel, np.random.default_rng(0), plain)
-    assert (spoken > mel).all()
-
-
 def test_a_ramp_read_faster_is_steeper() -> None:
     places = paces(np.random.default_rng(0), 5, 120, 1.25)
     assert places.shape == (5, 96)

@@ -24,7 +24,6 @@ class PerturbConfig:
     equaliser: float = 0.7  # standard deviation of the curve, natural log (0.7: about 6 dB)
     gain: float = 0.35  # standard deviation, natural log
     noise: float = 0.3  # probability of added noise
-    babble: float = 0.0  # probability that another item of the batch speaks beside
     masks: int = 0  # bands, and spans of time, that are hidden (SpecAugment, arXiv 1904.08779)
     band: int = 10  # most bins of a band
     span: int = 10  # most frames of a span
@@ -92,13 +91,9 @@ def draw_voices(random: np.random.Generator, size: int, config: PerturbConfig) -
 
 
 def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
-    """A different voice for every item, and for some noise, other speech and gaps: (B, 80, T) log-mel -> (B, 80, T)."""
+    """A different voice for every item, and for some noise or gaps: (B, 80, T) log-mel -> (B, 80, T)."""
     size = mel.shape[0]
     mel = draw_voices(random, size, config)(mel)
-    if config.babble:
-        beside = mel.roll(1, 0) + torch.from_numpy(random.uniform(-4.5, -1.0, (size, 1, 1)).astype(np.float32))
-        spoken = torch.from_numpy(random.random((size, 1, 1)) < config.babble)
-        mel = torch.where(spoken, torch.logaddexp(mel, beside), mel)
     level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(
         random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32)
     )

@@ -15,20 +15,12 @@ class ConvNeXtBlock(nn.Module):
     Args:
         right: frames of look-ahead. The default looks as far ahead as back; 0 is causal.
         layers: how many blocks the network stacks; scales the residual branch at the start.
-        dropout: in training, share of the perceptron's hidden values that are left out.
     """
 
     def __init__(
-        self,
-        width: int,
-        kernel: int = 7,
-        right: int | None = None,
-        expansion: int = 3,
-        layers: int = 8,
-        dropout: float = 0.0,
+        self, width: int, kernel: int = 7, right: int | None = None, expansion: int = 3, layers: int = 8
     ) -> None:
         super().__init__()
-        self.dropout = dropout
         self.right = kernel // 2 if right is None else right
         self.left = kernel - 1 - self.right
         self.depthwise = nn.Conv1d(width, width, kernel, groups=width)
@@ -40,8 +32,7 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
         y = self.depthwise(F.pad(x, (self.left, self.right))).transpose(1, 2)
-        y = F.dropout(F.gelu(self.expand(self.norm(y))), self.dropout, self.training)
-        y = self.reduce(y)
+        y = self.reduce(F.gelu(self.expand(self.norm(y))))
         return x + (self.scale * y).transpose(1, 2)
 
 

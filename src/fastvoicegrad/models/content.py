@@ -25,7 +25,6 @@ class ContentConfig:
     dim: int = 144  # of the bottleneck
     units: int = 512  # classes of the content teacher
     n_mels: int = 80
-    dropout: float = 0.0
 
 
 class ContentEncoder(nn.Module):
@@ -41,13 +40,7 @@ class ContentEncoder(nn.Module):
         self.stem_norm = ChannelNorm(config.width)
         self.blocks = nn.Sequential(
             *(
-                ConvNeXtBlock(
-                    config.width,
-                    config.kernel,
-                    int(i < config.lookahead),
-                    layers=config.layers,
-                    dropout=config.dropout,
-                )
+                ConvNeXtBlock(config.width, config.kernel, int(i < config.lookahead), layers=config.layers)
                 for i in range(config.layers)
             )
         )
