@@ -53,3 +53,8 @@ def test_a_bundle_that_does_not_say_what_it_holds_is_refused(folder: Path, tmp_p
     assert Bundle.open(old)
     with pytest.raises(InputError, match="export it again"):
         restore(old, tmp_path / "out")
+
+
+def test_what_ships_can_be_trained_on(tmp_path: Path) -> None:
+    assert len(restore(None, tmp_path)) == 4
+    assert load_content(tmp_path / "content.safetensors").config.dim == 144
