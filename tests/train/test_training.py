@@ -19,7 +19,7 @@ from fastvoicegrad.data.embed import load_content  # noqa: E402
 from fastvoicegrad.train.checkpoint import average  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.train.others import converted, described, nobody  # noqa: E402
-from fastvoicegrad.train.recipe import PARTS, read_yaml  # noqa: E402
+from fastvoicegrad.train.recipe import PARTS, overridden, read_yaml  # noqa: E402
 from fastvoicegrad.train.student import StudentTask  # noqa: E402
 from fastvoicegrad.train.teacher import ConversionCrops, ConversionData  # noqa: E402
 
@@ -416,6 +416,11 @@ def test_every_recipe_can_be_read(path: Path) -> None:
     part = path.stem if path.stem in kinds or path.parent.name != "ablation" else "student"
     if part in kinds:
         recipe.build(kinds[part], read_yaml(path))
+
+
+def test_no_value_is_an_empty_text() -> None:
+    said = overridden({"loop": {"start_from": "init.safetensors"}}, ["loop.start_from=", "loop.steps=3"])
+    assert said == {"loop": {"start_from": "", "steps": 3}}
 
 
 def test_misspelt_settings_are_refused(store: Path, tmp_path: Path) -> None:

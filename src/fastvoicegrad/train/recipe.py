@@ -40,7 +40,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
-    """Apply ``a.b=value`` overrides in place."""
+    """Apply ``a.b=value`` overrides in place; no value is an empty text."""
     for override in overrides or []:
         key, equals, value = override.partition("=")
         if not equals:
@@ -49,7 +49,7 @@ def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, A
         node = data
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = yaml.safe_load(value)
+        node[last] = yaml.safe_load(value) if value else ""
     return data
 
 
