@@ -10,7 +10,6 @@ import pytest
 
 from fastvoicegrad import Bundle, InputError
 from fastvoicegrad.bundle import DEFAULT
-from fastvoicegrad.postfilter import PostFilter
 
 
 @pytest.fixture
@@ -29,20 +28,13 @@ def test_default_bundle_is_small_and_says_what_it_is() -> None:
     assert {"license", "training_data", "intended_use"} <= set(notes)
 
 
-def test_a_bundle_of_0_4_says_its_smoothing_alone(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    del config["postfilter"]
-    (copy / "config.json").write_text(json.dumps(config | {"smoothing": 0.17}))
-    assert Bundle.open(copy).config.postfilter == PostFilter(smoothing=0.17)
-
-
 def test_zip_equals_folder(tmp_path: Path, speech: np.ndarray) -> None:
     path = tmp_path / "bundle.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in DEFAULT.iterdir():
             archive.write(file, file.name)
     mel = np.random.default_rng(0).normal(-5, 2, (1, 80, 64)).astype(np.float32)
-    for name in ("content", "speaker", "vocoder"):
+    for name in ("content", "speaker", "pitch", "vocoder"):
         for a, b in zip(Bundle.open(path).run(name, mel=mel), Bundle.open().run(name, mel=mel), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -22,14 +22,13 @@ from .tiny import Networks  # noqa: E402
 @pytest.mark.parametrize("frames", [16, 100, 640])
 @torch.inference_mode()
 def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> None:
-    content, heads, speaker, unet, vocoder = networks
+    content, tracker, speaker, unet, vocoder = networks
     bundle = Bundle.open(folder)
     mel = torch.randn(1, 80, frames) * 2 - 5
-    p, voicing, melody = bundle.run("content", mel=mel.numpy())
+    p = bundle.run("content", mel=mel.numpy())[0]
     close = {"atol": 2e-4, "rtol": 1e-3}
     np.testing.assert_allclose(p, content(mel), **close)
-    np.testing.assert_allclose(voicing, torch.sigmoid(heads(content(mel))[1][:, 0]), **close)
-    np.testing.assert_allclose(melody, heads(content(mel))[1][:, 1], **close)
+    np.testing.assert_allclose(bundle.run("pitch", mel=mel.numpy())[0], tracker.hear(mel), **close)
     np.testing.assert_allclose(bundle.run("speaker", mel=mel.numpy())[0], speaker(mel), **close)
     pitch, magnitude, phase, gain = vocoder.filters(mel)
     outputs = [pitch, magnitude.exp() * phase.cos(), magnitude.exp() * phase.sin(), gain.exp()]
@@ -109,8 +108,8 @@ def test_a_bundle_says_what_conversion_starts_from(
     converter = VoiceConverter.load(made)
     seen = []
     converter.bundle.run = lambda name, **inputs: seen.append(inputs["x"]) or [inputs["x"]]  # type: ignore[method-assign,func-returns-value]
-    silent = np.zeros(64, np.float32)
-    converter._content = lambda mel: (np.zeros((144, 64), np.float32), silent, silent)  # type: ignore[method-assign]
+    converter._content = lambda mel: np.zeros((144, 64), np.float32)  # type: ignore[method-assign]
+    converter._pitch = lambda mel: np.zeros(64, np.float32)  # type: ignore[method-assign]
     voice = Voice(np.ones(192, np.float32), np.zeros((144, 8)), np.zeros((80, 8)), 150.0, "", 1.0)
     for level, seed in ((0.0, 0), (1.0, 0), (0.0, 1)):
         converter._convert_mel(np.full((80, 64), level, np.float32), 0, voice, None, 1, seed, Timing())

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from fastvoicegrad.bundle import Bundle  # noqa: E402
-from fastvoicegrad.data.embed import load_content, load_speaker  # noqa: E402
+from fastvoicegrad.data.embed import load_content, load_pitch, load_speaker  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
 from fastvoicegrad.restore import restore  # noqa: E402
 from fastvoicegrad.train.student import load_vocoder  # noqa: E402
@@ -22,15 +22,15 @@ from .tiny import Networks  # noqa: E402
 
 @torch.inference_mode()
 def test_a_bundle_gives_its_networks_back(networks: Networks, folder: Path, tmp_path: Path) -> None:
-    content, heads, speaker, unet, vocoder = networks
+    content, tracker, speaker, unet, vocoder = networks
     assert {p.name for p in restore(folder, tmp_path)} == {
-        f"{name}.safetensors" for name in ("content", "speaker", "student", "vocoder")
+        f"{name}.safetensors" for name in ("content", "pitch", "speaker", "student", "vocoder")
     }
     mel = torch.randn(1, 80, 64) * 2 - 5
     heard = load_content(tmp_path / "content.safetensors")
     close = {"atol": 1e-4, "rtol": 1e-4}
     torch.testing.assert_close(heard.encoder(mel), content(mel), **close)
-    torch.testing.assert_close(heard(mel)[2], heads(content(mel))[1], **close)
+    torch.testing.assert_close(load_pitch(tmp_path / "pitch.safetensors").hear(mel), tracker.hear(mel), **close)
     torch.testing.assert_close(load_speaker(tmp_path / "speaker.safetensors")(mel), speaker(mel), **close)
     ours, theirs = load_vocoder(str(tmp_path / "vocoder.safetensors"), "spectral"), vocoder
     for mine, yours in zip(ours.filters(mel), theirs.filters(mel), strict=True):
@@ -56,5 +56,5 @@ def test_a_bundle_that_does_not_say_what_it_holds_is_refused(folder: Path, tmp_p
 
 
 def test_what_ships_can_be_trained_on(tmp_path: Path) -> None:
-    assert len(restore(None, tmp_path)) == 4
+    assert len(restore(None, tmp_path)) == 5
     assert load_content(tmp_path / "content.safetensors").config.dim == 144

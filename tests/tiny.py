@@ -10,18 +10,20 @@ from fastvoicegrad.export import (
     content_graph,
     converter_graph,
     fold_weight_norm,
+    pitch_graph,
     speaker_graph,
     vocoder_graph,
     write_bundle,
 )
-from fastvoicegrad.models.content import ContentConfig, ContentEncoder, ContentHeads
+from fastvoicegrad.models.content import ContentConfig, ContentEncoder
+from fastvoicegrad.models.pitch import PitchConfig, PitchTracker
 from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder
 from fastvoicegrad.models.unet import UNet, UNetConfig
 from fastvoicegrad.models.vocoder import SpectralVocoder, VocoderConfig
 from fastvoicegrad.postfilter import PostFilter
 from fastvoicegrad.train.teacher import ScheduleConfig
 
-Networks = tuple[ContentEncoder, ContentHeads, SpeakerEncoder, UNet, SpectralVocoder]
+Networks = tuple[ContentEncoder, PitchTracker, SpeakerEncoder, UNet, SpectralVocoder]
 
 
 def halve(module: torch.nn.Module) -> None:
@@ -33,10 +35,9 @@ def halve(module: torch.nn.Module) -> None:
 
 def make_networks() -> Networks:
     torch.manual_seed(0)
-    content = ContentConfig(width=32, layers=2, lookahead=1)
     made = (
-        ContentEncoder(content).eval(),
-        ContentHeads(content).eval(),
+        ContentEncoder(ContentConfig(width=32, layers=2, lookahead=1)).eval(),
+        PitchTracker(PitchConfig(width=32, layers=2, classes=32)).eval(),
         SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
         UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True, harmonics=True)).eval(),
         SpectralVocoder(VocoderConfig(width=32, layers=3, corrections=1)).eval(),
@@ -48,9 +49,10 @@ def make_networks() -> Networks:
 
 
 def make_bundle(path: Path, networks: Networks) -> Path:
-    content, heads, speaker, unet, vocoder = networks
+    content, pitch, speaker, unet, vocoder = networks
     made = {
-        "content": content_graph(content, heads),
+        "content": content_graph(content),
+        "pitch": pitch_graph(pitch),
         "speaker": speaker_graph(speaker),
         "converter": converter_graph(unet),
         "vocoder": vocoder_graph(vocoder),

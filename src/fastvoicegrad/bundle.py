@@ -24,8 +24,8 @@ from .errors import InputError
 from .mel import MEL, Array, MelConfig
 from .postfilter import PostFilter
 
-FORMAT = 2  # 2: the content network says the melody, the converter may take hints
-NETWORKS = ("content", "speaker", "converter", "vocoder")
+FORMAT = 3  # 3: a pitch network
+NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 DEFAULT = Path(__file__).parent / "bundles" / "default"
 
 
@@ -125,15 +125,17 @@ class Bundle:
     @cached_property
     def fingerprint(self) -> str:
         """Of the encoders that make a voice: it belongs to them."""
-        made_by = (self.config.networks[name].sha256 for name in ("speaker", "content"))
+        made_by = (self.config.networks[name].sha256 for name in ("speaker", "content", "pitch"))
         return hashlib.sha256("".join(made_by).encode()).hexdigest()[:16]
 
     def context(self, steps: int = 1) -> tuple[int, int]:
         """Frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""
         stride, networks = self.stride, self.config.networks
-        chain = [networks["content"], *[networks["converter"]] * steps, networks["vocoder"]]
+        heard = [networks["content"], networks["pitch"]]
+        chain = [*[networks["converter"]] * steps, networks["vocoder"]]
         neighbour = int(self.config.postfilter.smoothing > 0)
-        left, right = sum(n.left for n in chain) + neighbour, sum(n.right for n in chain) + neighbour
+        left = max(n.left for n in heard) + sum(n.left for n in chain) + neighbour
+        right = max(n.right for n in heard) + sum(n.right for n in chain) + neighbour
         return -(-left // stride) * stride, -(-right // stride) * stride
 
     @property
@@ -173,8 +175,7 @@ def _parse(path: Path, raw: Any) -> BundleConfig:
         fields = {k: v for k, v in raw.items() if k != "format"}
         fields["networks"] = {name: Network(**raw["networks"][name]) for name in NETWORKS}
         fields["mel"] = MelConfig(**raw["mel"])
-        finish = {"smoothing": fields.pop("smoothing", 0.0)}  # 0.4 had nothing else
-        fields["postfilter"] = PostFilter(**raw.get("postfilter", finish))
+        fields["postfilter"] = PostFilter(**raw.get("postfilter", {}))
         fields["mel_mean"], fields["mel_std"] = tuple(raw["mel_mean"]), tuple(raw["mel_std"])
         config = BundleConfig(**fields)
     except (KeyError, TypeError) as error:

@@ -206,7 +206,7 @@ def _needed(path: Path | None, option: str) -> Path:
 @app.command()
 @friendly
 def train(
-    part: Annotated[str, typer.Argument(help="content, speaker, vocoder, teacher or student.")],
+    part: Annotated[str, typer.Argument(help="content, speaker, pitch, vocoder, teacher or student.")],
     recipe: Annotated[Path, typer.Option(help="YAML recipe; recipes/ has several.")],
     out: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints and curves; resumes there.")],
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override: name.name=value; repeat.")] = None,
@@ -270,6 +270,7 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Bundle folder to write.")],
     content: Annotated[Path, typer.Option(help="Content encoder's checkpoint.")],
     speaker: Annotated[Path, typer.Option(help="Speaker encoder's checkpoint.")],
+    pitch: Annotated[Path, typer.Option(help="Pitch tracker's checkpoint.")],
     vocoder: Annotated[Path, typer.Option(help="Vocoder's checkpoint.")],
     student: Annotated[Path | None, typer.Option(help="Student's checkpoint: a bundle of one step.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint: a bundle of any number of steps.")] = None,
@@ -293,12 +294,13 @@ def export(
     if (student is None) == (teacher is None):
         raise InputError("give either --student or --teacher")
     converter = student or teacher
-    for path in (content, speaker, vocoder, converter):
+    for path in (content, speaker, pitch, vocoder, converter):
         _needed(path, "checkpoint")
     exporter.export(
         output,
         content=content,
         speaker=speaker,
+        pitch=pitch,
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,

@@ -31,7 +31,6 @@ CHUNK = 4096  # frames that are converted at once (48 s), beside their context
 LEAST_VOICED = 0.15  # share of a reference's active frames; below it there is no speech
 LEAST_SPEECH = 0.3  # seconds
 PITCH_GRID = 0.125  # Hz: at 100 Hz two hundredths of a semitone
-VOICED = 0.5  # probability from which a frame counts as voiced
 SHORTEST_WINDOW = 16  # frames below which an embedding says nothing
 VOICE_WINDOW = 344  # frames (4 s) that are embedded at once
 OWN_SPEECH, OWN_SEARCHED = 344, 2584  # frames (4 s) of the source that say whose voice it is, and where (30 s)
@@ -71,12 +70,11 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Heard:
-    """Of a block of a reference: the sum of its active frames' embeddings, how many frames are active and voiced,
-    the pitch of the latter in Hz, and the frames to remember: content (C, N) and mel (80, N)."""
+    """Of a block of a reference: the sum of its active frames' embeddings, how many frames are active, the pitch in Hz
+    of those that are voiced, and the frames to remember: content (C, N) and mel (80, N)."""
 
     embedding: Array
     speech: int
-    voiced: int
     pitch: Array
     keys: Array
     mel: Array
@@ -135,17 +133,17 @@ class VoiceConverter:
         wholes = _regroup(read(), int(audio.BLOCK_SECONDS * MEL.sample_rate))
         heard = [self._hear(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
         parts = [part for part in heard if part is not None]
-        speech, voiced = sum(part.speech for part in parts), sum(part.voiced for part in parts)
+        speech, pitch = sum(part.speech for part in parts), np.concatenate([np.zeros(0), *(p.pitch for p in parts)])
         seconds = speech * MEL.hop_length / MEL.sample_rate
-        if seconds < LEAST_SPEECH or voiced < LEAST_VOICED * speech:
+        if seconds < LEAST_SPEECH or len(pitch) < LEAST_VOICED * speech:
             raise InputError(f"{called}: no speech was found in it; give a reference in which somebody speaks")
         total = np.sum([part.embedding for part in parts], axis=0)
         keys = np.concatenate([part.keys for part in parts], axis=1)
         mel = np.concatenate([part.mel for part in parts], axis=1)
         kept = spread(mel.shape[1], MEMORY)
-        pitch = float(np.median(np.concatenate([part.pitch for part in parts])))
         embedding = (total / np.linalg.norm(total)).astype(np.float32)
-        return Voice(embedding, keys[:, kept], mel[:, kept], pitch, self.bundle.fingerprint, seconds, [name])
+        middle = float(np.median(pitch))
+        return Voice(embedding, keys[:, kept], mel[:, kept], middle, self.bundle.fingerprint, seconds, [name])
 
     def _hear(self, wave: Array) -> _Heard | None:
         """The speech in a block; None where there is none."""
@@ -158,30 +156,34 @@ class VoiceConverter:
         active = np.flatnonzero(loudness > ACTIVE_RANGE * TARGET_LEVEL)
         if len(active) < SHORTEST_WINDOW:
             return None
-        keys, voicing, _ = self._content(_even(mel))
+        keys, pitch = self._content(_even(mel)), self._pitch(mel)[active]
         windows = np.array_split(mel[:, active], -(-len(active) // VOICE_WINDOW), axis=1)
         embeddings = [self.bundle.run("speaker", mel=window[None])[0][0] * window.shape[1] for window in windows]
-        voiced = active[voicing[active] > VOICED]
-        pitch = self.bundle.run("vocoder", mel=mel[None])[0][0][voiced]
+        pitch = pitch[pitch > 0]
         kept = spread(mel.shape[1], MEMORY)
-        return _Heard(np.sum(embeddings, axis=0), len(active), len(voiced), pitch, keys[:, kept], mel[:, kept])
+        return _Heard(np.sum(embeddings, axis=0), len(active), pitch, keys[:, kept], mel[:, kept])
 
     def _own_voice(self, mel: Array, voice: Voice) -> Voice | None:
-        """The voice of the source itself, from the first of its speech, at the pitch of the voice that it is to have;
-        None where there is too little. All frames stand beside the speech, but only the speech is embedded."""
+        """The voice of the source itself, from the first of its speech; None where there is too little. All frames
+        stand beside the speech, but only the speech is embedded. Whoever whispers has the pitch of `voice`."""
         spoken = np.flatnonzero(speaking(mel)[0] > 0.5)[:OWN_SPEECH]
         if len(spoken) < SHORTEST_WINDOW:
             return None
         mel = mel[:, : spoken[-1] + 1]
-        keys, _, _ = self._content(_even(mel))
+        keys, pitch = self._content(_even(mel)), self._pitch(mel)[spoken]
+        voiced = pitch[pitch > 0]
         embedding = self.bundle.run("speaker", mel=mel[None, :, spoken])[0][0]
         kept = spread(mel.shape[1], MEMORY)
-        return replace(voice, embedding=embedding, keys=keys[:, kept], mel=mel[:, kept])
+        middle = float(np.median(voiced)) if len(voiced) else voice.pitch
+        return replace(voice, embedding=embedding, keys=keys[:, kept], mel=mel[:, kept], pitch=middle)
 
-    def _content(self, mel: Array) -> tuple[Array, Array, Array]:
-        """Of mel frames (80, T): content (C, T), probability of voicing (T,), log F0 relative to the speaker's (T,)."""
-        content, voicing, melody = (x[0] for x in self.bundle.run("content", mel=mel[None]))
-        return content, voicing, melody
+    def _content(self, mel: Array) -> Array:
+        """(C, T) of mel frames (80, T)."""
+        return self.bundle.run("content", mel=mel[None])[0][0]
+
+    def _pitch(self, mel: Array) -> Array:
+        """F0 in Hz (T,) of mel frames (80, T), 0 where unvoiced."""
+        return self.bundle.run("pitch", mel=mel[None])[0][0]
 
     # -- conversion -----------------------------------------------------------------------------------------
 
@@ -270,10 +272,8 @@ class VoiceConverter:
         timing = timing or Timing()
         left, right = self.bundle.context(steps)
         frames = _mel_frames(blocks, gain, self.bundle.stride)
-        own = None
-        if self.bundle.config.guidance:
-            head, frames = _begun(frames)
-            own = timing.run("converter", lambda: self._own_voice(head, voice))
+        head, frames = _begun(frames)
+        own = timing.run("converter", lambda: self._own_voice(head, voice))
         turns, sums = 0.0, NOTHING  # of the pulse train and the post-filter: what is carried from chunk to chunk
         for window, start, first, last in _windows(frames, chunk, left, right, self.bundle.stride):
             mel, pitch = self._convert_mel(window, start, voice, own, steps, seed, timing)
@@ -324,8 +324,9 @@ class VoiceConverter:
         (classifier-free guidance, arXiv 2207.12598): what is left of that voice in content and x_t is in both.
         """
         bundle, config = self.bundle, self.bundle.config
-        content, voicing, melody = timing.run("content", lambda: self._content(mel))
-        pitch = np.where(voicing > VOICED, voice.pitch * np.exp(melody), 0).astype(np.float32)
+        content = timing.run("content", lambda: self._content(mel))
+        heard = timing.run("pitch", lambda: self._pitch(mel))
+        pitch = heard * np.float32(voice.pitch / own.pitch if own else 1.0)  # the melody, at the voice's height
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
         x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
@@ -346,7 +347,7 @@ class VoiceConverter:
 
         def predict_eps(x_t: Array, t: int) -> Array:
             said = estimate(x_t, t, voice)
-            if own is not None:
+            if own is not None and config.guidance:
                 said = said + np.float32(config.guidance) * (said - estimate(x_t, t, own))
             return eps_from_x0(x_t, said, float(bundle.alpha_bar[t]))
 

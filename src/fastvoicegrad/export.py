@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .bundle import Bundle, BundleConfig, Network, write_config
-from .data.embed import load_content, load_speaker
+from .data.embed import load_content, load_pitch, load_speaker
 from .mel import MEL
-from .models.content import ContentEncoder, ContentHeads
+from .models.content import ContentEncoder
+from .models.pitch import PitchTracker
 from .models.speaker import SpeakerEncoder
 from .models.unet import Denoiser, UNet
 from .models.vocoder import SpectralVocoder
@@ -37,17 +38,15 @@ from .train.teacher import ScheduleConfig, load_unet
 OPSET = 20  # the first with Gelu as one operator
 
 
-class ContentGraph(nn.Module):
-    """mel (1, 80, T) -> content (1, 144, T), voicing probability (1, T), log F0 relative to the speaker's (1, T)."""
+class PitchGraph(nn.Module):
+    """mel (1, 80, T) -> F0 in Hz (1, T), 0 where unvoiced."""
 
-    def __init__(self, encoder: ContentEncoder, heads: ContentHeads) -> None:
+    def __init__(self, tracker: PitchTracker) -> None:
         super().__init__()
-        self.encoder, self.prosody = encoder, heads.prosody
+        self.tracker = tracker
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        content = self.encoder(mel)
-        voicing, melody, _ = self.prosody(content).unbind(1)
-        return content, torch.sigmoid(voicing), melody
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.tracker.hear(mel)
 
 
 class ConverterGraph(nn.Module):
@@ -182,11 +181,16 @@ def to_onnx(
 Graph = tuple[bytes, tuple[int, int], int]  # ONNX, receptive field, stride
 
 
-def content_graph(encoder: ContentEncoder, heads: ContentHeads) -> Graph:
+def content_graph(encoder: ContentEncoder) -> Graph:
     mel = torch.randn(1, MEL.n_mels, 64)
-    names = ["content", "voicing", "melody"]
-    onnx_bytes = to_onnx(ContentGraph(encoder, heads), encoder.config, {"mel": mel}, names, {"mel": 2}, 2)
+    onnx_bytes = to_onnx(encoder, encoder.config, {"mel": mel}, ["content"], {"mel": 2}, ContentEncoder.stride)
     return onnx_bytes, receptive_field(encoder, MEL.n_mels, ContentEncoder.stride), ContentEncoder.stride
+
+
+def pitch_graph(tracker: PitchTracker) -> Graph:
+    mel = torch.randn(1, MEL.n_mels, 64)
+    onnx_bytes = to_onnx(PitchGraph(tracker), tracker.config, {"mel": mel}, ["pitch"], {"mel": 2}, 1)
+    return onnx_bytes, receptive_field(lambda x: tracker(x)[0], MEL.n_mels, 1), 1
 
 
 def speaker_graph(speaker: SpeakerEncoder) -> Graph:
@@ -275,6 +279,7 @@ def export(
     *,
     content: str | Path,
     speaker: str | Path,
+    pitch: str | Path,
     converter: str | Path,
     vocoder: str | Path,
     postfilter: PostFilter,
@@ -283,17 +288,17 @@ def export(
     name: str = "fastvoicegrad",
     notes: dict[str, Any] | None = None,
 ) -> None:
-    """Write a bundle from four checkpoints.
+    """Write a bundle from five checkpoints.
 
     Args:
         converter: a student's checkpoint, or with `teacher` a teacher's, whose bundle converts in any number of
             steps.
     """
-    heard = load_content(content)
     renderer = load_vocoder(str(vocoder), "spectral")
     assert isinstance(renderer, SpectralVocoder)
     networks = {
-        "content": content_graph(heard.encoder, heard.heads),
+        "content": content_graph(load_content(content).encoder),
+        "pitch": pitch_graph(load_pitch(pitch)),
         "speaker": speaker_graph(load_speaker(speaker)),
         "vocoder": vocoder_graph(renderer),
     }
@@ -307,8 +312,7 @@ def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, t
     as they are, another bundle's other networks; without its post-filter and guidance, chosen for its own student."""
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
     if "content" in read_meta(converter).get("others", {}):
-        heard = load_content(converter)
-        networks["content"] = content_graph(heard.encoder, heard.heads)
+        networks["content"] = content_graph(load_content(converter).encoder)
     settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "guidance": 0.0, "notes": {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 

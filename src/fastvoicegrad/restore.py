@@ -19,6 +19,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from .bundle import Bundle
 from .errors import InputError
 from .models.content import ContentConfig
+from .models.pitch import PitchConfig, PitchTracker
 from .models.speaker import SpeakerConfig, SpeakerEncoder
 from .models.unet import UNet, UNetConfig
 from .models.vocoder import SpectralVocoder, VocoderConfig
@@ -28,11 +29,13 @@ from .train.recipe import build
 
 # Part of a bundle -> name in checkpoints, network, its settings, and its names in the graph -> its own.
 PARTS: dict[str, tuple[str, type[nn.Module], type, dict[str, str]]] = {
-    "content": ("content", ContentModel, ContentConfig, {"prosody.": "heads.prosody."}),
+    "content": ("content", ContentModel, ContentConfig, {"": "encoder."}),
+    "pitch": ("pitch", PitchTracker, PitchConfig, {"tracker.": ""}),
     "speaker": ("speaker", SpeakerEncoder, SpeakerConfig, {}),
     "converter": ("student", UNet, UNetConfig, {"unet.": ""}),
     "vocoder": ("vocoder", SpectralVocoder, VocoderConfig, {"vocoder.": ""}),
 }
+FOLDED = "val_"  # how the names of what a trace made begin
 
 
 def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tensor]:
@@ -41,7 +44,8 @@ def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tenso
     for tensor in graph.initializer:
         name = tensor.name.removesuffix("_half")
         for ours, theirs in renamed.items():
-            name = theirs + name.removeprefix(ours) if name.startswith(ours) else name
+            named = name.startswith(ours) and not name.startswith(FOLDED)
+            name = theirs + name.removeprefix(ours) if named else name
         values = numpy_helper.to_array(tensor)
         if values.dtype in (np.float16, np.float32):
             weights[name] = torch.from_numpy(values.astype(np.float32))
@@ -49,9 +53,9 @@ def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tenso
 
 
 def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
-    """Give a network a graph's weights, in place; what a graph has no use for (the content's units) stays as it is."""
+    """Give a network a graph's weights, in place; what a graph has no use for (the content's heads) stays as it is."""
     weights = _weights(graph, renamed)
-    folded = [w for name, w in weights.items() if name.startswith("val_") and w.ndim == 2]
+    folded = [w for name, w in weights.items() if name.startswith(FOLDED) and w.ndim == 2]
     with torch.no_grad():
         for path, part in model.named_modules():
             for kind in ("weight", "bias", "scale", "mean", "std"):

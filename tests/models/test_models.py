@@ -15,6 +15,7 @@ from fastvoicegrad.models.discriminators import (  # noqa: E402
     WaveDiscriminatorConfig,
 )
 from fastvoicegrad.models.harmonics import Harmonics  # noqa: E402
+from fastvoicegrad.models.pitch import PitchConfig, PitchTracker, pitch_losses  # noqa: E402
 from fastvoicegrad.models.retrieval import Retrieval, agreement  # noqa: E402
 from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
 from fastvoicegrad.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
@@ -110,6 +111,28 @@ def test_a_comb_has_its_teeth_at_the_harmonics() -> None:
             tooth, gap = (comb[np.abs(centres - f).argmin(), frame] for f in (number * pitch, (number + 0.5) * pitch))
             assert tooth > gap + 0.5
     assert not comb[:, 1].any()
+
+
+def test_classes_of_a_pitch_are_decoded_to_it() -> None:
+    tracker = PitchTracker(PitchConfig(width=8, layers=1))
+    pitch = torch.tensor([[55.0, 101.3, 220.0, 440.0, 580.0]])
+    logits = tracker.classes_of(pitch).clamp(min=1e-20).log()
+    assert logits.shape == (1, 176, 5)
+    cents = 1200 * (tracker.decode(logits) / pitch).log2().abs()
+    assert cents.max() < 3
+    right = pitch_losses(tracker, logits, torch.full_like(pitch, 9.0), pitch)
+    wrong = pitch_losses(tracker, logits.roll(20, 1), torch.full_like(pitch, -9.0), pitch)
+    assert right["pitch"] < wrong["pitch"]
+    assert right["voicing"] < 0.01 < wrong["voicing"]
+    unvoiced = pitch_losses(tracker, logits.roll(20, 1), torch.full_like(pitch, -9.0), torch.zeros_like(pitch))
+    assert unvoiced["pitch"] == 0
+    assert unvoiced["voicing"] < 0.01
+
+
+def test_pitch_looks_as_far_ahead_as_the_content() -> None:
+    tracker = PitchTracker(PitchConfig(width=16)).eval()
+    assert receptive_field(lambda mel: tracker(mel)[0], 80, 1) == (2 + 5 * 6, 2 + 6)
+    assert receptive_field(ContentEncoder(ContentConfig(width=16)).eval(), 80, ContentEncoder.stride)[1] >= 2 + 6
 
 
 def test_content_looks_ahead_no_further_than_it_says() -> None:

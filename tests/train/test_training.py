@@ -404,11 +404,12 @@ def test_shares_of_a_batch_make_the_whole() -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_recipe_can_be_read(path: Path) -> None:
-    from fastvoicegrad.train import content, recipe, speaker, student, teacher, vocoder
+    from fastvoicegrad.train import content, pitch, recipe, speaker, student, teacher, vocoder
 
     kinds: dict[str, Any] = {
         "content": content.ContentRecipe,
         "speaker": speaker.SpeakerRecipe,
+        "pitch": pitch.PitchRecipe,
         "vocoder": vocoder.VocoderRecipe,
         "teacher": teacher.TeacherRecipe,
         "student": student.StudentRecipe,

@@ -9,6 +9,7 @@ import torch
 from rich.progress import track
 
 from ..models.content import ContentConfig
+from ..models.pitch import PitchConfig, PitchTracker
 from ..models.speaker import SpeakerConfig, SpeakerEncoder
 from ..train.checkpoint import load_network, read_meta
 from ..train.content import ContentModel
@@ -26,6 +27,12 @@ def load_content(path: str | Path) -> ContentModel:
 
 def load_speaker(path: str | Path) -> SpeakerEncoder:
     model = SpeakerEncoder(SpeakerConfig(**read_meta(path)["model"]))
+    load_network(path, model)
+    return model.eval()
+
+
+def load_pitch(path: str | Path) -> PitchTracker:
+    model = PitchTracker(PitchConfig(**read_meta(path)["model"]))
     load_network(path, model)
     return model.eval()
 

@@ -55,7 +55,7 @@ class ContentEncoder(nn.Module):
 
 
 class ContentHeads(nn.Module):
-    """What the bottleneck must be able to tell. Only `prosody` is used after training.
+    """What the bottleneck must be able to tell, in training alone.
 
     Outputs: unit logits (B, units, T); prosody (B, 3, T): voicing logit, log F0 relative to the utterance's
     median, log energy relative to the utterance's mean.

@@ -12,7 +12,7 @@ from ..errors import InputError
 from .loop import Task
 
 R = TypeVar("R")
-PARTS = ("content", "speaker", "vocoder", "teacher", "student")
+PARTS = ("content", "speaker", "pitch", "vocoder", "teacher", "student")
 
 
 def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
@@ -69,6 +69,7 @@ def build(kind: type[R], data: dict[str, Any]) -> R:
 def make_task(part: str, data: dict[str, Any]) -> tuple[Task, Any]:
     """The task of one of `PARTS` and its recipe."""
     from .content import ContentRecipe, ContentTask
+    from .pitch import PitchRecipe, PitchTask
     from .speaker import SpeakerRecipe, SpeakerTask
     from .student import StudentRecipe, StudentTask
     from .teacher import TeacherRecipe, TeacherTask
@@ -77,6 +78,7 @@ def make_task(part: str, data: dict[str, Any]) -> tuple[Task, Any]:
     kinds: dict[str, tuple[type[Any], type[Any]]] = {
         "content": (ContentRecipe, ContentTask),
         "speaker": (SpeakerRecipe, SpeakerTask),
+        "pitch": (PitchRecipe, PitchTask),
         "vocoder": (VocoderRecipe, VocoderTask),
         "teacher": (TeacherRecipe, TeacherTask),
         "student": (StudentRecipe, StudentTask),

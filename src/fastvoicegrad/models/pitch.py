@@ -1,0 +1,82 @@
+"""Pitch tracker: the F0 of every frame, heard in the log-mel that every other network sees.
+
+Beside the content, a conversion keeps the source's melody. Mels of 80 bins blur harmonics, but a network that knows how
+they move from frame to frame tells F0 from them as a detector does from the waveform (CREPE, arXiv 1802.06182): a
+choice among narrow bands of pitch, refined by the mean over those around the best.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
+
+
+@dataclass(frozen=True)
+class PitchConfig:
+    width: int = 128
+    layers: int = 6  # each looks one frame ahead, the stem two: 8 frames, 93 ms, as far as the content encoder
+    kernel: int = 7
+    lowest: float = 50.0  # Hz
+    highest: float = 600.0
+    classes: int = 176  # bands of pitch, 24 cents each
+    around: int = 4  # classes on either side of the best that refine it
+    n_mels: int = 80
+
+
+class PitchTracker(nn.Module):
+    """(B, 80, T) log-mel -> logits of the classes of pitch (B, classes, T), logit of voicing (B, T)."""
+
+    octaves: Tensor
+
+    def __init__(self, config: PitchConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = MelNorm(config.n_mels)
+        self.stem = nn.Conv1d(config.n_mels, config.width, 5, padding=2)
+        self.stem_norm = ChannelNorm(config.width)
+        self.blocks = nn.Sequential(
+            *(ConvNeXtBlock(config.width, config.kernel, right=1, layers=config.layers) for _ in range(config.layers))
+        )
+        self.head = nn.Sequential(ChannelNorm(config.width), nn.Conv1d(config.width, config.classes + 1, 1))
+        octaves = torch.linspace(math.log2(config.lowest), math.log2(config.highest), config.classes)
+        self.register_buffer("octaves", octaves[:, None], False)
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.head(self.blocks(self.stem_norm(self.stem(self.norm(mel)))))
+        return x[:, :-1], x[:, -1]
+
+    def classes_of(self, pitch: Tensor) -> Tensor:
+        """Pitch (B, T) in Hz -> probabilities (B, classes, T): a bell over the classes around it, since neighbours are
+        nearly right."""
+        octaves = pitch.clamp(self.config.lowest, self.config.highest).log2()
+        step = self.octaves[1] - self.octaves[0]
+        return torch.softmax(-((octaves[:, None] - self.octaves) / step).square() / 2, dim=1)
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Logits (B, classes, T) -> pitch (B, T) in Hz."""
+        places = torch.arange(self.config.classes, device=logits.device)[:, None]
+        near = (places - logits.argmax(1, keepdim=True)).abs() <= self.config.around
+        weights = torch.softmax(logits.masked_fill(~near, -1e4), dim=1)
+        return (weights * self.octaves).sum(1).exp2()
+
+    def hear(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) log-mel -> F0 (B, T) in Hz, 0 where unvoiced."""
+        logits, voicing = self(mel)
+        return torch.where(voicing > 0, self.decode(logits), torch.zeros_like(voicing))
+
+
+def pitch_losses(tracker: PitchTracker, logits: Tensor, voicing: Tensor, pitch: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy of the pitch where there is one, and of whether there is one: pitch (B, T) in Hz, 0 where unvoiced,
+    against what `PitchTracker` returns."""
+    voiced = (pitch > 0).float()
+    apart = F.cross_entropy(logits, tracker.classes_of(pitch), reduction="none")
+    return {
+        "pitch": (apart * voiced).sum() / voiced.sum().clamp(min=1),
+        "voicing": F.binary_cross_entropy_with_logits(voicing, voiced),
+    }
