@@ -22,6 +22,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 STAGES = {  # name -> part, recipe
     "content": ("content", "release/content"),
     "speaker": ("speaker", "release/speaker"),
+    "pitch": ("pitch", "release/pitch"),
     "vocoder": ("vocoder", "release/vocoder"),
     "teacher": ("teacher", "release/teacher"),
     "student, VPFD": ("student", "ablation/student"),
