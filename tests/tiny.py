@@ -59,7 +59,7 @@ def make_bundle(path: Path, networks: Networks) -> Path:
     }
     settings = {
         "corrections": vocoder.config.corrections,
-        "postfilter": PostFilter(0.1, 1.2, True, True),
+        "postfilter": PostFilter(0.1, 1.2, True),
         "guidance": 0.5,
         "notes": {"license": "none"},
     }

@@ -281,7 +281,6 @@ def export(
         float, typer.Option(min=0.5, max=2, help="Factor on what is finer than a converted frame's tilt.")
     ] = 1.3,
     varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
-    hushed: Annotated[bool, typer.Option(help="Pauses are no louder than the source's.")] = True,
     guidance: Annotated[
         float, typer.Option(min=0, max=2, help="How far conversions move away from the source's own voice.")
     ] = 0.25,
@@ -305,7 +304,7 @@ def export(
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,
-        postfilter=PostFilter(smoothing, sharpening, varied, hushed),
+        postfilter=PostFilter(smoothing, sharpening, varied),
         guidance=guidance,
         name=name,
         notes=recipes.read_yaml(notes) if notes else None,

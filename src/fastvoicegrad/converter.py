@@ -278,8 +278,7 @@ class VoiceConverter:
         for window, start, first, last in _windows(frames, chunk, left, right, self.bundle.stride):
             mel, pitch = self._convert_mel(window, start, voice, own, steps, seed, timing)
             kept = slice(first - start, last - start)
-            finish = partial(self.bundle.config.postfilter, mel, window, voice.mel, kept, sums)
-            mel, sums = timing.run("converter", finish)
+            mel, sums = timing.run("converter", lambda: self.bundle.config.postfilter(mel, voice.mel, kept, sums))  # noqa: B023
             wave, turns = timing.run("vocoder", lambda: self.render(mel, start, kept, turns, seed, pitch))  # noqa: B023
             yield wave / np.float32(gain)
 

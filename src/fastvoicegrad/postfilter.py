@@ -29,14 +29,11 @@ class PostFilter:
     smoothing: float = 0.0  # share of each neighbour in a frame
     sharpening: float = 1.0  # factor on what is finer than the tilt
     varied: bool = False  # whether bands deviate from their means as far as the voice's do
-    hushed: bool = False  # whether pauses are no louder than the source's
 
-    def __call__(self, mel: Array, source: Array, voice: Array, kept: slice, before: Sums) -> tuple[Array, Sums]:
-        """See `hushed` and `varied`."""
+    def __call__(self, mel: Array, voice: Array, kept: slice, before: Sums) -> tuple[Array, Sums]:
+        """See `varied`."""
         mel = sharpened(smoothed(mel, self.smoothing), self.sharpening)
-        if self.varied:
-            mel, before = varied(mel, voice, kept, before)
-        return hushed(mel, source) if self.hushed else mel, before
+        return varied(mel, voice, kept, before) if self.varied else (mel, before)
 
 
 def smoothed(mel: Array, share: float) -> Array:
@@ -66,13 +63,6 @@ def _loudness(mel: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Of each frame of (80, T), half the logarithm of its power, (1, T)."""
     top = mel.max(0, keepdims=True)
     return np.asarray(top + np.log(np.exp(2 * (mel - top)).sum(0, keepdims=True)) / 2)
-
-
-def hushed(mel: Array, source: Array) -> Array:
-    """(80, T) whose frames are no louder than those of its source (80, T) where that is silent: what might be there has
-    a mean that is louder than most of it."""
-    excess = np.maximum(_loudness(mel) - _loudness(source), 0)
-    return (mel - (1 - speaking(source)) * excess).astype(np.float32)
 
 
 class Sums(NamedTuple):
