@@ -16,7 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.data.embed import load_content  # noqa: E402
-from fastvoicegrad.train.checkpoint import average  # noqa: E402
+from fastvoicegrad.train.checkpoint import average, save  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.train.others import converted, described, nobody  # noqa: E402
 from fastvoicegrad.train.recipe import PARTS, overridden, read_yaml  # noqa: E402
@@ -134,6 +134,21 @@ def test_the_mean_of_two_runs_is_a_run_to_start_from(runs: Path, store: Path, tm
             assert torch.equal(value, m[f"{name}.{key}"])
     with pytest.raises(InputError, match="differ"):
         average([runs / "vocoder" / "last.safetensors", first], mean)
+
+
+def test_what_only_some_runs_trained_is_the_mean_of_theirs(tmp_path: Path) -> None:
+    paths, made = [], []
+    for index, names in enumerate((["student"], ["student", "content"], ["student", "content"])):
+        modules = {name: torch.nn.Linear(2, 2) for name in names}
+        paths.append(tmp_path / f"{index}.safetensors")
+        made.append(modules)
+        save(paths[-1], modules, {}, {"task": "student", "model": {}, "ema": False})
+    average(paths, tmp_path / "mean.safetensors")
+    mean = load_file(tmp_path / "mean.safetensors")
+    torch.testing.assert_close(mean["student.weight"], sum(m["student"].weight for m in made) / 3)
+    torch.testing.assert_close(mean["content.bias"], (made[1]["content"].bias + made[2]["content"].bias) / 2)
+    with pytest.raises(InputError, match="last"):
+        average(paths[::-1], tmp_path / "mean.safetensors")
 
 
 class Ear(torch.nn.Module):
