@@ -253,7 +253,7 @@ def test_a_content_encoder_learns_with_its_student(runs: Path, store: Path, tmp_
     mean = load_content(tmp_path / "mean.safetensors").state_dict()
     assert all(torch.equal(value, learnt[key]) for key, value in mean.items())
     with pytest.raises(InputError, match="lack"):
-        average([runs / "student" / "last.safetensors", whole.last], tmp_path / "mean.safetensors")
+        average([whole.last, runs / "student" / "last.safetensors"], tmp_path / "mean.safetensors")
 
 
 @pytest.mark.parametrize(("kept", "prefix"), [("encoder", "encoder."), ("units", "heads.units.")])
