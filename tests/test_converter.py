@@ -10,7 +10,7 @@ import soundfile
 from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.converter import OWN_SPEECH, Timing, _begun, _exactly, _mel_frames, _windows
 from fastvoicegrad.loudness import speech_level
-from fastvoicegrad.mel import log_mel
+from fastvoicegrad.mel import envelope, log_mel
 
 from .conftest import vowels
 
@@ -29,7 +29,10 @@ def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None
         np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-3)
 
 
-def test_guidance_goes_away_from_the_sources_own_voice(converter: VoiceConverter, voice: Voice) -> None:
+def test_guidance_goes_away_from_the_sources_own_voice(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance_cosines=10))
     mel = log_mel(vowels(2.0, pitch=180.0))[:, :160]
     heard = converter._own_voice(mel, voice)
     assert heard is not None
@@ -41,7 +44,10 @@ def test_guidance_goes_away_from_the_sources_own_voice(converter: VoiceConverter
     plain, left, share = said(voice, None), said(own, None), converter.bundle.config.guidance
     assert share > 0
     assert np.abs(plain - left).max() > 1e-2
-    np.testing.assert_allclose(said(voice, own), plain + share * (plain - left), atol=1e-3)
+    scale = converter.bundle.mel_std
+    difference = envelope(10) @ ((plain - left) / scale) * scale
+    assert np.abs(difference - (plain - left)).max() > 1e-3
+    np.testing.assert_allclose(said(voice, own), plain + share * difference, atol=1e-3)
     np.testing.assert_allclose(said(own, own), left, atol=1e-3)
 
 

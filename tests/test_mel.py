@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastvoicegrad.mel import MEL, bands_of_bins, filterbank, hz_to_mel, log_mel, log_mel_of_padded, mel_to_hz
+from fastvoicegrad.mel import MEL, bands_of_bins, envelope, filterbank, hz_to_mel, log_mel, log_mel_of_padded, mel_to_hz
 
 
 def test_scale_inverts() -> None:
@@ -23,6 +23,14 @@ def test_every_bin_below_the_top_belongs_to_bands() -> None:
     shares, top = bands_of_bins().sum(axis=1), int(MEL.fmax / MEL.sample_rate * MEL.n_fft)
     np.testing.assert_allclose(shares[:top], 1.0, atol=1e-6)
     assert not shares[top + 1 :].any()
+
+
+def test_an_envelope_keeps_slow_cosines_and_all_are_everything() -> None:
+    few, bands = envelope(30), (np.arange(80) + 0.5) / 80
+    slow, fast = np.cos(np.pi * 29 * bands), np.cos(np.pi * 30 * bands)
+    np.testing.assert_allclose(few @ slow, slow, atol=1e-5)
+    np.testing.assert_allclose(few @ fast, 0.0, atol=1e-5)
+    np.testing.assert_allclose(envelope(80), np.eye(80), atol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [1024, 1025, 5000, 22050])

@@ -61,6 +61,7 @@ def make_bundle(path: Path, networks: Networks) -> Path:
         "corrections": vocoder.config.corrections,
         "postfilter": PostFilter(0.1, 1.2, True),
         "guidance": 0.5,
+        "guidance_cosines": 30,
         "notes": {"license": "none"},
     }
     write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, **settings)

@@ -59,6 +59,7 @@ class BundleConfig:
     harmonics: bool = False  # whether it is told the pitch
     initial: InitialState = "diffused"  # what conversion starts from
     guidance: float = 0.0  # how far it goes beyond what it says of the voice, away from the source's own
+    guidance_cosines: int = MEL.n_mels  # of that difference, the slowest over the bands; all: as it is
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: int = 0  # times that the vocoder's rendering is brought to its mel
 

@@ -283,7 +283,10 @@ def export(
     varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
     guidance: Annotated[
         float, typer.Option(min=0, max=2, help="How far conversions move away from the source's own voice.")
-    ] = 0.25,
+    ] = 0.5,
+    guidance_cosines: Annotated[
+        int, typer.Option(min=1, max=80, help="Of that, the slowest cosines over the bands that are kept.")
+    ] = 30,
     notes: Annotated[Path | None, typer.Option(help="YAML of licence, training data, metrics for the bundle.")] = None,
     name: Annotated[str, typer.Option(help="The bundle's name.")] = "fastvoicegrad",
 ) -> None:
@@ -306,6 +309,7 @@ def export(
         teacher=teacher is not None,
         postfilter=PostFilter(smoothing, sharpening, varied),
         guidance=guidance,
+        guidance_cosines=guidance_cosines,
         name=name,
         notes=recipes.read_yaml(notes) if notes else None,
     )

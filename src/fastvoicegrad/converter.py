@@ -19,10 +19,10 @@ import numpy as np
 
 from . import audio, synthesis
 from .bundle import Bundle
-from .diffusion import eps_from_x0, frame_noise, initial_state, sample, subsequence
+from .diffusion import eps_from_x0, frame_noise, guided, initial_state, sample, subsequence
 from .errors import InputError
 from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
-from .mel import MEL, Array, log_mel, log_mel_of_padded
+from .mel import MEL, Array, envelope, log_mel, log_mel_of_padded
 from .postfilter import NOTHING, speaking
 from .voice import MEMORY, Voice, pool, spread
 
@@ -321,7 +321,7 @@ class VoiceConverter:
         (T,) in Hz, 0 where unvoiced, for a converter that is told it.
 
         Every estimate goes beyond what the converter says of the voice, away from what it says of the source's `own`
-        (classifier-free guidance, arXiv 2207.12598): what is left of that voice in content and x_t is in both.
+        (`guided`): what is left of that voice in content and x_t is in both.
         """
         bundle, config = self.bundle, self.bundle.config
         content = timing.run("content", lambda: self._content(mel))
@@ -348,7 +348,7 @@ class VoiceConverter:
         def predict_eps(x_t: Array, t: int) -> Array:
             said = estimate(x_t, t, voice)
             if own is not None and config.guidance:
-                said = said + np.float32(config.guidance) * (said - estimate(x_t, t, own))
+                said = guided(said, estimate(x_t, t, own), config.guidance, envelope(config.guidance_cosines))
             return eps_from_x0(x_t, said, float(bundle.alpha_bar[t]))
 
         levels = subsequence(steps, config.start)

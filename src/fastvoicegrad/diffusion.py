@@ -56,6 +56,12 @@ def eps_from_x0(x_t: X, x0: X, alpha_bar: X | float) -> X:
     return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # type: ignore[operator]
 
 
+def guided(x0: X, other: X, weight: float, onto: X) -> X:
+    """x0 + weight P (x0 - other): an estimate that goes beyond what is asked for, away from another (classifier-free
+    guidance, arXiv 2207.12598), along what `onto` projects to, P (80, 80). Not in the paper."""
+    return x0 + weight * (onto @ (x0 - other))  # type: ignore[operator]
+
+
 def reverse_step(x_t: X, eps: X, noise: X | float, alpha_bar: float, previous_alpha_bar: float) -> X:
     """One ancestral step from alpha_bar to previous_alpha_bar (VoiceGrad, arXiv 2010.02977).
 

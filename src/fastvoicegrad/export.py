@@ -245,6 +245,7 @@ def write_bundle(
     corrections: int,
     postfilter: PostFilter,
     guidance: float,
+    guidance_cosines: int,
     notes: dict[str, Any],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -267,6 +268,7 @@ def write_bundle(
         draft=unet.config.draft,
         harmonics=unet.config.harmonics,
         guidance=guidance,
+        guidance_cosines=guidance_cosines,
         postfilter=postfilter,
         corrections=corrections,
         notes=notes,
@@ -284,6 +286,7 @@ def export(
     vocoder: str | Path,
     postfilter: PostFilter,
     guidance: float = 0.0,
+    guidance_cosines: int = MEL.n_mels,
     teacher: bool = False,
     name: str = "fastvoicegrad",
     notes: dict[str, Any] | None = None,
@@ -303,7 +306,7 @@ def export(
         "vocoder": vocoder_graph(renderer),
     }
     settings = {"corrections": renderer.config.corrections, "postfilter": postfilter}
-    settings |= {"guidance": guidance, "notes": notes or {}}
+    settings |= {"guidance": guidance, "guidance_cosines": guidance_cosines, "notes": notes or {}}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 
@@ -313,7 +316,8 @@ def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, t
     networks = {n: (base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
     if "content" in read_meta(converter).get("others", {}):
         networks["content"] = content_graph(load_content(converter).encoder)
-    settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "guidance": 0.0, "notes": {}}
+    settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "notes": {}}
+    settings |= {"guidance": 0.0, "guidance_cosines": MEL.n_mels}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 

@@ -72,6 +72,16 @@ def bands_of_bins(config: MelConfig = MEL) -> Array:
 
 
 @lru_cache(maxsize=8)
+def envelope(cosines: int, config: MelConfig = MEL) -> Array:
+    """The projection ``(n_mels, n_mels)`` of a frame's bands onto their slowest cosines: a few are the tilt, some
+    thirty the vocal tract, all of them the frame as it is."""
+    bands = (np.arange(config.n_mels) + 0.5) / config.n_mels
+    basis = np.cos(np.pi * np.arange(cosines)[:, None] * bands)
+    basis /= np.linalg.norm(basis, axis=1, keepdims=True)
+    return (basis.T @ basis).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
 def hann(size: int) -> Array:
     """Periodic Hann window, shape ``(size,)``."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)

@@ -7,13 +7,12 @@ bands, and over an utterance (Toda et al. 2007, "global variance"; Silen et al.,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .mel import MEL, Array
+from .mel import MEL, Array, envelope
 
 COARSE = 3  # cosines over the bands, from the lowest, that `sharpened` leaves alone
 QUIET = -6.0  # natural log of a frame's mean magnitude, 35 dB below loud speech at the converter's level
@@ -43,18 +42,10 @@ def smoothed(mel: Array, share: float) -> Array:
     return ((1 - 2 * share) * mel + share * (padded[:, :-2] + padded[:, 2:])).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _coarse() -> Array:
-    """(80, 80), onto the slowest cosines over the bands."""
-    cosines = np.cos(np.pi * np.arange(COARSE)[:, None] * (np.arange(MEL.n_mels) + 0.5) / MEL.n_mels)
-    basis = cosines / np.linalg.norm(cosines, axis=1, keepdims=True)
-    return np.asarray(basis.T @ basis, dtype=np.float32)
-
-
 def sharpened(mel: Array, gain: float) -> Array:
     """(80, T) with what is finer than its tilt times `gain`: formants and harmonics stand out, and every frame is as
     loud as before."""
-    coarse = _coarse() @ mel
+    coarse = envelope(COARSE) @ mel
     sharp = coarse + gain * (mel - coarse)
     return (sharp + _loudness(mel) - _loudness(sharp)).astype(np.float32)
 

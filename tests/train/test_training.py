@@ -16,6 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.data.embed import load_content  # noqa: E402
+from fastvoicegrad.mel import envelope  # noqa: E402
 from fastvoicegrad.train.checkpoint import average, save  # noqa: E402
 from fastvoicegrad.train.loop import LoopConfig, NonFiniteLoss, learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.train.others import converted, described, nobody  # noqa: E402
@@ -316,7 +317,13 @@ def test_a_guided_teacher_also_teaches_conversions(runs: Path, store: Path, tmp_
 def test_conversions_may_be_guided_as_in_use(runs: Path, store: Path, tmp_path: Path) -> None:
     for other in ("teacher", "vocoder"):
         (tmp_path / other).symlink_to(runs / other)
-    settings = ("guidance.nobody=0.5", "own_guidance=0.5", "converted=2", "draft_tolerance=0.0")
+    settings = (
+        "guidance.nobody=0.5",
+        "own_guidance=0.5",
+        "own_guidance_cosines=30",
+        "converted=2",
+        "draft_tolerance=0.0",
+    )
     run = trainer(store, tmp_path, "student", *settings)
     task, batch = run.task, run.task.batch(np.random.default_rng(0), 4)
     assert isinstance(task, StudentTask)
@@ -324,7 +331,9 @@ def test_conversions_may_be_guided_as_in_use(runs: Path, store: Path, tmp_path: 
     others = converted(batch)
     asked, own = task.convert(others), task.convert(others | described(batch, 2))
     assert not torch.allclose(asked, own)
-    torch.testing.assert_close(task._converted, asked + 0.5 * (asked - own))
+    difference = torch.from_numpy(envelope(30)) @ (asked - own)
+    assert not torch.allclose(difference, asked - own, atol=1e-3)
+    torch.testing.assert_close(task._converted, asked + 0.5 * difference)
 
 
 def test_new_voices_move_the_crop_its_references_and_its_pitch_alike(runs: Path, store: Path) -> None:

@@ -17,7 +17,7 @@ from ..data.crops import Crops
 from ..data.embed import load_content, load_speaker
 from ..data.perturb import PerturbConfig, perturb
 from ..data.teachers import MelRecogniser, MelSpeakerTeacher
-from ..diffusion import diffuse, initial_state
+from ..diffusion import diffuse, guided, initial_state
 from ..errors import InputError
 from ..losses import (
     Weighting,
@@ -31,7 +31,7 @@ from ..losses import (
     voice_likeness,
     weighted_sum,
 )
-from ..mel import MEL
+from ..mel import MEL, envelope
 from ..models.blocks import MelNorm, inner
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
@@ -81,8 +81,10 @@ class StudentRecipe:
     # teacher, as in the paper.
     guidance: dict[str, float] = field(default_factory=lambda: {"nobody": 0.0, "source": 0.0})
     # How far conversions themselves go beyond what the student says for the voice asked for, away from what it says for
-    # the source's own: as in use (a bundle's `guidance`), so that all that hears and judges them has that, too.
+    # the source's own: as in use (a bundle's `guidance` and `guidance_cosines`), so that all that hears and judges them
+    # has that, too.
     own_guidance: float = 0.0
+    own_guidance_cosines: int = MEL.n_mels
     draft_tolerance: float = 0.0  # of conversions, in use as here; reconstructions are the network's alone
     # Not in the paper, useful where the budget is small: "mel", plain reconstruction; "voice", a verifier's opinion
     # of conversions to another voice, as the authors train later (ADCD, arXiv 2508.17868); "words", that the content
@@ -115,6 +117,8 @@ class StudentTask(Task):
         torch.manual_seed(recipe.loop.seed)
         if max(recipe.distill_steps[1], recipe.adversary.steps[1]) > recipe.schedule.steps:
             raise InputError(f"distill_steps and adversary.steps end at schedule.steps, {recipe.schedule.steps}")
+        if not 1 <= recipe.own_guidance_cosines <= MEL.n_mels:
+            raise InputError(f"own_guidance_cosines must lie between 1 and {MEL.n_mels}")
         teacher = load_unet(recipe.teacher)
         if teacher.config.draft:
             need_references(recipe.data)
@@ -241,7 +245,9 @@ class StudentTask(Task):
         others = self._others = self.listen(converted(batch))
         x = self.convert(others)
         if share := self.recipe.own_guidance:
-            x = x + share * (x - self.convert(others | described(self._listened, len(x))))
+            own = self.convert(others | described(self._listened, len(x)))
+            onto = torch.from_numpy(envelope(self.recipe.own_guidance_cosines)).to(x.device)
+            x = guided(x, own, share, onto)
         return self.student.towards_draft(x, hints_of(self.student, others))
 
     def _guided(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
