@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
+from threadpoolctl import ThreadpoolController
 
 from .diffusion import InitialState, cosine_schedule
 from .errors import InputError
@@ -122,6 +124,12 @@ class Bundle:
         """Outputs of one network in the order of its graph."""
         outputs: list[Array] = self.session(name).run(None, inputs)
         return outputs
+
+    def alone(self) -> AbstractContextManager[Any]:
+        """Keeps NumPy's matrix products, all of them small, to one thread: more would spin for a while after each, on
+        the cores that the networks need."""
+        limits: AbstractContextManager[Any] = ThreadpoolController().limit(limits=1, user_api="blas")
+        return limits
 
     @cached_property
     def fingerprint(self) -> str:

@@ -131,7 +131,8 @@ class VoiceConverter:
         if level == 0.0:
             raise InputError(f"{called} is silent; give a reference with speech")
         wholes = _regroup(read(), int(audio.BLOCK_SECONDS * MEL.sample_rate))
-        heard = [self._hear(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
+        with self.bundle.alone():
+            heard = [self._hear(block * np.float32(TARGET_LEVEL / level)) for block in wholes]
         parts = [part for part in heard if part is not None]
         speech, pitch = sum(part.speech for part in parts), np.concatenate([np.zeros(0), *(p.pitch for p in parts)])
         seconds = speech * MEL.hop_length / MEL.sample_rate
@@ -206,8 +207,9 @@ class VoiceConverter:
             return audio.resampled(iter([wave]), rate, MEL.sample_rate)
 
         gain = self._gain(speech_level(np.concatenate(list(blocks()))), len(wave) / rate, "the source")
-        converted = self.convert_blocks(blocks(), voice, gain=gain, steps=steps, seed=seed)
-        return np.concatenate(list(_exactly(audio.resampled(converted, MEL.sample_rate, rate), len(wave))))
+        with self.bundle.alone():
+            converted = self.convert_blocks(blocks(), voice, gain=gain, steps=steps, seed=seed)
+            return np.concatenate(list(_exactly(audio.resampled(converted, MEL.sample_rate, rate), len(wave))))
 
     def convert_file(
         self,
@@ -233,7 +235,7 @@ class VoiceConverter:
             raise InputError(f"rate must lie between {audio.LOWEST_RATE} and {audio.HIGHEST_RATE} Hz, got {rate}")
         samples = round(info.samples * rate / info.rate)
         timing = Timing()
-        with audio.writing(output, rate, info.seconds) as file:
+        with self.bundle.alone(), audio.writing(output, rate, info.seconds) as file:
             gain = self._gain(_level(audio.read_blocks(info)), info.seconds, str(source))
             blocks = self.convert_blocks(
                 audio.read_blocks(info), voice, gain=gain, steps=steps, seed=seed, timing=timing
