@@ -111,6 +111,8 @@ class Bundle:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self.threads
             options.log_severity_level = 3
+            # Else each network's threads would go on spinning beside whatever comes next.
+            options.add_session_config_entry("session.force_spinning_stop", "1")
             self._sessions[name] = onnxruntime.InferenceSession(
                 self.graph(name), options, providers=["CPUExecutionProvider"]
             )
