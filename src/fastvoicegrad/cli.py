@@ -257,11 +257,14 @@ def align(
 def average(
     checkpoints: Annotated[list[Path], typer.Argument(help="Two or more checkpoints of one recipe's network.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write.")],
+    share: Annotated[
+        list[float] | None, typer.Option(help="Of a checkpoint in the mean; one for each or none: as much of all.")
+    ] = None,
 ) -> None:
     """Write the mean of runs' weights: often better than each of them, and as fast as one."""
     for path in checkpoints:
         _needed(path, "CHECKPOINTS")
-    workshop("train.checkpoint").average(checkpoints, output)
+    workshop("train.checkpoint").average(checkpoints, output, share or ())
 
 
 @app.command()

@@ -148,8 +148,17 @@ def test_what_only_some_runs_trained_is_the_mean_of_theirs(tmp_path: Path) -> No
     mean = load_file(tmp_path / "mean.safetensors")
     torch.testing.assert_close(mean["student.weight"], sum(m["student"].weight for m in made) / 3)
     torch.testing.assert_close(mean["content.bias"], (made[1]["content"].bias + made[2]["content"].bias) / 2)
+    average(paths, tmp_path / "mean.safetensors", [1.0, 5.0, 4.0])
+    mean = load_file(tmp_path / "mean.safetensors")
+    weights = [m["student"].weight for m in made]
+    torch.testing.assert_close(mean["student.weight"], 0.1 * weights[0] + 0.5 * weights[1] + 0.4 * weights[2])
+    content = [m["content"].bias for m in made[1:]]
+    torch.testing.assert_close(mean["content.bias"], (5 * content[0] + 4 * content[1]) / 9)
     with pytest.raises(InputError, match="last"):
         average(paths[::-1], tmp_path / "mean.safetensors")
+    for shares in ([0.5, 0.5], [0.5, 0.5, 0.0]):
+        with pytest.raises(InputError, match="3 checkpoints need as many shares"):
+            average(paths, tmp_path / "mean.safetensors", shares)
 
 
 class Ear(torch.nn.Module):

@@ -88,22 +88,31 @@ def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:
     load(path, {f"{name}_ema" if meta["ema"] else name: module})
 
 
-def average(paths: Sequence[str | Path], out: Path) -> None:
+def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()) -> None:
     """Write the mean of like networks' weights (model soups, arXiv 2203.05482), of averaged weights where a run kept
     any; with the last one's discriminators, so that a run can start from it. What only some have, such as a content
     encoder that learnt with its student, is the mean of theirs.
 
+    Args:
+        shares: of each in the mean, in proportion; as much of every one where there are none.
     Raises:
-        InputError: the networks are of different kinds or sizes, or the last checkpoint lacks one.
+        InputError: the networks are of different kinds or sizes, the last checkpoint lacks one, or there are not as
+            many shares, all above 0, as checkpoints.
     """
+    shares = shares or [1.0] * len(paths)
+    if len(shares) != len(paths) or min(shares) <= 0:
+        raise InputError(f"{len(paths)} checkpoints need as many shares, all above 0")
     metas = [read_meta(path) for path in paths]
     if any((meta["task"], meta["model"]) != (metas[-1]["task"], metas[-1]["model"]) for meta in metas):
         raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
     found = [_made(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
     if any(networks.keys() - found[-1].keys() for networks in found):
         raise InputError("some of these checkpoints have networks that the last one lacks; name a run with all last")
-    having = {name: [networks[name] for networks in found if name in networks] for name in found[-1]}
-    mean = {name: torch.stack([v.double() for v in values]).mean(0).float() for name, values in having.items()}
+    mean = {}
+    for name in found[-1]:
+        having = [(share, networks[name]) for share, networks in zip(shares, found, strict=True) if name in networks]
+        total = torch.stack([share * weights.double() for share, weights in having]).sum(0)
+        mean[name] = (total / sum(share for share, _ in having)).float()
     judges = {k: v for k, v in _tensors(paths[-1]).items() if k.startswith(f"{JUDGE}.")}
     _write(out, mean | judges, metas[-1] | {"ema": False})
 
