@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastvoicegrad import Bundle, InputError
 from fastvoicegrad.bundle import DEFAULT
@@ -90,3 +91,14 @@ def test_a_network_cannot_point_outside(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="missing"):
         Bundle.open(copy)
+
+
+def test_matrix_products_keep_to_one_thread_beside_networks_and_are_free_afterwards() -> None:
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        with Bundle.open().alone():
+            assert threads() == [1] * len(before)
+        assert threads() == before
