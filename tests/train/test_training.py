@@ -290,11 +290,18 @@ def test_a_speaker_encoder_learns_from_voices_that_its_teacher_hears(
     run = trainer(store, tmp_path, "speaker", "new_voices=0.5", "teacher=ear.pt")
     batch = run.task.batch(np.random.default_rng(0), 4)
     assert set(batch) == {"mel", "window"}
-    known = trainer(store, tmp_path, "speaker", "teacher=ear.pt", name="known").task.batch(np.random.default_rng(0), 4)
-    assert batch["window"].shape == known["window"].shape
-    expected = torch.nn.functional.normalize(run.task.frozen["teacher"].project(batch["window"].mean(2)), dim=1)
-    run.task.modules["speaker"] = lambda mel: expected
-    assert run.task.losses(batch)["cosine"] == pytest.approx(0, abs=1e-5)
+    known = trainer(store, tmp_path, "speaker", "teacher=ear.pt", "pieces=3", name="known").task
+    cut = known.batch(np.random.default_rng(0), 4)
+    windows, frames = len(cut["window"]), cut["window"].shape[2]
+    assert batch["window"].shape == cut["window"].shape
+    assert batch["mel"].shape == (windows, 1, 80, frames)
+    assert cut["mel"].shape[:3] == (windows, 3, 80)
+    assert frames / 2 <= cut["mel"].shape[3] <= frames
+    for task, heard in ((run.task, batch), (known, cut)):  # what the teacher says of a window is right for its pieces
+        said = torch.nn.functional.normalize(task.frozen["teacher"].project(heard["window"].mean(2)), dim=1)
+        expected = said.repeat_interleave(heard["mel"].shape[1], 0)
+        task.modules["speaker"] = lambda mel, expected=expected: expected
+        assert task.losses(heard)["cosine"] == pytest.approx(0, abs=1e-5)
 
 
 def test_nobodys_voice_is_made_of_everybodys() -> None:

@@ -32,6 +32,8 @@ class SpeakerRecipe:
         default_factory=lambda: PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.15, gain=0.2, noise=0.2)
     )
     teacher: str = ""  # CAM++ weights; "": what the store has
+    # Of every window that the teacher hears, how many pieces of at least half its length are to be told like the whole.
+    pieces: int = 1
     new_voices: float = 0.0  # how often a window moves to a voice that nobody has; needs the teacher
     new_voice: PerturbConfig = field(
         default_factory=lambda: PerturbConfig(formant=1.15, pitch=1.3, equaliser=0.3, gain=0.0, noise=0.0)
@@ -108,12 +110,26 @@ class SpeakerTask(Task):
             return {"mel": perturb(mel, random, self.recipe.perturb), "taught": taught}
         moved = torch.from_numpy(random.random(size) < self.recipe.new_voices)[:, None, None]
         mel = torch.where(moved, draw_voices(random, size, self.recipe.new_voice)(mel), mel)
-        return {"mel": perturb(mel, random, self.recipe.perturb), "window": mel}
+        pieces = perturb(self._pieces(mel, random), random, self.recipe.perturb)
+        return {"mel": pieces.unflatten(0, (size, -1)), "window": mel}
+
+    def _pieces(self, mel: Tensor, random: np.random.Generator) -> Tensor:
+        """`pieces` of every window, of one length, from places of their own: (B, 80, T) -> (B * pieces, 80, T')."""
+        count, frames = self.recipe.pieces, mel.shape[2]
+        length = int(random.integers(frames // 2, frames + 1)) if count > 1 else frames
+        starts = random.integers(0, frames - length + 1, count * len(mel))
+        windows = mel.repeat_interleave(count, 0)
+        return torch.stack([window[:, s : s + length] for window, s in zip(windows, starts, strict=True)])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        embedding = self.modules["speaker"](batch["mel"])
-        with torch.no_grad():
-            taught = self.frozen["teacher"](batch["window"]) if "window" in batch else batch["taught"]
+        mel = batch["mel"]
+        if "window" in batch:
+            with torch.no_grad():
+                taught = self.frozen["teacher"](batch["window"]).repeat_interleave(mel.shape[1], 0)
+            mel = mel.flatten(0, 1)
+        else:
+            taught = batch["taught"]
+        embedding = self.modules["speaker"](mel)
         # Beside each embedding, the angles between them: what a verifier is used for.
         angles = (embedding @ embedding.T - taught @ taught.T).square().mean()
         return {"cosine": (1 - (embedding * taught).sum(1)).mean(), "geometry": angles * 10}
