@@ -38,7 +38,7 @@ def make_networks() -> Networks:
     made = (
         ContentEncoder(ContentConfig(width=32, layers=2, lookahead=1)).eval(),
         PitchTracker(PitchConfig(width=32, layers=2, classes=32)).eval(),
-        SpeakerEncoder(SpeakerConfig(width=32, layers=1, centred=True)).eval(),
+        SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
         UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True, harmonics=True)).eval(),
         SpectralVocoder(VocoderConfig(width=32, layers=3, corrections=1)).eval(),
     )

@@ -304,6 +304,23 @@ def test_a_speaker_encoder_learns_from_voices_that_its_teacher_hears(
         assert task.losses(heard)["cosine"] == pytest.approx(0, abs=1e-5)
 
 
+def test_windows_that_come_again_are_heard_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastvoicegrad.train.speaker.MelSpeakerTeacher", Ear)
+    task = trainer(store, tmp_path, "speaker", "new_voices=0.5", "teacher=ear.pt", "pieces=2", "again=2").task
+    ear, asked = task.frozen["teacher"], []
+    ear.register_forward_pre_hook(lambda _, windows: asked.append(len(windows[0])))
+    batches = []
+    for task.step in range(4):
+        batches.append(task.batch(np.random.default_rng(task.step), 4))
+        task.losses(batches[-1])
+    for first, again in zip(batches[:2], batches[2:], strict=True):
+        assert torch.equal(first["window"], again["window"])
+        assert first["mel"].shape != again["mel"].shape or not torch.equal(first["mel"], again["mel"])
+        torch.testing.assert_close(task._says(again["window"]), ear(again["window"]))
+    assert not torch.equal(batches[0]["window"], batches[1]["window"])
+    assert len(asked) == 4  # in the first two steps, and by this test
+
+
 def test_nobodys_voice_is_made_of_everybodys() -> None:
     speaker = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
     reference = torch.arange(4.0)[:, None, None].expand(4, 80, 12)

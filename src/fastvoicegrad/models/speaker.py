@@ -22,7 +22,6 @@ class SpeakerConfig:
     kernel: int = 7
     dim: int = 192
     n_mels: int = 80
-    centred: bool = False  # whether a recording's mean frame, its microphone's, is taken away, as its teacher does
 
 
 class SpeakerEncoder(nn.Module):
@@ -44,10 +43,7 @@ class SpeakerEncoder(nn.Module):
         self.project = nn.Linear(2 * config.width, config.dim)
 
     def forward(self, mel: Tensor) -> Tensor:
-        x = self.norm(mel)
-        if self.config.centred:
-            x = x - x.mean(2, keepdim=True)
-        x = self.stem_norm(self.stem(x))
+        x = self.stem_norm(self.stem(self.norm(mel)))
         x = self.out_norm(self.blocks(x))
         weights = self.attention(x)
         mean = (weights * x).sum(2)

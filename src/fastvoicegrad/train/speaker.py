@@ -7,6 +7,7 @@ which a network can learn from any number of voices that nobody has.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class SpeakerRecipe:
     teacher: str = ""  # CAM++ weights; "": what the store has
     # Of every window that the teacher hears, how many pieces of at least half its length are to be told like the whole.
     pieces: int = 1
+    again: int = 0  # steps after which the same windows come again, cut anew, for the teacher to hear once; 0: never
     new_voices: float = 0.0  # how often a window moves to a voice that nobody has; needs the teacher
     new_voice: PerturbConfig = field(
         default_factory=lambda: PerturbConfig(formant=1.15, pitch=1.3, equaliser=0.3, gain=0.0, noise=0.0)
@@ -92,6 +94,7 @@ class SpeakerTask(Task):
         model.norm.fit(statistics(self.store, next(iter(self.crops.values())), "mel"))
         self.modules = {"speaker": model}
         self.frozen = {}
+        self._said: dict[bytes, Tensor] = {}
         if recipe.teacher:
             crops = self.crops[recipe.longest]
             waves = [wave.numpy() for wave in crops.wave(crops.draw(np.random.default_rng(0), 96))]
@@ -101,16 +104,18 @@ class SpeakerTask(Task):
         return self.recipe.model
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        crops = self.crops[int(random.choice(list(self.crops)))]
-        size = size * self.recipe.longest // crops.frames // 2  # about the same work at every length
-        drawn = crops.draw(random, size)
+        recipe, again = self.recipe, self.recipe.again
+        drawing = np.random.default_rng((self.loop.seed, self.step % again)) if again else random
+        crops = self.crops[int(drawing.choice(list(self.crops)))]
+        size = size * recipe.longest // crops.frames // 2  # about the same work at every length
+        drawn = crops.draw(drawing, size)
         mel = crops.take("mel", drawn)
-        if not self.recipe.teacher:
+        if not recipe.teacher:
             taught = torch.from_numpy(self.store.array("speaker_teacher")[[c.row for c in drawn]])
-            return {"mel": perturb(mel, random, self.recipe.perturb), "taught": taught}
-        moved = torch.from_numpy(random.random(size) < self.recipe.new_voices)[:, None, None]
-        mel = torch.where(moved, draw_voices(random, size, self.recipe.new_voice)(mel), mel)
-        pieces = perturb(self._pieces(mel, random), random, self.recipe.perturb)
+            return {"mel": perturb(mel, random, recipe.perturb), "taught": taught}
+        moved = torch.from_numpy(drawing.random(size) < recipe.new_voices)[:, None, None]
+        mel = torch.where(moved, draw_voices(drawing, size, recipe.new_voice)(mel), mel)
+        pieces = perturb(self._pieces(mel, random), random, recipe.perturb)
         return {"mel": pieces.unflatten(0, (size, -1)), "window": mel}
 
     def _pieces(self, mel: Tensor, random: np.random.Generator) -> Tensor:
@@ -121,14 +126,22 @@ class SpeakerTask(Task):
         windows = mel.repeat_interleave(count, 0)
         return torch.stack([window[:, s : s + length] for window, s in zip(windows, starts, strict=True)])
 
+    @torch.no_grad()
+    def _says(self, windows: Tensor) -> Tensor:
+        """What the teacher makes of windows (B, 80, T): (B, S); kept where they come again."""
+        if not self.recipe.again:
+            said: Tensor = self.frozen["teacher"](windows)
+            return said
+        keys = [sha256(window.cpu().numpy().tobytes()).digest() for window in windows]
+        if new := [i for i, key in enumerate(keys) if key not in self._said]:
+            said = self.frozen["teacher"](windows[new])
+            self._said |= zip((keys[i] for i in new), said, strict=True)
+        return torch.stack([self._said[key] for key in keys])
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        mel = batch["mel"]
-        if "window" in batch:
-            with torch.no_grad():
-                taught = self.frozen["teacher"](batch["window"]).repeat_interleave(mel.shape[1], 0)
-            mel = mel.flatten(0, 1)
-        else:
-            taught = batch["taught"]
+        mel, taught = batch["mel"], batch.get("taught")
+        if taught is None:
+            taught, mel = self._says(batch["window"]).repeat_interleave(mel.shape[1], 0), mel.flatten(0, 1)
         embedding = self.modules["speaker"](mel)
         # Beside each embedding, the angles between them: what a verifier is used for.
         angles = (embedding @ embedding.T - taught @ taught.T).square().mean()
