@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastvoicegrad import Bundle, InputError
 from fastvoicegrad.bundle import DEFAULT
+from fastvoicegrad.mel import MEL
+from fastvoicegrad.postfilter import PostFilter
 
 
 @pytest.fixture
@@ -70,6 +72,15 @@ def test_older_format_is_refused(copy: Path) -> None:
     edit(copy, format=1)
     with pytest.raises(InputError, match="export the bundle again"):
         Bundle.open(copy)
+
+
+def test_a_bundle_of_the_format_before_does_without_later_settings(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text()) | {"format": 3}
+    del config["guidance_cosines"], config["postfilter"]
+    (copy / "config.json").write_text(json.dumps(config))
+    opened = Bundle.open(copy).config
+    assert opened.guidance_cosines == MEL.n_mels
+    assert opened.postfilter == PostFilter()
 
 
 @pytest.mark.parametrize("changes", [{"format": "x"}, {"networks": {}}, {"surprise": 1}, {"mel": {"hop_length": 200}}])

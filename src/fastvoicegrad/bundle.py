@@ -26,7 +26,7 @@ from .errors import InputError
 from .mel import MEL, Array, MelConfig
 from .postfilter import PostFilter
 
-FORMAT = 3  # 3: a pitch network
+FORMAT, OLDEST = 4, 3  # 3: a pitch network; 4: settings that may be missing
 NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 DEFAULT = Path(__file__).parent / "bundles" / "default"
 
@@ -180,8 +180,8 @@ def _parse(path: Path, raw: Any) -> BundleConfig:
         raise InputError(
             f"{path} has format {raw['format']}, this version reads up to {FORMAT}; run 'pip install -U fastvoicegrad'"
         )
-    if raw["format"] < FORMAT:
-        raise InputError(f"{path} has format {raw['format']}, this version reads {FORMAT}; export the bundle again")
+    if raw["format"] < OLDEST:
+        raise InputError(f"{path} has format {raw['format']}, this version reads {OLDEST} on; export the bundle again")
     try:
         fields = {k: v for k, v in raw.items() if k != "format"}
         fields["networks"] = {name: Network(**raw["networks"][name]) for name in NETWORKS}

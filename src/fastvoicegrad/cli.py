@@ -284,6 +284,9 @@ def export(
         float, typer.Option(min=0.5, max=2, help="Factor on what is finer than a converted frame's tilt.")
     ] = 1.3,
     varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
+    equalising: Annotated[
+        float, typer.Option(min=0, max=1, help="How far a conversion's mean spectrum is brought to the voice's.")
+    ] = 0.0,
     guidance: Annotated[
         float, typer.Option(min=0, max=2, help="How far conversions move away from the source's own voice.")
     ] = 0.5,
@@ -310,7 +313,7 @@ def export(
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,
-        postfilter=PostFilter(smoothing, sharpening, varied),
+        postfilter=PostFilter(smoothing, sharpening, varied, equalising),
         guidance=guidance,
         guidance_cosines=guidance_cosines,
         name=name,
