@@ -103,6 +103,18 @@ def test_same_seed_same_samples(converter: VoiceConverter, voice: Voice, speech:
     assert np.abs(a - c).max() > 1e-4
 
 
+def test_temperature_is_how_far_seeds_differ(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mel, apart = log_mel(vowels(1.0))[:, :80], []
+    for temperature in (0.0, 0.5, 1.0):
+        config = replace(converter.bundle.config, temperature=temperature)
+        monkeypatch.setattr(converter.bundle, "config", config)
+        one, other = (converter._convert_mel(mel, 0, voice, None, 1, seed, Timing())[0] for seed in (0, 1))
+        apart.append(float(np.abs(one - other).mean()))
+    assert apart[0] == 0 < apart[1] < apart[2]
+
+
 def test_result_is_as_loud_as_the_source(converter: VoiceConverter, voice: Voice, speech: np.ndarray) -> None:
     quiet = converter.convert(speech * 0.1, 22050, voice)
     loud = converter.convert(speech, 22050, voice)

@@ -287,6 +287,9 @@ def export(
     equalising: Annotated[
         float, typer.Option(min=0, max=1, help="How far a conversion's mean spectrum is brought to the voice's.")
     ] = 0.0,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=1, help="Deviation of the noise in what conversions start from.")
+    ] = 0.7,
     guidance: Annotated[
         float, typer.Option(min=0, max=2, help="How far conversions move away from the source's own voice.")
     ] = 0.5,
@@ -314,6 +317,7 @@ def export(
         converter=converter,
         teacher=teacher is not None,
         postfilter=PostFilter(smoothing, sharpening, varied, equalising),
+        temperature=temperature,
         guidance=guidance,
         guidance_cosines=guidance_cosines,
         name=name,

@@ -331,7 +331,8 @@ class VoiceConverter:
         pitch = heard * np.float32(voice.pitch / own.pitch if own else 1.0)  # the melody, at the voice's height
         noise = partial(_noise, seed, start, mel.shape[1])
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
-        x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
+        begun = np.float32(config.temperature) * noise(0)
+        x = initial_state(config.initial, x0, begun, float(bundle.alpha_bar[config.start]))
 
         def estimate(x_t: Array, t: int, of: Voice) -> Array:
             hints = {"keys": of.keys[None], "reference": of.mel[None]} if config.draft else {}

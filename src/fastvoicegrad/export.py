@@ -244,6 +244,7 @@ def write_bundle(
     *,
     corrections: int,
     postfilter: PostFilter,
+    temperature: float,
     guidance: float,
     guidance_cosines: int,
     notes: dict[str, Any],
@@ -267,6 +268,7 @@ def write_bundle(
         max_steps=max_steps,
         draft=unet.config.draft,
         harmonics=unet.config.harmonics,
+        temperature=temperature,
         guidance=guidance,
         guidance_cosines=guidance_cosines,
         postfilter=postfilter,
@@ -285,6 +287,7 @@ def export(
     converter: str | Path,
     vocoder: str | Path,
     postfilter: PostFilter,
+    temperature: float = 1.0,
     guidance: float = 0.0,
     guidance_cosines: int = MEL.n_mels,
     teacher: bool = False,
@@ -306,7 +309,8 @@ def export(
         "vocoder": vocoder_graph(renderer),
     }
     settings = {"corrections": renderer.config.corrections, "postfilter": postfilter}
-    settings |= {"guidance": guidance, "guidance_cosines": guidance_cosines, "notes": notes or {}}
+    settings |= {"temperature": temperature, "guidance": guidance, "guidance_cosines": guidance_cosines}
+    settings["notes"] = notes or {}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 
@@ -317,7 +321,7 @@ def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, t
     if "content" in read_meta(converter).get("others", {}):
         networks["content"] = content_graph(load_content(converter).encoder)
     settings = {"corrections": base.config.corrections, "postfilter": PostFilter(), "notes": {}}
-    settings |= {"guidance": 0.0, "guidance_cosines": MEL.n_mels}
+    settings |= {"temperature": 1.0, "guidance": 0.0, "guidance_cosines": MEL.n_mels}
     _complete(Path(folder), name, networks, converter, teacher, settings)
 
 
