@@ -59,7 +59,7 @@ def make_bundle(path: Path, networks: Networks) -> Path:
     }
     settings = {
         "corrections": vocoder.config.corrections,
-        "postfilter": PostFilter(0.1, 1.2, True, 0.3),
+        "postfilter": PostFilter(0.1, 1.2, True),
         "temperature": 0.8,
         "guidance": 0.5,
         "guidance_cosines": 30,

@@ -282,17 +282,14 @@ def export(
     ] = 0.12,
     sharpening: Annotated[
         float, typer.Option(min=0.5, max=2, help="Factor on what is finer than a converted frame's tilt.")
-    ] = 1.3,
+    ] = 1.25,
     varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
-    equalising: Annotated[
-        float, typer.Option(min=0, max=1, help="How far a conversion's mean spectrum is brought to the voice's.")
-    ] = 0.0,
     temperature: Annotated[
         float, typer.Option(min=0, max=1, help="Deviation of the noise in what conversions start from.")
-    ] = 0.7,
+    ] = 0.5,
     guidance: Annotated[
         float, typer.Option(min=0, max=2, help="How far conversions move away from the source's own voice.")
-    ] = 0.5,
+    ] = 0.65,
     guidance_cosines: Annotated[
         int, typer.Option(min=1, max=80, help="Of that, the slowest cosines over the bands that are kept.")
     ] = 30,
@@ -316,7 +313,7 @@ def export(
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,
-        postfilter=PostFilter(smoothing, sharpening, varied, equalising),
+        postfilter=PostFilter(smoothing, sharpening, varied),
         temperature=temperature,
         guidance=guidance,
         guidance_cosines=guidance_cosines,

@@ -18,7 +18,6 @@ COARSE = 3  # cosines over the bands, from the lowest, that `sharpened` leaves a
 QUIET = -6.0  # natural log of a frame's mean magnitude, 35 dB below loud speech at the converter's level
 SOFTNESS = 0.5  # natural log around it in which a frame begins to count
 PRIOR = 20.0  # frames (0.23 s) for which the voice's own deviation stands in at the beginning
-EQUALISED = 20  # cosines over the bands
 LEAST, MOST = 0.85, 1.2  # factor on a band's deviation; twice as far, and words suffer
 
 
@@ -29,26 +28,11 @@ class PostFilter:
     smoothing: float = 0.0  # share of each neighbour in a frame
     sharpening: float = 1.0  # factor on what is finer than the tilt
     varied: bool = False  # whether bands deviate from their means as far as the voice's do
-    equalising: float = 0.0  # how far the mean spectrum is brought to the voice's; 1: all the way
 
     def __call__(self, mel: Array, voice: Array, kept: slice, before: Sums) -> tuple[Array, Sums]:
-        """A mel (80, T), natural log, filtered.
-
-        Args:
-            voice: ``(80, N)``, frames of the voice.
-            kept: of the frames, those that have not been before; what is left of them is context.
-            before: of the frames before these.
-        Returns:
-            the mel, and the sums before the frame that follows.
-        """
+        """See `varied`."""
         mel = sharpened(smoothed(mel, self.smoothing), self.sharpening)
-        if not self.varied and not self.equalising:
-            return mel, before
-        spoken = speaking(mel)
-        said, after = so_far(mel, spoken, voice, kept, before)
-        if self.varied:
-            mel = varied(mel, spoken, said)
-        return equalised(mel, said, self.equalising), after
+        return varied(mel, voice, kept, before) if self.varied else (mel, before)
 
 
 def smoothed(mel: Array, share: float) -> Array:
@@ -95,41 +79,26 @@ def _running(mel: Array, counts: NDArray[np.float64]) -> Sums:
     return Sums(*(np.cumsum(counts * power, axis=1) for power in (1.0, mel, np.square(mel, dtype=np.float64))))
 
 
-class SoFar(NamedTuple):
-    """Statistics of each band over speech: the voice's (80, 1), and a conversion's up to each frame (80, T)."""
+def varied(mel: Array, voice: Array, kept: slice, before: Sums = NOTHING) -> tuple[Array, Sums]:
+    """A mel that deviates from its mean as far as the voice does, in each band, up to each frame.
 
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    own_mean: NDArray[np.float64]
-    own_deviation: NDArray[np.float64]
-
-
-def so_far(
-    mel: Array, spoken: NDArray[np.float64], voice: Array, kept: slice, before: Sums = NOTHING
-) -> tuple[SoFar, Sums]:
-    """What is known of a conversion up to each frame, `PRIOR` frames of the voice being there from the beginning; and
-    the sums before the frame that follows. See `PostFilter`; `spoken`: how far each frame counts."""
-    own = speaking(voice)
+    Args:
+        mel: ``(80, T)``, natural log.
+        voice: ``(80, N)``, frames of the voice.
+        kept: of the frames, those that have not been before; what is left of them is context.
+        before: of the frames before these.
+    Returns:
+        the mel, and the sums before the frame that follows.
+    """
+    counts, own = speaking(mel), speaking(voice)
     mean = (own * voice).sum(1, keepdims=True) / own.sum()
     wanted = (own * np.square(voice - mean)).sum(1, keepdims=True) / own.sum()
-    running = _running(mel, spoken)
+    running = _running(mel, counts)
     known = [b - r[:, kept.start - 1 : kept.start] if kept.start else b for r, b in zip(running, before, strict=True)]
     weight, first, second = (r + k for r, k in zip(running, known, strict=True))
     total = np.maximum(PRIOR + weight, 1.0)
     mean_so_far = (PRIOR * mean + first) / total
     variance = (PRIOR * (wanted + mean**2) + second) / total - mean_so_far**2
+    factor = np.clip(np.sqrt(wanted / np.maximum(variance, 1e-6)), LEAST, MOST)
     after = Sums(*(x[:, kept.stop - 1 : kept.stop] for x in (weight, first, second)))
-    return SoFar(mean, np.sqrt(wanted), mean_so_far, np.sqrt(np.maximum(variance, 1e-6))), after
-
-
-def varied(mel: Array, spoken: NDArray[np.float64], said: SoFar) -> Array:
-    """(80, T) that deviates from its mean as far as the voice does, in each band, up to each frame, where it speaks."""
-    factor = np.clip(said.deviation / said.own_deviation, LEAST, MOST)
-    return (mel + spoken * (factor - 1) * (mel - said.own_mean)).astype(np.float32)
-
-
-def equalised(mel: Array, said: SoFar, share: float) -> Array:
-    """(80, T) whose mean spectrum, but for how loud it is, comes nearer to the voice's by a share of the way: its
-    slow cosines over the bands alone, which are of throat and microphone, not of what happens to be said."""
-    way = envelope(EQUALISED) @ (said.mean - said.own_mean)
-    return (mel + share * (way - way.mean(0, keepdims=True))).astype(np.float32)
+    return (mel + counts * (factor - 1) * (mel - mean_so_far)).astype(np.float32), after
