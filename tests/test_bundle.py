@@ -76,9 +76,10 @@ def test_older_format_is_refused(copy: Path) -> None:
 
 def test_a_bundle_of_the_format_before_does_without_later_settings(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text()) | {"format": 3}
-    del config["guidance_cosines"], config["postfilter"]
+    del config["temperature"], config["guidance_cosines"], config["postfilter"]
     (copy / "config.json").write_text(json.dumps(config))
     opened = Bundle.open(copy).config
+    assert opened.temperature == 1
     assert opened.guidance_cosines == MEL.n_mels
     assert opened.postfilter == PostFilter()
 

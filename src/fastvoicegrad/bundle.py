@@ -60,7 +60,7 @@ class BundleConfig:
     draft: bool = False  # whether the converter looks the voice's own frames up
     harmonics: bool = False  # whether it is told the pitch
     initial: InitialState = "diffused"  # what conversion starts from
-    temperature: float = 1.0  # deviation of the noise in that; with less of it, estimates are less rough
+    temperature: float = 1.0  # deviation of all its noise; with less, estimates are less rough
     guidance: float = 0.0  # how far it goes beyond what it says of the voice, away from the source's own
     guidance_cosines: int = MEL.n_mels  # of that difference, the slowest over the bands; all: as it is
     postfilter: PostFilter = field(default_factory=PostFilter)

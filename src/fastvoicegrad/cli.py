@@ -285,7 +285,7 @@ def export(
     ] = 1.25,
     varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
     temperature: Annotated[
-        float, typer.Option(min=0, max=1, help="Deviation of the noise in what conversions start from.")
+        float, typer.Option(min=0, max=1, help="Deviation of the noise that conversions begin and go on with.")
     ] = 0.5,
     guidance: Annotated[
         float, typer.Option(min=0, max=2, help="How far conversions move away from the source's own voice.")

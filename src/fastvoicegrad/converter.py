@@ -329,10 +329,9 @@ class VoiceConverter:
         content = timing.run("content", lambda: self._content(mel))
         heard = timing.run("pitch", lambda: self._pitch(mel))
         pitch = heard * np.float32(voice.pitch / own.pitch if own else 1.0)  # the melody, at the voice's height
-        noise = partial(_noise, seed, start, mel.shape[1])
+        noise = partial(_noise, seed, start, mel.shape[1], temperature=config.temperature)
         x0 = (mel - bundle.mel_mean) / bundle.mel_std
-        begun = np.float32(config.temperature) * noise(0)
-        x = initial_state(config.initial, x0, begun, float(bundle.alpha_bar[config.start]))
+        x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
 
         def estimate(x_t: Array, t: int, of: Voice) -> Array:
             hints = {"keys": of.keys[None], "reference": of.mel[None]} if config.draft else {}
@@ -360,8 +359,8 @@ class VoiceConverter:
         return converted, pitch if config.harmonics else None
 
 
-def _noise(seed: int, start: int, frames: int, stream: int) -> Array:
-    return frame_noise(seed, start, frames, MEL.n_mels, stream)
+def _noise(seed: int, start: int, frames: int, stream: int, *, temperature: float) -> Array:
+    return np.float32(temperature) * frame_noise(seed, start, frames, MEL.n_mels, stream)
 
 
 def _checked(wave: Array) -> Array:
