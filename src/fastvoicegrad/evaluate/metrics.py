@@ -102,6 +102,7 @@ class Ruler:
 
 RULERS = (
     Ruler("quality", lambda m, _: m.Dnsmos(), packages=("speechmos",)),
+    Ruler("quality", lambda m, _: m.DnsmosP808(), packages=("speechmos",)),
     Ruler("quality", lambda m, _: m.DistillMos(), packages=("distillmos",)),
     Ruler("quality", lambda m, path: m.Utmos(path), "utmos.jit"),
     Ruler("distortion", lambda m, _: m.MelCepstralDistortion(), packages=("librosa",)),

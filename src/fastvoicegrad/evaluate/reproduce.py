@@ -27,7 +27,10 @@ from .run import Plan, evaluate
 # Folder of the recipes (student.yaml, teacher.yaml) that a budget stands for; the ablations change them.
 BUDGETS = {"smoke": "smoke", "small": "ablation", "paper": "paper"}
 # Columns of the tables, where the report has them.
-FIGURES = ("UTMOS", "DNSMOS", "DistillMOS", "CER % Moonshine", "CAM++ target", "ECAPA target", "ECAPA nearer %")
+FIGURES = (
+    *("UTMOS", "DNSMOS P.808", "DNSMOS", "DistillMOS", "CER % Moonshine"),
+    *("CAM++ target", "ECAPA target", "ECAPA nearer %"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,12 @@ class System:
         return self.anchor or f"{self.run}{self.steps or ''}"
 
 
-# Our students have VPFD unless a row says otherwise: so do the figures beside them.
-FULL = System("FastVoiceGrad", published={"UTMOS": "3.99", "DNSMOS": "3.79", "CER": "1.2", "cosine": ".888"})
-WAVE = System("waveform", "wave", published={"UTMOS": "3.96", "DNSMOS": "3.77", "CER": "1.3", "cosine": ".888"})
-ANCHORS = [System(name, anchor=name) for name in ("natural", "copy-synthesis")]
+# Our students have VPFD unless a row says otherwise: so do the figures beside them. The paper's DNSMOS has no more of a
+# name; people have 3.75 by it, as by P.808, where P.835's scale ends below.
+FULL = System("FastVoiceGrad", published={"UTMOS": "3.99", "DNSMOS P.808": "3.79", "CER": "1.2", "cosine": ".888"})
+WAVE = System("waveform", "wave", published={"UTMOS": "3.96", "DNSMOS P.808": "3.77", "CER": "1.3", "cosine": ".888"})
+TRUTH = {"UTMOS": "4.15", "DNSMOS P.808": "3.75", "CER": "0.1", "cosine": ".940"}
+ANCHORS = [System("natural", anchor="natural", published=TRUTH), System("copy-synthesis", anchor="copy-synthesis")]
 # At S_K = 0 nothing is left to estimate: x0_hat is the source, whatever the network says, so it is copy synthesis.
 STARTS = {
     0: ANCHORS[1],
