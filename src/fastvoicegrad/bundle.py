@@ -72,7 +72,7 @@ class Bundle:
 
     def __init__(self, config: BundleConfig, read: Callable[[str], bytes], threads: int | None = None) -> None:
         self.config = config
-        self._read = read
+        self.read = read  # a file of the bundle
         self.threads = threads or _cores()
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self.alpha_bar = cosine_schedule(config.steps, config.offset, config.max_beta)
@@ -121,7 +121,7 @@ class Bundle:
 
     def graph(self, name: str) -> bytes:
         """A network's ONNX file."""
-        return self._read(self.config.networks[name].file)
+        return self.read(self.config.networks[name].file)
 
     def run(self, name: str, **inputs: np.ndarray) -> list[Array]:
         """Outputs of one network in the order of its graph."""

@@ -325,6 +325,20 @@ def export(
 
 @app.command()
 @friendly
+def quantise(
+    speech: Annotated[list[Path], typer.Argument(help="Recordings of two voices or more: what is to be heard well.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Bundle folder to write.")],
+    bundle: BundleOption = None,
+) -> None:
+    """Write a bundle that computes in eight bits: faster, and nearly the same. Judge it before you use it."""
+    for path in speech:
+        _needed(path, "SPEECH")
+    workshop("quantise").quantise(bundle, speech, output)
+    console.print(str(output), highlight=False)
+
+
+@app.command()
+@friendly
 def restore(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")],
     bundle: BundleOption = None,

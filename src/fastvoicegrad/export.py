@@ -130,6 +130,23 @@ def half_weights(model: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProt
     return model
 
 
+def full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`half_weights` undone, but for what rounding took."""
+    graph = model.graph
+    halves = {tensor.name: tensor for tensor in graph.initializer if tensor.name.endswith("_half")}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in halves:
+            tensor = halves[node.input[0]]
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
 def to_onnx(
     module: nn.Module,
     config: Any,

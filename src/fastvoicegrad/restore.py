@@ -39,15 +39,18 @@ FOLDED = "val_"  # how the names of what a trace made begin
 
 
 def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tensor]:
-    """Initializers by their network's names, widened to single precision."""
+    """Initializers by their network's names, in single precision."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:  # biases of layers in eight bits (quantise.py)
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored:
+            stored[node.output[0]] = stored[node.input[0]] * stored[node.input[1]]
     weights = {}
-    for tensor in graph.initializer:
-        name = tensor.name.removesuffix("_half")
+    for name, values in stored.items():
+        name = name.removesuffix("_half")
         for ours, theirs in renamed.items():
             named = name.startswith(ours) and not name.startswith(FOLDED)
             name = theirs + name.removeprefix(ours) if named else name
-        values = numpy_helper.to_array(tensor)
-        if values.dtype in (np.float16, np.float32):
+        if np.issubdtype(values.dtype, np.floating):
             weights[name] = torch.from_numpy(values.astype(np.float32))
     return weights
 

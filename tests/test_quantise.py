@@ -1,0 +1,97 @@
+"""Eight-bit bundles: nearly what they were made of, whose weights they give back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+import onnxruntime  # noqa: E402
+from onnx import helper, numpy_helper  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.cli import app  # noqa: E402
+from fastvoicegrad.errors import InputError  # noqa: E402
+from fastvoicegrad.quantise import NETWORKS, inner_layers, inputs_of_conversions, quantise  # noqa: E402
+from fastvoicegrad.restore import restore  # noqa: E402
+
+from .conftest import vowels  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("speech")
+    paths = [root / f"{pitch}.wav" for pitch in (110, 160, 220)]
+    for seed, path in enumerate(paths):
+        soundfile.write(path, vowels(2.0, pitch=float(path.stem), seed=seed), 22050)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def eight(folder: Path, speech: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("eight")
+    done = CliRunner().invoke(app, ["quantise", *map(str, speech), "--bundle", str(folder), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def test_networks_say_nearly_the_same(folder: Path, eight: Path, speech: list[Path]) -> None:
+    plain, ours = Bundle.open(folder), Bundle.open(eight)
+    for name, inputs in inputs_of_conversions(plain, speech).items():
+        for whole, bytewise in zip(plain.run(name, **inputs[0]), ours.run(name, **inputs[0]), strict=True):
+            error = np.sqrt(np.square(whole - bytewise).mean() / np.square(whole).mean())
+            assert error < 0.05
+            assert (error > 0) == (name in NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_runtime_multiplies_bytes(eight: Path, name: str, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(Bundle.open(eight).graph(name), options)
+    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    layers = [node.op_type for node in graph.node if node.op_type in ("QLinearConv", "QLinearMatMul")]
+    stored = onnx.load_from_string(Bundle.open(eight).graph(name)).graph
+    wanted = [node for node in stored.node if node.op_type == "QuantizeLinear" and "weight" in node.input[0]]
+    assert len(layers) >= len(wanted) > 0
+
+
+def test_weights_come_back(folder: Path, eight: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    for plain, ours in zip(restore(folder, tmp_path / "plain"), restore(eight, tmp_path / "eight"), strict=True):
+        theirs = load_file(ours)
+        for name, weight in load_file(plain).items():
+            if ".heads." not in name:  # no bundle has these
+                np.testing.assert_allclose(theirs[name], weight, atol=1e-4, err_msg=name)  # biases are rounded
+
+
+def test_layers_inside_are_chosen() -> None:
+    def conv(name: str, x: str, y: str, weight: str = "w", group: int = 1) -> onnx.NodeProto:
+        return helper.make_node("Conv", [x, weight], [y], name=name, group=group)
+
+    nodes = [
+        conv("first", "x", "a"),
+        conv("each", "a", "b", group=4),
+        helper.make_node("MatMul", ["b", "b"], ["c"], name="two activations"),
+        conv("inner", "c", "d"),
+        conv("last", "d", "y"),
+        conv("other last", "d", "z"),
+    ]
+    weight = numpy_helper.from_array(np.zeros((4, 4, 1), np.float32), "w")
+    graph = helper.make_graph(nodes, "", [], [], [weight])
+    assert sorted(inner_layers(graph)) == ["first", "inner"]
+
+
+def test_bad_input_is_refused_in_a_line(folder: Path, eight: Path, speech: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two recordings"):
+        quantise(folder, speech[:1], tmp_path / "out")
+    with pytest.raises(InputError, match="already"):
+        quantise(eight, speech, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
