@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -206,6 +207,6 @@ def bundle_of_checkpoint(path: Path, work: Path, base: str | None) -> Path:
 
 def write(path: Path, wave: np.ndarray, rate: int) -> None:
     """A rendering as it is judged: 16 bits, whole or not at all."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_suffix(f".{os.getpid()}.part")  # several processes may write at once
     soundfile.write(part, np.clip(wave, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
     part.replace(path)
