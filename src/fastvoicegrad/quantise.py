@@ -1,4 +1,4 @@
-"""Eight-bit arithmetic for the large layers of a bundle's networks: about twice as fast on CPUs that multiply bytes.
+"""Eight-bit arithmetic for the convolutions of a bundle's converter: twice as fast on CPUs that multiply bytes.
 
 Weights stay in the file as they were trained, in half precision, each with a quantiser behind it that the runtime folds
 away, so training can still go on from the bundle (restore.py). What activations span is heard in conversions of real
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,9 @@ from .errors import InputError
 from .export import full_weights, half_weights
 from .mel import MEL, Array
 
-NETWORKS = ("content", "converter", "vocoder")  # pitch suffers, and a voice is embedded once
-LAYERS = ("Conv", "MatMul")
+# The others are no slower to run than their quantised weights are to prepare, for all but long recordings; and pitch
+# suffers.
+NETWORK, LAYER = "converter", "Conv"
 
 Inputs = dict[str, np.ndarray]  # of a network, by name
 
@@ -43,13 +43,14 @@ class _Heard(CalibrationDataReader):
         return next(self.inputs, None)
 
 
-def inputs_of_conversions(bundle: Bundle, speech: Sequence[Path]) -> dict[str, list[Inputs]]:
-    """What a bundle's networks are given when each recording is converted to the next one's voice."""
-    heard: dict[str, list[Inputs]] = defaultdict(list)
+def inputs_of_conversions(bundle: Bundle, speech: Sequence[Path]) -> list[Inputs]:
+    """What a bundle's converter is given when each recording is converted to the next one's voice."""
+    heard: list[Inputs] = []
 
     class Listening(Bundle):
         def run(self, name: str, **inputs: np.ndarray) -> list[Array]:
-            heard[name].append(inputs)
+            if name == NETWORK:
+                heard.append(inputs)
             return super().run(name, **inputs)
 
     converter = VoiceConverter(Listening(bundle.config, bundle.read, bundle.threads))
@@ -59,14 +60,14 @@ def inputs_of_conversions(bundle: Bundle, speech: Sequence[Path]) -> dict[str, l
 
 
 def inner_layers(graph: onnx.GraphProto) -> list[str]:
-    """Names of the layers that have weights, mix channels and are followed by another: what a network says in the end
-    stays exact."""
+    """Names of the convolutions that mix channels and are followed by another: what the network says in the end stays
+    exact."""
     weights = {tensor.name for tensor in graph.initializer}
     followed: set[str] = set()  # values that a layer hangs on
     inner = []
     for node in reversed(graph.node):
         grouped = any(a.name == "group" and a.i > 1 for a in node.attribute)
-        layer = node.op_type in LAYERS and node.input[1] in weights and not grouped
+        layer = node.op_type == LAYER and node.input[1] in weights and not grouped
         followed_by_one = not followed.isdisjoint(node.output)
         if layer and followed_by_one:
             inner.append(node.name)
@@ -90,7 +91,7 @@ def quantised(graph: bytes, inputs: Sequence[Inputs]) -> bytes:
             prepared,
             written,
             _Heard(inputs),
-            op_types_to_quantize=list(LAYERS),
+            op_types_to_quantize=[LAYER],
             nodes_to_quantize=inner_layers(model.graph),
             per_channel=True,
             reduce_range=True,
@@ -101,7 +102,7 @@ def quantised(graph: bytes, inputs: Sequence[Inputs]) -> bytes:
 
 
 def quantise(bundle: str | Path | None, speech: Sequence[Path], out: Path) -> None:
-    """Write a bundle that computes in eight bits.
+    """Write a bundle that computes in eight bits. Its voices are those of the bundle that it was made of.
 
     Args:
         bundle: a folder or zip; None is the default one.
@@ -112,13 +113,13 @@ def quantise(bundle: str | Path | None, speech: Sequence[Path], out: Path) -> No
     if len(speech) < 2:
         raise InputError("give two recordings or more: each is converted to the voice of the next")
     opened = Bundle.open(bundle)
-    if any(b"QuantizeLinear" in opened.graph(name) for name in NETWORKS):
+    graph = opened.graph(NETWORK)
+    if b"QuantizeLinear" in graph:
         raise InputError("this bundle computes in eight bits already; give the one that 'fastvoicegrad export' wrote")
-    heard = inputs_of_conversions(opened, speech)
+    ours = quantised(graph, inputs_of_conversions(opened, speech))
+    networks = opened.config.networks
     out.mkdir(parents=True, exist_ok=True)
-    networks = dict(opened.config.networks)
     for name, network in networks.items():
-        graph = quantised(opened.graph(name), heard[name]) if name in NETWORKS else opened.graph(name)
-        (out / network.file).write_bytes(graph)
-        networks[name] = replace(network, sha256=hashlib.sha256(graph).hexdigest())
-    write_config(out, replace(opened.config, networks=networks))
+        (out / network.file).write_bytes(ours if name == NETWORK else opened.graph(name))
+    changed = replace(networks[NETWORK], sha256=hashlib.sha256(ours).hexdigest())
+    write_config(out, replace(opened.config, networks=networks | {NETWORK: changed}))
