@@ -12,13 +12,12 @@ pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 import onnxruntime  # noqa: E402
-from onnx import helper, numpy_helper  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.cli import app  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
-from fastvoicegrad.quantise import NETWORK, inner_layers, inputs_of_conversions, quantise  # noqa: E402
+from fastvoicegrad.quantise import NETWORK, inputs_of_conversions, quantise  # noqa: E402
 from fastvoicegrad.restore import restore  # noqa: E402
 
 from .conftest import vowels  # noqa: E402
@@ -69,26 +68,12 @@ def test_weights_come_back(folder: Path, eight: Path, tmp_path: Path) -> None:
                 np.testing.assert_allclose(theirs[name], weight, atol=1e-4, err_msg=name)  # biases are rounded
 
 
-def test_layers_inside_are_chosen() -> None:
-    def conv(name: str, x: str, y: str, weight: str = "w", group: int = 1) -> onnx.NodeProto:
-        return helper.make_node("Conv", [x, weight], [y], name=name, group=group)
-
-    nodes = [
-        conv("first", "x", "a"),
-        conv("each", "a", "b", group=4),
-        helper.make_node("MatMul", ["b", "b"], ["c"], name="two activations"),
-        conv("inner", "c", "d"),
-        conv("last", "d", "y"),
-        conv("other last", "d", "z"),
-    ]
-    weight = numpy_helper.from_array(np.zeros((4, 4, 1), np.float32), "w")
-    graph = helper.make_graph(nodes, "", [], [], [weight])
-    assert sorted(inner_layers(graph)) == ["first", "inner"]
-
-
 def test_bad_input_is_refused_in_a_line(folder: Path, eight: Path, speech: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two recordings"):
         quantise(folder, speech[:1], tmp_path / "out")
     with pytest.raises(InputError, match="already"):
         quantise(eight, speech, tmp_path / "out")
+    done = CliRunner().invoke(app, ["quantise", *map(str, speech), "nothing.wav", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "nothing.wav" in done.output
     assert not (tmp_path / "out").exists()

@@ -331,8 +331,6 @@ def quantise(
     bundle: BundleOption = None,
 ) -> None:
     """Write a bundle that computes in eight bits: faster, and nearly the same. Judge it before you use it."""
-    for path in speech:
-        _needed(path, "SPEECH")
     workshop("quantise").quantise(bundle, speech, output)
     console.print(str(output), highlight=False)
 

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -60,44 +59,28 @@ def inputs_of_conversions(bundle: Bundle, speech: Sequence[Path]) -> list[Inputs
     return heard
 
 
-def inner_layers(graph: onnx.GraphProto) -> list[str]:
-    """Names of the convolutions that mix channels and are followed by another: what the network says in the end stays
-    exact."""
-    weights = {tensor.name for tensor in graph.initializer}
-    followed: set[str] = set()  # values that a layer hangs on
-    inner = []
-    for node in reversed(graph.node):
-        grouped = any(a.name == "group" and a.i > 1 for a in node.attribute)
-        layer = node.op_type == LAYER and node.input[1] in weights and not grouped
-        followed_by_one = not followed.isdisjoint(node.output)
-        if layer and followed_by_one:
-            inner.append(node.name)
-        if layer or followed_by_one:
-            followed.update(node.input)
-    return inner
-
-
 def quantised(graph: bytes, inputs: Sequence[Inputs]) -> bytes:
-    """A network with its inner layers in eight bits.
+    """A network with its layers in eight bits, but the last: what it says in the end stays exact.
 
     Args:
         inputs: of the network in use; what activations span in them is what can be said afterwards.
     """
     model = full_weights(onnx.load_from_string(graph))
+    layers = [node.name for node in model.graph.node if node.op_type == LAYER]
     with tempfile.TemporaryDirectory() as folder:
         prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
         quant_pre_process(model, prepared, skip_symbolic_shape=True, skip_optimization=True)
-        settings: dict[str, Any] = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
         quantize_static(
             prepared,
             written,
             _Heard(inputs),
             op_types_to_quantize=[LAYER],
-            nodes_to_quantize=inner_layers(model.graph),
+            nodes_to_quantize=layers[:-1],
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
             extra_options={"AddQDQPairToWeight": True},
-            **settings,
         )
         return bytes(half_weights(onnx.load(written)).SerializeToString())
 
