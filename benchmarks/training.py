@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fastvoicegrad.train.checkpoint import read_meta
+from fastvoicegrad.training.checkpoint import read_meta
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 STAGES = {  # name -> part, recipe

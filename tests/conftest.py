@@ -70,7 +70,7 @@ def recordings() -> Path:
 def networks():  # type: ignore[no-untyped-def]
     """Tiny ones, see tiny.py; needs PyTorch."""
     pytest.importorskip("torch")
-    from .tiny import make_networks
+    from tests.tiny import make_networks
 
     return make_networks()
 
@@ -78,7 +78,7 @@ def networks():  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, networks) -> Path:  # type: ignore[no-untyped-def]
     """A bundle of the tiny networks: a teacher's."""
-    from .tiny import make_bundle
+    from tests.tiny import make_bundle
 
     return make_bundle(tmp_path_factory.mktemp("bundle"), networks)
 
@@ -100,9 +100,9 @@ def voice(converter, reference_file: Path):  # type: ignore[no-untyped-def]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny feature store with every array, of synthetic voices."""
     pytest.importorskip("torch")
-    from fastvoicegrad.data.corpus import Recording
-    from fastvoicegrad.data.store import Entry, write_index
     from fastvoicegrad.mel import log_mel
+    from fastvoicegrad.training.data.corpus import Recording
+    from fastvoicegrad.training.data.store import Entry, write_index
 
     root = tmp_path_factory.mktemp("store")
     random = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "speaker_teacher": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),
         "speaker": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),
         "content": random.standard_normal((start, 144)).astype(np.float16),
-        "content_own": random.standard_normal((start, 144)).astype(np.float16),
+        "content_unperturbed": random.standard_normal((start, 144)).astype(np.float16),
     }
     for name, array in arrays.items():
         np.save(root / f"{name}.npy", array)
@@ -137,9 +137,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     """Every part trained for four steps, in the order in which they need each other."""
     pytest.importorskip("torch")
-    from fastvoicegrad.train.recipe import PARTS
-
-    from .train.tiny_runs import trainer
+    from fastvoicegrad.training.recipe import PARTS
+    from tests.training.tasks.tiny_runs import trainer
 
     root = tmp_path_factory.mktemp("runs")
     for part in PARTS:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from .conftest import vowels
+from tests.conftest import vowels
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fastvoicegrad.audio.files.level import speech_level
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.converter import OWN_SPEECH, Timing, _begun, _exactly, _mel_frames, _windows
-from fastvoicegrad.loudness import speech_level
-from fastvoicegrad.mel import envelope, log_mel
-
-from .conftest import vowels
+from fastvoicegrad.mel import log_mel, lowpass_projection
+from tests.conftest import vowels
 
 
 def whole(converter: VoiceConverter, voice: Voice, wave: np.ndarray, pieces: int, chunk: int) -> np.ndarray:
@@ -34,7 +33,7 @@ def test_guidance_goes_away_from_the_sources_own_voice(
 ) -> None:
     monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance_cosines=10))
     mel = log_mel(vowels(2.0, pitch=180.0))[:, :160]
-    heard = converter._own_voice(mel, voice)
+    heard = converter._source_speaker(mel, voice)
     assert heard is not None
     own = replace(heard, pitch=voice.pitch)  # the melody alone stays where it is
 
@@ -45,7 +44,7 @@ def test_guidance_goes_away_from_the_sources_own_voice(
     assert share > 0
     assert np.abs(plain - left).max() > 1e-2
     scale = converter.bundle.mel_std
-    difference = envelope(10) @ ((plain - left) / scale) * scale
+    difference = lowpass_projection(10) @ ((plain - left) / scale) * scale
     assert np.abs(difference - (plain - left)).max() > 1e-3
     np.testing.assert_allclose(said(voice, own), plain + share * difference, atol=1e-3)
     np.testing.assert_allclose(said(own, own), left, atol=1e-3)
@@ -63,7 +62,7 @@ def test_the_melody_is_moved_to_the_voices_height(converter: VoiceConverter, voi
         return float(np.median(np.abs(12 * np.log2(pitch[voiced] / truth[voiced]))))
 
     assert semitones(converter._pitch(mel), glide) < 0.5
-    own = converter._own_voice(mel, voice)
+    own = converter._source_speaker(mel, voice)
     assert own is not None
     assert 170 < own.pitch < 195
     pitch = converter._convert_mel(mel[:, :256], 0, voice, own, 1, 0, Timing())[1]
@@ -78,14 +77,14 @@ def test_whose_voice_a_source_is_does_not_depend_on_its_blocks(converter: VoiceC
     for pieces in (1, 7, 60):
         head, frames = _begun(iter(np.array_split(mel, pieces, axis=1)))
         np.testing.assert_array_equal(np.concatenate(list(frames), axis=1), mel)
-        own = converter._own_voice(head, voice)
+        own = converter._source_speaker(head, voice)
         assert own is not None
         heard.append(own)
     for other in heard[1:]:
         np.testing.assert_array_equal(other.mel, heard[0].mel)
         np.testing.assert_allclose(other.embedding, heard[0].embedding, atol=1e-6)
     assert heard[0].mel.shape[1] >= 300 + OWN_SPEECH
-    assert converter._own_voice(silence, voice) is None
+    assert converter._source_speaker(silence, voice) is None
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
@@ -118,7 +117,7 @@ def test_temperature_is_how_far_seeds_differ(
 def test_result_is_as_loud_as_the_source(converter: VoiceConverter, voice: Voice, speech: np.ndarray) -> None:
     quiet = converter.convert(speech * 0.1, 22050, voice)
     loud = converter.convert(speech, 22050, voice)
-    assert 0.5 < speech_level(loud) / speech_level(speech) < 2  # nobody speaks like this: within 6 dB
+    assert 0.5 < speech_level(loud) / speech_level(speech) < 2  # unconditional_speaker speaks like this: within 6 dB
     # The level meter works in steps of half a decibel.
     np.testing.assert_allclose(quiet * 10, loud, atol=0.15 * np.abs(loud).max())
 

@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastvoicegrad.mel import MEL, bands_of_bins, envelope, filterbank, hz_to_mel, log_mel, log_mel_of_padded, mel_to_hz
+from fastvoicegrad.mel import (
+    MEL,
+    bands_of_bins,
+    filterbank,
+    hz_to_mel,
+    log_mel,
+    log_mel_of_padded,
+    lowpass_projection,
+    mel_to_hz,
+)
 
 
 def test_scale_inverts() -> None:
@@ -26,11 +35,11 @@ def test_every_bin_below_the_top_belongs_to_bands() -> None:
 
 
 def test_an_envelope_keeps_slow_cosines_and_all_are_everything() -> None:
-    few, bands = envelope(30), (np.arange(80) + 0.5) / 80
+    few, bands = lowpass_projection(30), (np.arange(80) + 0.5) / 80
     slow, fast = np.cos(np.pi * 29 * bands), np.cos(np.pi * 30 * bands)
     np.testing.assert_allclose(few @ slow, slow, atol=1e-5)
     np.testing.assert_allclose(few @ fast, 0.0, atol=1e-5)
-    np.testing.assert_allclose(envelope(80), np.eye(80), atol=1e-6)
+    np.testing.assert_allclose(lowpass_projection(80), np.eye(80), atol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [1024, 1025, 5000, 22050])
@@ -62,7 +71,7 @@ def test_too_short_is_refused() -> None:
 
 def test_torch_front_end_is_the_same(speech: np.ndarray) -> None:
     torch = pytest.importorskip("torch")
-    from fastvoicegrad.losses import LogMel
+    from fastvoicegrad.training.losses import LogMel
 
     ours = LogMel()(torch.from_numpy(speech)[None])[0].numpy()
     np.testing.assert_allclose(ours, log_mel(speech), atol=2e-4)

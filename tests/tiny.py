@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from fastvoicegrad.export import (
+from fastvoicegrad.postfilter import PostFilter
+from fastvoicegrad.training.export import (
     content_graph,
     converter_graph,
     fold_weight_norm,
@@ -15,13 +16,12 @@ from fastvoicegrad.export import (
     vocoder_graph,
     write_bundle,
 )
-from fastvoicegrad.models.content import ContentConfig, ContentEncoder
-from fastvoicegrad.models.pitch import PitchConfig, PitchTracker
-from fastvoicegrad.models.speaker import SpeakerConfig, SpeakerEncoder
-from fastvoicegrad.models.unet import UNet, UNetConfig
-from fastvoicegrad.models.vocoder import SpectralVocoder, VocoderConfig
-from fastvoicegrad.postfilter import PostFilter
-from fastvoicegrad.train.teacher import ScheduleConfig
+from fastvoicegrad.training.models.content import ContentConfig, ContentEncoder
+from fastvoicegrad.training.models.pitch import PitchConfig, PitchTracker
+from fastvoicegrad.training.models.speaker import SpeakerConfig, SpeakerEncoder
+from fastvoicegrad.training.models.unet import UNet, UNetConfig
+from fastvoicegrad.training.models.vocoder import SpectralVocoder, VocoderConfig
+from fastvoicegrad.training.tasks.teacher import ScheduleConfig
 
 Networks = tuple[ContentEncoder, PitchTracker, SpeakerEncoder, UNet, SpectralVocoder]
 
@@ -39,7 +39,7 @@ def make_networks() -> Networks:
         ContentEncoder(ContentConfig(width=32, layers=2, lookahead=1)).eval(),
         PitchTracker(PitchConfig(width=32, layers=2, classes=32)).eval(),
         SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
-        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", draft=True, harmonics=True)).eval(),
+        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", retrieval=True, harmonics=True)).eval(),
         SpectralVocoder(VocoderConfig(width=32, layers=3, corrections=1)).eval(),
     )
     fold_weight_norm(made[3])

@@ -57,7 +57,7 @@ class BundleConfig:
     start: int  # S_K: where conversion starts
     max_steps: int  # 1 for a distilled student
     notes: dict[str, Any]  # licence, training data, metrics
-    draft: bool = False  # whether the converter looks the voice's own frames up
+    retrieval: bool = False  # whether the converter looks the voice's own frames up
     harmonics: bool = False  # whether it is told the pitch
     initial: InitialState = "diffused"  # what conversion starts from
     temperature: float = 1.0  # deviation of all its noise; with less, estimates are less rough

@@ -70,7 +70,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Speak SOURCE with another voice: same words, same timing, same length."""
-    from . import audio
+    from .audio import files as audio
     from .converter import VoiceConverter
 
     started = time.perf_counter()
@@ -177,7 +177,7 @@ def prepare(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override: name=value; repeat.")] = None,
 ) -> None:
     """Turn recordings into training arrays. What is there already is not made again."""
-    prepared, recipes = workshop("data.prepare"), workshop("train.recipe")
+    prepared, recipes = workshop("training.data.prepare"), workshop("training.recipe")
     data = recipes.read_yaml(recipe, settings) if recipe else recipes.overridden({}, settings)
     config = recipes.build(prepared.PrepareConfig, {**data, "manifest": str(manifest), "store": str(store)})
     stages = stage or list(prepared.STAGES)
@@ -186,15 +186,15 @@ def prepare(
         raise InputError(f"unknown stage {', '.join(sorted(unknown))}; see --help")
     opened = prepared.prepare(config, [s for s in stages if s in prepared.STAGES])
     if "content-embedding" in stages or "speaker-embedding" in stages:
-        embed = workshop("data.embed")
+        embed = workshop("training.data.embed")
         if "speaker-embedding" in stages:
             embed.embed_speaker(opened, _needed(speaker, "--speaker"))
         if "content-embedding" in stages:
             embed.embed_content(
-                opened, _needed(content, "--content"), workshop("data.perturb").PerturbConfig(noise=0.0)
+                opened, _needed(content, "--content"), workshop("training.data.perturb").PerturbConfig(noise=0.0)
             )
     if "twins" in stages:
-        workshop("data.parallel").align_twins(opened)
+        workshop("training.data.parallel").align_parallel(opened)
 
 
 def _needed(path: Path | None, option: str) -> Path:
@@ -212,7 +212,7 @@ def train(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override: name.name=value; repeat.")] = None,
 ) -> None:
     """Train one part. Killed and started again, it goes on exactly where its last checkpoint is."""
-    recipes, loop = workshop("train.recipe"), workshop("train.loop")
+    recipes, loop = workshop("training.recipe"), workshop("training.loop")
     if part not in recipes.PARTS:
         raise InputError(f"'{part}' cannot be trained; choose one of {', '.join(recipes.PARTS)}")
     data = recipes.read_yaml(recipe, settings)
@@ -248,7 +248,7 @@ def align(
     """Bring a content encoder into another's coordinates: converters of the other go on with it."""
     _needed(checkpoint, "CHECKPOINT")
     _needed(to, "--to")
-    met = workshop("train.align").align(checkpoint, to, store, output, fresh_heads)
+    met = workshop("training.align").align(checkpoint, to, store, output, fresh_heads)
     console.print(f"{output}: {100 * met:.0f} % of the other's variance met")
 
 
@@ -264,7 +264,7 @@ def average(
     """Write the mean of runs' weights: often better than each of them, and as fast as one."""
     for path in checkpoints:
         _needed(path, "CHECKPOINTS")
-    workshop("train.checkpoint").average(checkpoints, output, share or ())
+    workshop("training.checkpoint").average(checkpoints, output, share or ())
 
 
 @app.command()
@@ -283,7 +283,9 @@ def export(
     sharpening: Annotated[
         float, typer.Option(min=0.5, max=2, help="Factor on what is finer than a converted frame's tilt.")
     ] = 1.25,
-    varied: Annotated[bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")] = True,
+    match_variance: Annotated[
+        bool, typer.Option(help="Bands deviate from their means as far as the voice's do.")
+    ] = True,
     temperature: Annotated[
         float, typer.Option(min=0, max=1, help="Deviation of the noise that conversions begin and go on with.")
     ] = 0.5,
@@ -297,7 +299,7 @@ def export(
     name: Annotated[str, typer.Option(help="The bundle's name.")] = "fastvoicegrad",
 ) -> None:
     """Write a bundle from checkpoints: all that the run time needs."""
-    exporter, recipes = workshop("export"), workshop("train.recipe")
+    exporter, recipes = workshop("training.export"), workshop("training.recipe")
     from .postfilter import PostFilter
 
     if (student is None) == (teacher is None):
@@ -313,7 +315,7 @@ def export(
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,
-        postfilter=PostFilter(smoothing, sharpening, varied),
+        postfilter=PostFilter(smoothing, sharpening, match_variance),
         temperature=temperature,
         guidance=guidance,
         guidance_cosines=guidance_cosines,
@@ -331,7 +333,7 @@ def quantise(
     bundle: BundleOption = None,
 ) -> None:
     """Write a bundle that computes in eight bits: faster, and nearly the same. Judge it before you use it."""
-    workshop("quantise").quantise(bundle, speech, output)
+    workshop("training.quantise").quantise(bundle, speech, output)
     console.print(str(output), highlight=False)
 
 
@@ -342,7 +344,7 @@ def restore(
     bundle: BundleOption = None,
 ) -> None:
     """Write checkpoints from a bundle: where training can start from (loop.start_from), as can another export."""
-    for path in workshop("restore").restore(bundle, output):
+    for path in workshop("training.restore").restore(bundle, output):
         console.print(str(path), highlight=False)
 
 
@@ -360,8 +362,8 @@ def evaluate(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report and of all results.")] = Path(
         "report"
     ),
-    rulers: Annotated[Path, typer.Option(help="Folder of the judges' weights, see docs/evaluation.md.")] = Path(
-        "rulers"
+    metric_weights: Annotated[Path, typer.Option(help="Folder of the judges' weights, see docs/evaluation.md.")] = Path(
+        "metric_weights"
     ),
     against: Annotated[str, typer.Option(help="System that the others are compared with; default: the first.")] = "",
     base: Annotated[Path | None, typer.Option(help="Bundle that lends a checkpoint its other networks.")] = None,
@@ -378,7 +380,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="With --make-pairs: what is drawn.")] = 0,
 ) -> None:
     """Judge systems on the same pairs: quality, words, voice, melody, speed. What is there is not done again."""
-    protocol, run, report = (workshop(f"evaluate.{name}") for name in ("pairs", "run", "report"))
+    protocol, run, report = (workshop(f"evaluation.{name}") for name in ("pairs", "run", "report"))
     if make_pairs:
         _needed(make_pairs, "manifest")
         made = protocol.pairs_of_manifest(make_pairs, corpus or [], split, sentences, references, seed, longest)
@@ -388,7 +390,7 @@ def evaluate(
         raise InputError("give a system to judge, e.g. default, or --make-pairs MANIFEST")
     if systems:
         named = run.name_systems(systems)
-        plan = run.Plan(named, str(pairs), str(output), str(rulers), str(base) if base else None)
+        plan = run.Plan(named, str(pairs), str(output), str(metric_weights), str(base) if base else None)
         report.print_summary(run.evaluate(plan, against or next(iter(named)), jobs, speed))
 
 
@@ -401,7 +403,7 @@ def reproduce(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of runs, report and tables; resumes there.")],
     budget: Annotated[str, typer.Option(help="smoke (seconds), small (hours on a CPU), paper (days on a GPU).")],
     recipes: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("recipes"),
-    rulers: Annotated[Path, typer.Option(help="Folder of the judges' weights.")] = Path("rulers"),
+    metric_weights: Annotated[Path, typer.Option(help="Folder of the judges' weights.")] = Path("metric_weights"),
     base: Annotated[
         Path | None, typer.Option(help="Bundle that lends encoders and vocoder; default: built-in.")
     ] = None,
@@ -410,14 +412,14 @@ def reproduce(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override in every student's recipe.")] = None,
 ) -> None:
     """Make the paper's tables: train what is missing, judge it, write the figures beside the published ones."""
-    reproduced = workshop("evaluate.reproduce")
+    reproduced = workshop("evaluation.reproduce")
     plan = reproduced.Reproduction(
         tables=tables,
         budget=budget,
         recipes=recipes,
         store=store,
         pairs=pairs,
-        rulers=rulers,
+        metric_weights=metric_weights,
         out=output,
         base=str(base) if base else None,
         teacher=teacher,
@@ -436,7 +438,11 @@ def probe(
     per_voice: Annotated[int, typer.Option(help="Recordings of each voice.")] = 10,
 ) -> None:
     """Say what a bundle's encoders know: voice left in the content, cosine to the teacher, equal-error rates."""
-    probes, corpus, teachers = workshop("evaluate.probes"), workshop("data.corpus"), workshop("data.teachers")
+    probes, corpus, teachers = (
+        workshop("evaluation.probes"),
+        workshop("training.data.corpus"),
+        workshop("training.data.teachers"),
+    )
     from .converter import VoiceConverter
 
     recordings = [r for r in corpus.read_manifest(manifest) if r.split == "test"]

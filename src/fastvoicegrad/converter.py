@@ -17,13 +17,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from . import audio, synthesis
+from . import vocoder as synthesis
+from .audio import files as audio
+from .audio.level import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
 from .bundle import Bundle
 from .diffusion import eps_from_x0, frame_noise, guided, initial_state, sample, subsequence
 from .errors import InputError
-from .loudness import ACTIVE_RANGE, TARGET_LEVEL, LevelMeter, speech_level
-from .mel import MEL, Array, envelope, log_mel, log_mel_of_padded
-from .postfilter import NOTHING, speaking
+from .mel import MEL, Array, log_mel, log_mel_of_padded, lowpass_projection
+from .postfilter import NO_SUMS, speech_probability
 from .voice import MEMORY, Voice, pool, spread
 
 SHORTEST = MEL.n_fft  # samples: one frame
@@ -164,10 +165,10 @@ class VoiceConverter:
         kept = spread(mel.shape[1], MEMORY)
         return _Heard(np.sum(embeddings, axis=0), len(active), pitch, keys[:, kept], mel[:, kept])
 
-    def _own_voice(self, mel: Array, voice: Voice) -> Voice | None:
+    def _source_speaker(self, mel: Array, voice: Voice) -> Voice | None:
         """The voice of the source itself, from the first of its speech; None where there is too little. All frames
         stand beside the speech, but only the speech is embedded. Whoever whispers has the pitch of `voice`."""
-        spoken = np.flatnonzero(speaking(mel)[0] > 0.5)[:OWN_SPEECH]
+        spoken = np.flatnonzero(speech_probability(mel)[0] > 0.5)[:OWN_SPEECH]
         if len(spoken) < SHORTEST_WINDOW:
             return None
         mel = mel[:, : spoken[-1] + 1]
@@ -275,8 +276,8 @@ class VoiceConverter:
         left, right = self.bundle.context(steps)
         frames = _mel_frames(blocks, gain, self.bundle.stride)
         head, frames = _begun(frames)
-        own = timing.run("converter", lambda: self._own_voice(head, voice))
-        turns, sums = 0.0, NOTHING  # of the pulse train and the post-filter: what is carried from chunk to chunk
+        own = timing.run("converter", lambda: self._source_speaker(head, voice))
+        turns, sums = 0.0, NO_SUMS  # of the pulse train and the post-filter: what is carried from chunk to chunk
         for window, start, first, last in _windows(frames, chunk, left, right, self.bundle.stride):
             mel, pitch = self._convert_mel(window, start, voice, own, steps, seed, timing)
             kept = slice(first - start, last - start)
@@ -334,7 +335,7 @@ class VoiceConverter:
         x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
 
         def estimate(x_t: Array, t: int, of: Voice) -> Array:
-            hints = {"keys": of.keys[None], "reference": of.mel[None]} if config.draft else {}
+            hints = {"keys": of.keys[None], "reference": of.mel[None]} if config.retrieval else {}
             if config.harmonics:
                 hints["pitch"] = pitch[None]
             return bundle.run(
@@ -350,7 +351,7 @@ class VoiceConverter:
         def predict_eps(x_t: Array, t: int) -> Array:
             said = estimate(x_t, t, voice)
             if own is not None and config.guidance:
-                said = guided(said, estimate(x_t, t, own), config.guidance, envelope(config.guidance_cosines))
+                said = guided(said, estimate(x_t, t, own), config.guidance, lowpass_projection(config.guidance_cosines))
             return eps_from_x0(x_t, said, float(bundle.alpha_bar[t]))
 
         levels = subsequence(steps, config.start)
@@ -438,7 +439,7 @@ def _begun(frames: Iterator[Array]) -> tuple[Array, Iterator[Array]]:
     blocks, heard, length = [], 0, 0
     for block in frames:
         blocks.append(block)
-        heard, length = heard + int((speaking(block) > 0.5).sum()), length + block.shape[1]
+        heard, length = heard + int((speech_probability(block) > 0.5).sum()), length + block.shape[1]
         if heard >= OWN_SPEECH or length >= OWN_SEARCHED:
             break
     return np.concatenate(blocks, axis=1)[:, :OWN_SEARCHED], chain(blocks, frames)

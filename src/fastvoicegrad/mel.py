@@ -72,7 +72,7 @@ def bands_of_bins(config: MelConfig = MEL) -> Array:
 
 
 @lru_cache(maxsize=8)
-def envelope(cosines: int, config: MelConfig = MEL) -> Array:
+def lowpass_projection(cosines: int, config: MelConfig = MEL) -> Array:
     """The projection ``(n_mels, n_mels)`` of a frame's bands onto their slowest cosines: a few are the tilt, some
     thirty the vocal tract, all of them the frame as it is."""
     bands = (np.arange(config.n_mels) + 0.5) / config.n_mels

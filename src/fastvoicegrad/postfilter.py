@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .mel import MEL, Array, envelope
+from .mel import MEL, Array, lowpass_projection
 
-COARSE = 3  # cosines over the bands, from the lowest, that `sharpened` leaves alone
+COARSE = 3  # cosines over the bands, from the lowest, that `sharpen` leaves alone
 QUIET = -6.0  # natural log of a frame's mean magnitude, 35 dB below loud speech at the converter's level
 SOFTNESS = 0.5  # natural log around it in which a frame begins to count
 PRIOR = 20.0  # frames (0.23 s) for which the voice's own deviation stands in at the beginning
@@ -27,25 +27,25 @@ class PostFilter:
 
     smoothing: float = 0.0  # share of each neighbour in a frame
     sharpening: float = 1.0  # factor on what is finer than the tilt
-    varied: bool = False  # whether bands deviate from their means as far as the voice's do
+    match_variance: bool = False  # whether bands deviate from their means as far as the voice's do
 
     def __call__(self, mel: Array, voice: Array, kept: slice, before: Sums) -> tuple[Array, Sums]:
-        """See `varied`."""
-        mel = sharpened(smoothed(mel, self.smoothing), self.sharpening)
-        return varied(mel, voice, kept, before) if self.varied else (mel, before)
+        """See `match_variance`."""
+        mel = sharpen(smooth(mel, self.smoothing), self.sharpening)
+        return match_variance(mel, voice, kept, before) if self.match_variance else (mel, before)
 
 
-def smoothed(mel: Array, share: float) -> Array:
+def smooth(mel: Array, share: float) -> Array:
     """Each frame of (80, T) with `share` of either neighbour in it. A network of one step leaves a little roughness
     from frame to frame, which speech, seen in frames that overlap by three quarters, cannot have."""
     padded = np.pad(mel, ((0, 0), (1, 1)), mode="edge")
     return ((1 - 2 * share) * mel + share * (padded[:, :-2] + padded[:, 2:])).astype(np.float32)
 
 
-def sharpened(mel: Array, gain: float) -> Array:
+def sharpen(mel: Array, gain: float) -> Array:
     """(80, T) with what is finer than its tilt times `gain`: formants and harmonics stand out, and every frame is as
     loud as before."""
-    coarse = envelope(COARSE) @ mel
+    coarse = lowpass_projection(COARSE) @ mel
     sharp = coarse + gain * (mel - coarse)
     return (sharp + _loudness(mel) - _loudness(sharp)).astype(np.float32)
 
@@ -65,10 +65,10 @@ class Sums(NamedTuple):
     second: NDArray[np.float64]
 
 
-NOTHING = Sums(np.zeros((1, 1)), np.zeros((MEL.n_mels, 1)), np.zeros((MEL.n_mels, 1)))
+NO_SUMS = Sums(np.zeros((1, 1)), np.zeros((MEL.n_mels, 1)), np.zeros((MEL.n_mels, 1)))
 
 
-def speaking(mel: Array) -> NDArray[np.float64]:
+def speech_probability(mel: Array) -> NDArray[np.float64]:
     """How far each frame of (80, T) counts as speech, (1, T), between 0 and 1."""
     loudness = np.log(np.exp(mel.astype(np.float64)).mean(0, keepdims=True))
     return np.asarray(1 / (1 + np.exp(-(loudness - QUIET) / SOFTNESS)))
@@ -79,7 +79,7 @@ def _running(mel: Array, counts: NDArray[np.float64]) -> Sums:
     return Sums(*(np.cumsum(counts * power, axis=1) for power in (1.0, mel, np.square(mel, dtype=np.float64))))
 
 
-def varied(mel: Array, voice: Array, kept: slice, before: Sums = NOTHING) -> tuple[Array, Sums]:
+def match_variance(mel: Array, voice: Array, kept: slice, before: Sums = NO_SUMS) -> tuple[Array, Sums]:
     """A mel that deviates from its mean as far as the voice does, in each band, up to each frame.
 
     Args:
@@ -90,7 +90,7 @@ def varied(mel: Array, voice: Array, kept: slice, before: Sums = NOTHING) -> tup
     Returns:
         the mel, and the sums before the frame that follows.
     """
-    counts, own = speaking(mel), speaking(voice)
+    counts, own = speech_probability(mel), speech_probability(voice)
     mean = (own * voice).sum(1, keepdims=True) / own.sum()
     wanted = (own * np.square(voice - mean)).sum(1, keepdims=True) / own.sum()
     running = _running(mel, counts)

@@ -1,0 +1,1 @@
+"""Sound files, sample rates and levels."""

@@ -1,0 +1,150 @@
+"""Whose voice it is: cosines by encoders. Never compare the cosines of different encoders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..training.data.corpus import Recording
+from ..training.data.teachers import SpeakerTeacher
+from .cache import fingerprint
+from .metrics import RATE, Case, Column, Figures, Metric, heard, once, prints
+from .pairs import Pair
+
+
+class Encoder(ABC):
+    """A speaker encoder: (N,) at 16 kHz -> (S,) of unit length."""
+
+    name: str
+    kind: str
+
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
+        self.version = f"{self.kind}, {fingerprint(weights)[:8]}"
+
+    @abstractmethod
+    def __call__(self, wave: np.ndarray) -> np.ndarray: ...
+
+
+class CamPlus(Encoder):
+    """CAM++ (arXiv 2303.00332), the teacher of our speaker encoder."""
+
+    name, kind = "CAM++", "CAM++ zh_en common (3D-Speaker)"
+
+    @cached_property
+    def model(self) -> SpeakerTeacher:
+        return SpeakerTeacher(self.weights)
+
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        return self.model(wave)
+
+
+class Ecapa(Encoder):
+    """SpeechBrain's ECAPA-TDNN for VoxCeleb (arXiv 2005.07143): independent, never used for training."""
+
+    name, kind = "ECAPA", "ECAPA-TDNN VoxCeleb (SpeechBrain)"
+
+    @cached_property
+    def parts(self) -> tuple[Any, Any]:
+        from speechbrain.lobes.features import Fbank
+        from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+
+        model = ECAPA_TDNN(
+            80,
+            channels=[1024, 1024, 1024, 1024, 3072],
+            kernel_sizes=[5, 3, 3, 3, 1],
+            dilations=[1, 2, 3, 4, 1],
+            attention_channels=128,
+            lin_neurons=192,
+        )
+        model.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
+        return Fbank(n_mels=80), model.eval()
+
+    @torch.inference_mode()
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        fbank, model = self.parts
+        features = fbank(torch.from_numpy(wave)[None])
+        embedding = model(features - features.mean(1, keepdim=True))[0, 0].numpy()
+        return np.asarray(embedding / np.linalg.norm(embedding))
+
+
+class Ge2e(Encoder):
+    """Resemblyzer's GE2E LSTM (arXiv 1710.10467), the paper's kind of encoder; 1.6 s windows, half overlapping."""
+
+    name, kind = "GE2E", "GE2E LSTM (Resemblyzer)"
+    window, step, loudness = 160, 80, 0.0316  # frames of 10 ms; RMS of -30 dBFS
+
+    @cached_property
+    def parts(self) -> tuple[torch.nn.LSTM, torch.nn.Linear]:
+        state = torch.load(self.weights, map_location="cpu", weights_only=True)["model_state"]
+        lstm, linear = torch.nn.LSTM(40, 256, 3, batch_first=True), torch.nn.Linear(256, 256)
+        for name, part in (("lstm.", lstm), ("linear.", linear)):
+            part.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
+        return lstm.eval(), linear.eval()
+
+    @torch.inference_mode()
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        import librosa
+
+        lstm, linear = self.parts
+        rms = float(np.sqrt(np.square(wave).mean()))
+        wave = wave * np.float32(max(1.0, self.loudness / max(rms, 1e-8)))  # never made softer, as its authors do
+        power = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=400, hop_length=160, n_mels=40)
+        mel = torch.from_numpy(power.T.astype(np.float32))
+        mel = torch.nn.functional.pad(mel, (0, 0, 0, max(0, self.window - len(mel))))
+        windows = mel.unfold(0, self.window, self.step).transpose(1, 2)
+        _, (hidden, _) = lstm(windows)
+        partial = torch.nn.functional.normalize(linear(hidden[-1]).relu(), dim=1)
+        return np.asarray(torch.nn.functional.normalize(partial.mean(0), dim=0).numpy())
+
+
+class Likeness(Metric):
+    """Cosine to the target (the mean of the pair's references) and to the source's own recording; of how many
+    utterances the former is the greater; and how many a verifier would accept as the target ("SVA" in the paper)."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder, self.version = encoder, encoder.version
+        self._embed = once(encoder)
+        self.target, self.source = f"{encoder.name} target", f"{encoder.name} source"
+        self.nearer, self.accepted = f"{encoder.name} nearer %", f"{encoder.name} accepted %"
+        self.columns = (
+            Column(self.target, "higher"),
+            Column(self.source, "lower"),
+            Column(self.nearer, "higher", digits=1),
+            Column(self.accepted, "higher", digits=1),
+        )
+
+    def _of(self, recording: Recording) -> np.ndarray:
+        return self._embed(heard(recording.path))
+
+    def _target(self, pair: Pair) -> np.ndarray:
+        total = np.sum([self._of(reference) for reference in pair.references], axis=0)
+        return np.asarray(total / np.linalg.norm(total))
+
+    def __call__(self, case: Case) -> Figures:
+        said = self._embed(case.wave)
+        target, source = float(said @ self._target(case.pair)), float(said @ self._of(case.pair.source))
+        return {self.target: target, self.source: source, self.nearer: 100.0 * (target > source)}
+
+    def depends(self, case: Case) -> tuple[str, ...]:
+        return prints(*case.pair.references, case.pair.source)
+
+    def trial(self, pair: Pair) -> tuple[float, float]:
+        """Cosines of a pair's target to another recording of it and to the source: what verification has to tell
+        apart."""
+        target = self._target(pair)
+        return float(self._of(pair.natural) @ target), float(self._of(pair.source) @ target)
+
+
+def equal_error_threshold(same: np.ndarray, different: np.ndarray) -> float:
+    """The cosine at which as many trials of one voice are refused as trials of two are accepted."""
+    candidates = np.unique(np.concatenate([same, different]))
+    refused = np.searchsorted(np.sort(same), candidates) / len(same)
+    accepted = 1 - np.searchsorted(np.sort(different), candidates) / len(different)
+    best = int(np.argmin(np.abs(refused - accepted)))
+    below = candidates[best - 1] if best else candidates[best] - 1.0
+    return float((candidates[best] + below) / 2)

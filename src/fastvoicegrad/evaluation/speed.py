@@ -1,0 +1,54 @@
+"""Speed and memory of a system, alone on the machine and in a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ..audio import files as audio
+from ..converter import VoiceConverter
+from ..mel import MEL
+from ..memory import peak_mb
+from .pairs import Pair
+from .systems import Conversion
+
+SECONDS = 60  # of speech that is converted
+
+
+def _measure(bundle: str | None, steps: int, source: str, references: list[str], threads: int) -> dict[str, float]:
+    """Runs in a process of its own, so that the peaks are this system's."""
+    started = time.perf_counter()
+    converter = VoiceConverter.load(bundle, threads)
+    memory = {"loaded": peak_mb()}
+    voice = converter.voice(references)
+    embedded, memory["voice"] = time.perf_counter() - started, peak_mb()
+    result = converter.convert_file(source, Path(source).with_name("converted.wav"), voice, steps=steps)
+    memory["conversion"] = peak_mb()
+    stages = {"voice": embedded, **result.stages, "audio": result.elapsed - sum(result.stages.values())}
+    whole = embedded + result.elapsed
+    report = {"threads": float(threads), "seconds": result.seconds, "real-time factor": whole / result.seconds}
+    paper = sum(stages[name] for name in ("content", "pitch", "converter"))
+    report["content + converter real-time factor"] = paper / result.seconds
+    report |= {f"{stage} real-time factor": seconds / result.seconds for stage, seconds in stages.items()}
+    return report | {f"{stage} peak MB": peak for stage, peak in memory.items()}
+
+
+def measure(system: Conversion, pairs: list[Pair], threads: int) -> dict[str, float]:
+    """Of `SECONDS` of the pairs' sources, one after the other, to the first pair's voice.
+
+    The whole counts opening the bundle and embedding the voice; the paper counts content and converter alone.
+    """
+    waves: list[np.ndarray] = []
+    while sum(map(len, waves)) < SECONDS * MEL.sample_rate:
+        waves.append(audio.read(pairs[len(waves) % len(pairs)].source.path))
+    references = [r.path for r in pairs[0].references]
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        source = Path(folder) / "source.wav"
+        soundfile.write(source, np.concatenate(waves)[: SECONDS * MEL.sample_rate], MEL.sample_rate)
+        return alone.submit(_measure, system.bundle, system.steps, str(source), references, threads).result()

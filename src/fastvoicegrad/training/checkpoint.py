@@ -1,0 +1,151 @@
+"""Checkpoints as safetensors: networks, optimisers and the step, never pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import InputError
+
+DISCRIMINATOR = "discriminator"  # the network that judges the others that a run trains
+
+
+def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{name}.{index}.{key}": value.detach().clone().cpu()
+        for index, values in state.items()
+        for key, value in values.items()
+    }
+
+
+def _load_optimizer(name: str, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    prefix = f"optimizer.{name}."
+    state: dict[int, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        if full.startswith(prefix):
+            index, key = full.removeprefix(prefix).split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer], meta: dict[str, Any]) -> None:
+    """Write everything that a run needs to go on exactly, under a temporary name first."""
+    tensors = {
+        f"{n}.{k}": v.detach().clone().contiguous().cpu() for n, m in modules.items() for k, v in m.state_dict().items()
+    }
+    for name, optimizer in optimizers.items():
+        tensors |= _optimizer_tensors(name, optimizer)
+    _write(path, tensors, meta)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    save_file(tensors, part, {"meta": json.dumps(meta)})
+    part.replace(path)
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    with safe_open(path, "pt") as file:
+        meta: dict[str, Any] = json.loads(file.metadata()["meta"])
+    return meta
+
+
+def _tensors(path: str | Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer] | None = None) -> int:
+    """Fill modules and optimisers in place; returns the step that the run had reached.
+
+    Raises:
+        RuntimeError: the checkpoint is of another network.
+    """
+    tensors = _tensors(path)
+    for name, module in modules.items():
+        prefix = f"{name}."
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    for name, optimizer in (optimizers or {}).items():
+        _load_optimizer(name, optimizer, tensors)
+    return int(read_meta(path)["step"])
+
+
+def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:
+    """Fill the network that a checkpoint's run was for, or another one by name; with its averaged weights where the
+    run kept any."""
+    meta = read_meta(path)
+    name = name or meta["task"]
+    load(path, {f"{name}_ema" if meta["ema"] else name: module})
+
+
+def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()) -> None:
+    """Write the mean of like networks' weights (model soups, arXiv 2203.05482), of averaged weights where a run kept
+    any; with the last one's discriminators, so that a run can start from it. What only some have, such as a content
+    encoder that learnt with its student, is the mean of theirs.
+
+    Args:
+        shares: of each in the mean, in proportion; as much of every one where there are none.
+    Raises:
+        InputError: the networks are of different kinds or sizes, the last checkpoint lacks one, or there are not as
+            many shares, all above 0, as checkpoints.
+    """
+    shares = shares or [1.0] * len(paths)
+    if len(shares) != len(paths) or min(shares) <= 0:
+        raise InputError(f"{len(paths)} checkpoints need as many shares, all above 0")
+    metas = [read_meta(path) for path in paths]
+    if any((meta["task"], meta["model"]) != (metas[-1]["task"], metas[-1]["model"]) for meta in metas):
+        raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
+    found = [_made(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
+    if any(networks.keys() - found[-1].keys() for networks in found):
+        raise InputError("some of these checkpoints have networks that the last one lacks; name a run with all last")
+    mean = {}
+    for name in found[-1]:
+        having = [(share, networks[name]) for share, networks in zip(shares, found, strict=True) if name in networks]
+        total = torch.stack([share * weights.double() for share, weights in having]).sum(0)
+        mean[name] = (total / sum(share for share, _ in having)).float()
+    judges = {k: v for k, v in _tensors(paths[-1]).items() if k.startswith(f"{DISCRIMINATOR}.")}
+    _write(out, mean | judges, metas[-1] | {"ema": False})
+
+
+def _made(path: str | Path, averaged: bool) -> dict[str, Tensor]:
+    """Weights of a checkpoint's networks but its discriminator; the averaged ones where the run kept any."""
+    weights = {k: v for k, v in _tensors(path).items() if not k.startswith(("optimizer.", f"{DISCRIMINATOR}."))}
+    if averaged:
+        weights = {k.replace("_ema.", ".", 1): v for k, v in weights.items() if "_ema." in k}
+    return weights
+
+
+def load_alike(path: str | Path, modules: dict[str, nn.Module]) -> None:
+    """Fill those modules of which a checkpoint has like weights; leave the others."""
+    tensors = _tensors(path)
+    for name, module in modules.items():
+        own = {key: value.shape for key, value in module.state_dict().items()}
+        found = {key: tensors.get(f"{name}.{key}") for key in own}
+        if all(value is not None and value.shape == own[key] for key, value in found.items()):
+            module.load_state_dict(found)
+
+
+def plain(config: Any) -> Any:
+    """A dataclass as plain lists and dictionaries, for YAML and JSON."""
+    if is_dataclass(config) and not isinstance(config, type):
+        config = asdict(config)
+    if isinstance(config, dict):
+        return {k: plain(v) for k, v in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [plain(v) for v in config]
+    return config
+
+
+def total_norm_is_finite(modules: list[nn.Module]) -> bool:
+    """Whether every gradient is a number."""
+    return all(torch.isfinite(p.grad).all() for m in modules for p in m.parameters() if p.grad is not None)

@@ -1,0 +1,77 @@
+"""Random crops of a feature store, weighted by corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...mel import MEL
+from .store import Entry, Store
+
+
+@dataclass(frozen=True)
+class Crop:
+    row: int  # of the entry in the store
+    start: int  # frame in the store
+    frames: int
+
+
+class Crops:
+    """Draws crops of `frames` frames from one split; long recordings and heavy corpora are drawn more often.
+
+    Args:
+        weights: how much a frame of a corpus counts; 1 where nothing is said, 0 leaves the corpus out.
+    Raises:
+        ValueError: no recording is long enough.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        frames: int,
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        self.store, self.frames = store, frames
+        rows = {id(e): row for row, e in enumerate(store.entries)}
+        weights = weights or {}
+        entries = [e for e in store.split(split) if e.frames >= frames and weights.get(e.recording.corpus, 1.0) > 0]
+        if not entries:
+            raise ValueError(f"no '{split}' recording of {store.root} has {frames} frames")
+        self.entries = entries
+        self.rows = np.array([rows[id(e)] for e in entries])
+        mass = np.array([e.frames * weights.get(e.recording.corpus, 1.0) for e in entries])
+        self.probability = mass / mass.sum()
+
+    def draw(self, random: np.random.Generator, count: int) -> list[Crop]:
+        picks = random.choice(len(self.entries), size=count, p=self.probability)
+        crops = []
+        for pick in picks:
+            entry: Entry = self.entries[pick]
+            offset = int(random.integers(entry.frames - self.frames + 1))
+            crops.append(Crop(int(self.rows[pick]), entry.start + offset, self.frames))
+        return crops
+
+    def take(self, name: str, crops: Sequence[Crop]) -> Tensor:
+        """One frame-wise array of the store at the crops: (B, T) or, transposed, (B, C, T)."""
+        array = self.store.array(name)
+        stacked = np.stack([array[c.start : c.start + c.frames] for c in crops])
+        tensor = torch.from_numpy(stacked.astype(np.int64 if stacked.dtype == np.int16 else np.float32))
+        return tensor.transpose(1, 2).contiguous() if tensor.ndim == 3 else tensor
+
+    def wave(self, crops: Sequence[Crop]) -> Tensor:
+        """(B, 256 T) samples."""
+        array, hop = self.store.array("wave"), MEL.hop_length
+        stacked = np.stack([array[c.start * hop : (c.start + c.frames) * hop] for c in crops])
+        return torch.from_numpy(stacked.astype(np.float32) / 32767)
+
+
+def statistics(store: Store, crops: Crops, name: str, frames: int = 60_000, seed: int = 0) -> Tensor:
+    """A sample of training frames of one array, (frames, C), to fit a normalisation on."""
+    random = np.random.default_rng(seed)
+    picks = crops.draw(random, max(1, frames // crops.frames))
+    return crops.take(name, picks).transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,136 @@
+"""Voice perturbation in the mel domain: another throat and another pitch, the same words (PyTorch).
+
+NANSY (arXiv 2110.14513) perturbs formants, pitch and equaliser of the waveform. On a log-mel all three are
+linear: split each frame into its smooth envelope (the first cepstral coefficients) and the harmonics that are
+left, stretch the two along frequency by different factors, add a smooth equaliser curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...mel import MEL, hz_to_mel, mel_to_hz
+
+
+@dataclass(frozen=True)
+class PerturbConfig:
+    formant: float = 1.25  # largest stretch of the envelope, either way
+    pitch: float = 1.5  # largest stretch of the harmonics, either way
+    equaliser: float = 0.7  # standard deviation of the curve, natural log (0.7: about 6 dB)
+    gain: float = 0.35  # standard deviation, natural log
+    noise: float = 0.3  # probability of added noise
+    masks: int = 0  # bands, and spans of time, that are hidden (SpecAugment, arXiv 1904.08779)
+    band: int = 10  # most bins of a band
+    span: int = 10  # most frames of a span
+    tempo: float = 1.0  # largest stretch of time, either way
+    cepstra: int = 22  # cosine coefficients that make the envelope
+
+
+@lru_cache(maxsize=2)
+def _centres() -> np.ndarray:
+    return mel_to_hz(np.linspace(hz_to_mel(MEL.fmin), hz_to_mel(MEL.fmax), MEL.n_mels + 2)[1:-1])
+
+
+@lru_cache(maxsize=4)
+def _cosines(count: int) -> np.ndarray:
+    """Orthonormal cosine basis over the bins, (count, n_mels)."""
+    n = MEL.n_mels
+    basis = np.cos(np.pi * np.arange(count)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
+    basis[0] /= np.sqrt(2)
+    return basis
+
+
+def stretch_matrix(factor: float) -> np.ndarray:
+    """Moves what is at frequency f to ``factor * f``: (n_mels, n_mels), rows interpolate two bins."""
+    hz = _centres() / factor
+    position = np.interp(hz, _centres(), np.arange(MEL.n_mels))
+    low = np.minimum(position.astype(int), MEL.n_mels - 2)
+    share = position - low
+    matrix = np.zeros((MEL.n_mels, MEL.n_mels))
+    rows = np.arange(MEL.n_mels)
+    matrix[rows, low] = 1 - share
+    matrix[rows, low + 1] += share
+    return matrix
+
+
+def voice_matrix(formant: float, pitch: float, cepstra: int = 22) -> np.ndarray:
+    """Stretch the envelope by `formant` and the harmonics by `pitch`: (n_mels, n_mels) acting on log-mel frames."""
+    smooth = _cosines(cepstra).T @ _cosines(cepstra)
+    return stretch_matrix(formant) @ smooth + stretch_matrix(pitch) @ (np.eye(MEL.n_mels) - smooth)
+
+
+@dataclass(frozen=True)
+class Perturbations:
+    """Other voices, one for each item of a batch, that act on log-mels alike, and on F0 by a factor."""
+
+    matrices: Tensor  # (B, 80, 80)
+    offset: Tensor  # (B, 80, 1)
+    pitch: Tensor  # (B,)
+
+    def __call__(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) log-mel -> (B, 80, T)."""
+        return (self.matrices @ mel + self.offset).clamp(min=float(np.log(MEL.floor)))
+
+
+def draw_perturbations(random: np.random.Generator, size: int, config: PerturbConfig) -> Perturbations:
+    """As many voices that unconditional_speaker has; all of `config` but its noise."""
+
+    def stretch(largest: float) -> np.ndarray:
+        return np.asarray(largest ** random.uniform(-1, 1, size))
+
+    formant, pitch = stretch(config.formant), stretch(config.pitch)
+    matrices = np.stack([voice_matrix(f, p, config.cepstra) for f, p in zip(formant, pitch, strict=True)])
+    curve = random.normal(0, config.equaliser, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
+    offset = curve[:, :, None] + random.normal(0, config.gain, (size, 1, 1))
+    return Perturbations(*(torch.from_numpy(x.astype(np.float32)) for x in (matrices, offset, pitch)))
+
+
+def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
+    """A different voice for every item, and for some noise or gaps: (B, 80, T) log-mel -> (B, 80, T)."""
+    size = mel.shape[0]
+    mel = draw_perturbations(random, size, config)(mel)
+    level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(
+        random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32)
+    )
+    hiss = level + torch.from_numpy(random.normal(0, 0.3, mel.shape).astype(np.float32))
+    noisy = torch.from_numpy(random.random((size, 1, 1)) < config.noise)
+    mel = torch.where(noisy, torch.logaddexp(mel, hiss), mel)
+    return hide(mel, random, config) if config.masks else mel
+
+
+def hide(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
+    """`masks` bands and as many spans of every item become its mean, so that what is said has to be heard around them:
+    (B, 80, T) -> (B, 80, T)."""
+    size, bins, frames = mel.shape
+
+    def stripes(length: int, widest: int) -> Tensor:  # (B, length), where something is hidden
+        width = random.integers(0, widest + 1, (config.masks, size, 1))
+        first = random.integers(0, length - widest + 1, (config.masks, size, 1))
+        place = np.arange(length)
+        return torch.from_numpy(((place >= first) & (place < first + width)).any(0))
+
+    hidden = stripes(bins, config.band)[:, :, None] | stripes(frames, config.span)[:, None, :]
+    return torch.where(hidden, mel.mean((1, 2), keepdim=True), mel)
+
+
+def paces(random: np.random.Generator, size: int, frames: int, tempo: float) -> Tensor:
+    """Places (B, T) in crops of `frames` frames at which they are read to be said faster or slower, by a factor between
+    1 / `tempo` and `tempo`; T, even, is how many the fastest leaves."""
+    count = int(frames / tempo) // 2 * 2
+    pace = tempo ** random.uniform(-1, 1, (size, 1))
+    return torch.from_numpy((np.arange(count) * pace).astype(np.float32)).clamp(max=frames - 1)
+
+
+def at_pace(x: Tensor, places: Tensor) -> Tensor:
+    """(B, T) or (B, C, T) read at `places` (B, T'): labels and pitch the nearest, mels between two frames."""
+    if x.ndim == 2:
+        return x.gather(1, places.round().long())
+    low = places.long().clamp(max=x.shape[2] - 2)
+    share = (places - low)[:, None]
+    low = low[:, None].expand(-1, x.shape[1], -1)
+    return torch.lerp(x.gather(2, low), x.gather(2, low + 1), share)

@@ -1,0 +1,164 @@
+"""From a manifest to a feature store, one stage per array. A stage that is done is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from rich.progress import track
+
+from ...audio.level import TARGET_LEVEL, speech_level
+from ...mel import MEL, log_mel
+from .corpus import Recording, limit_per_voice, read_manifest
+from .store import Entry, Store, create, finish, write_index
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """What to take from a manifest and which teachers to ask."""
+
+    manifest: str
+    store: str
+    limits: dict[str, int] = field(default_factory=dict)  # recordings per voice, by corpus
+    content_weights: str = "tiny.en"
+    content_layer: int = 3
+    units: int = 512
+    speaker_weights: str = ""
+    speaker_recordings: int = 8  # per voice: what the speaker teacher is asked
+    speaker_seconds: float = 6.0  # of each of them
+    seed: int = 0
+
+
+def load(recording: Recording, rate: int) -> np.ndarray:
+    """The recording at `rate`, mono, its speech at the common loudness, shape ``(N,)``."""
+    wave, original = soundfile.read(recording.path, dtype="float32")
+    if wave.ndim > 1:
+        wave = wave.mean(axis=1)
+    wave = soxr.resample(wave, original, rate)
+    return np.asarray(wave * (TARGET_LEVEL / max(speech_level(wave), 1e-6)), dtype=np.float32)
+
+
+def frame_times(frames: int) -> np.ndarray:
+    """Middle of each mel frame in seconds."""
+    return (np.arange(frames) + 0.5) * MEL.hop_length / MEL.sample_rate
+
+
+def prepare_index(config: PrepareConfig) -> None:
+    """Stage "index": which recordings, and where each stands in the arrays."""
+    recordings = [r for r in read_manifest(config.manifest) if r.split in ("train", "valid")]
+    entries: list[Entry] = []
+    start = 0
+    for recording in track(limit_per_voice(recordings, config.limits), "index"):
+        info = soundfile.info(recording.path)
+        frames = int(info.frames * MEL.sample_rate / info.samplerate) // MEL.hop_length
+        if frames >= 32:
+            entries.append(Entry(recording, start, frames))
+            start += frames
+    write_index(Path(config.store), entries)
+
+
+def prepare_mel(config: PrepareConfig, store: Store) -> None:
+    mel = create(store.root / "mel.npy", (store.total_frames, MEL.n_mels), np.float16)
+    wave = create(store.root / "wave.npy", (store.total_frames * MEL.hop_length,), np.int16)
+    for entry in track(store.entries, "mel"):
+        samples = load(entry.recording, MEL.sample_rate)
+        samples = np.pad(samples, (0, max(0, entry.frames * MEL.hop_length - len(samples))))
+        mel[entry.slice] = log_mel(samples)[:, : entry.frames].T
+        first, count = entry.start * MEL.hop_length, entry.frames * MEL.hop_length
+        wave[first : first + count] = np.clip(samples[:count] * 32767, -32768, 32767).astype(np.int16)
+    finish(store.root / "wave.npy", wave)
+    finish(store.root / "mel.npy", mel)
+
+
+def prepare_pitch(config: PrepareConfig, store: Store) -> None:
+    from .teachers import TEACHER_RATE, pitch
+
+    f0 = create(store.root / "pitch.npy", (store.total_frames,), np.float16)
+    for entry in track(store.entries, "pitch"):
+        f0[entry.slice] = pitch(load(entry.recording, TEACHER_RATE), frame_times(entry.frames))
+    finish(store.root / "pitch.npy", f0)
+
+
+def teacher_features(config: PrepareConfig, entries: list[Entry]) -> Iterator[tuple[Entry, np.ndarray]]:
+    """The content teacher's features of each recording at the mel rate, ``(frames, D)``."""
+    from .teachers import TEACHER_RATE, ContentTeacher
+
+    teacher = ContentTeacher(config.content_weights, config.content_layer)
+    for entry in entries:
+        features = teacher(load(entry.recording, TEACHER_RATE)[: 30 * TEACHER_RATE])
+        index = np.rint(frame_times(entry.frames) * TEACHER_RATE / 320).astype(int)
+        yield entry, features[np.minimum(index, len(features) - 1)]
+
+
+def prepare_units(config: PrepareConfig, store: Store) -> None:
+    """k-means units of the content teacher. Each voice's mean is taken away first: it is voice, not content."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    features = create(store.root / "features.npy", (store.total_frames, _content_width(config, store)), np.float16)
+    for entry, values in track(teacher_features(config, store.entries), "content teacher", total=len(store.entries)):
+        features[entry.slice] = values
+    by_voice: dict[str, list[Entry]] = {}
+    for entry in store.entries:
+        by_voice.setdefault(entry.recording.voice, []).append(entry)
+    for entries in track(list(by_voice.values()), "voice means"):
+        mean = np.mean([features[e.slice].mean(axis=0, dtype=np.float32) for e in entries], axis=0)
+        for entry in entries:
+            features[entry.slice] -= mean.astype(np.float16)
+    random = np.random.default_rng(config.seed)
+    sample = np.sort(random.choice(store.total_frames, min(250_000, store.total_frames), replace=False))
+    kmeans = MiniBatchKMeans(config.units, batch_size=8192, max_iter=20, n_init=1, random_state=config.seed)
+    kmeans.fit(features[sample].astype(np.float32))
+    units = create(store.root / "units.npy", (store.total_frames,), np.int16)
+    for first in track(range(0, store.total_frames, 65536), "units"):
+        block = slice(first, first + 65536)
+        units[block] = kmeans.predict(np.asarray(features[block], dtype=np.float32))
+    finish(store.root / "units.npy", units)
+    (store.root / "features.part").unlink()
+
+
+def _content_width(config: PrepareConfig, store: Store) -> int:
+    return int(next(teacher_features(config, store.entries[:1]))[1].shape[1])
+
+
+def prepare_speaker(config: PrepareConfig, store: Store) -> None:
+    from .teachers import TEACHER_RATE, SpeakerTeacher
+
+    teacher = SpeakerTeacher(config.speaker_weights)
+    asked = {r.id for r in _spread(store, config.speaker_recordings)}
+    embeddings = create(store.root / "speaker_teacher.npy", (len(store.entries), 192), np.float32)
+    embeddings[:] = np.nan
+    for row, entry in enumerate(track(store.entries, "speaker teacher")):
+        if entry.recording.id in asked:
+            wave = load(entry.recording, TEACHER_RATE)
+            embeddings[row] = teacher(wave[: int(config.speaker_seconds * TEACHER_RATE)])
+    finish(store.root / "speaker_teacher.npy", embeddings)
+
+
+def _spread(store: Store, per_voice: int) -> list[Recording]:
+    recordings = [e.recording for e in store.entries]
+    corpora = {r.corpus for r in recordings}
+    return limit_per_voice(recordings, dict.fromkeys(corpora, per_voice))
+
+
+STAGES: dict[str, tuple[str, Callable[[PrepareConfig, Store], None]]] = {
+    "mel": ("mel", prepare_mel),
+    "pitch": ("pitch", prepare_pitch),
+    "units": ("units", prepare_units),
+    "speaker": ("speaker_teacher", prepare_speaker),
+}
+
+
+def prepare(config: PrepareConfig, stages: list[str]) -> Store:
+    """Run the stages (names of `STAGES`) whose array is not there yet, and open the store."""
+    if not (Path(config.store) / "index.jsonl").exists():
+        prepare_index(config)
+    store = Store(config.store)
+    for stage in stages:
+        array, run = STAGES[stage]
+        if not store.has(array):
+            run(config, store)
+    return store

@@ -1,0 +1,154 @@
+"""Discriminators of waveforms and of vocoder features. Each returns its score maps and its inner features."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from ...mel import MEL
+from .unet import StepEmbedding
+
+SLOPE = 0.1  # of every leaky ReLU
+FAINTEST = 1e-3  # magnitude of a bin below which a log spectrogram hears nothing
+Spectrum = Literal["linear", "log"]
+DiscriminatorOutput = tuple[list[Tensor], list[list[Tensor]]]  # scores, features: one entry per sub-discriminator
+
+
+@dataclass(frozen=True)
+class WaveDiscriminatorConfig:
+    """Periods and resolutions as in BigVGAN (arXiv 2206.04658), which the paper names; widths are settings."""
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+    resolutions: tuple[tuple[int, int, int], ...] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+    resolution_channels: int = 32
+    # Magnitudes as published, or their logarithm, in which the faint upper half of the spectrum counts as much: a
+    # narrow discriminator needs that to hear buzz from breath.
+    spectrum: Spectrum = "linear"
+
+
+class ConvStack(nn.Module):
+    """Convolutions with leaky ReLUs between; remembers what each one said.
+
+    Every layer starts as loud as its input (arXiv 1502.01852). PyTorch's default halves it each time, and a small
+    stack then says the same of everything for thousands of steps.
+    """
+
+    def __init__(self, *layers: nn.Conv1d | nn.Conv2d) -> None:
+        super().__init__()
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+        self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features = []
+        for layer in self.layers[:-1]:
+            x = F.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        x = self.layers[-1](x)
+        return x, features
+
+
+class PeriodDiscriminator(nn.Module):
+    """Folds (B, N) samples to (B, 1, N / period, period) and looks along the columns (HiFi-GAN)."""
+
+    def __init__(self, period: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.period = period
+        widths = (1, *channels)
+        self.stack = ConvStack(
+            *(
+                nn.Conv2d(a, b, (5, 1), (3 if i < len(channels) - 1 else 1, 1), (2, 0))
+                for i, (a, b) in enumerate(itertools.pairwise(widths))
+            ),
+            nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)),
+        )
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
+        wave = F.pad(wave[:, None], (0, -wave.shape[-1] % self.period), "reflect")
+        return self.stack(wave.reshape(wave.shape[0], 1, -1, self.period))
+
+
+class ResolutionDiscriminator(nn.Module):
+    """Looks at the magnitude spectrogram of (B, N) samples at one resolution (UnivNet)."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop: int, win: int, channels: int, spectrum: Spectrum) -> None:
+        super().__init__()
+        self.n_fft, self.hop, self.win, self.spectrum = n_fft, hop, win, spectrum
+        self.register_buffer("window", torch.hann_window(win), False)
+        self.stack = ConvStack(
+            nn.Conv2d(1, channels, (3, 9), padding=(1, 4)),
+            *(nn.Conv2d(channels, channels, (3, 9), (1, 2), (1, 4)) for _ in range(3)),
+            nn.Conv2d(channels, channels, (3, 3), padding=(1, 1)),
+            nn.Conv2d(channels, 1, (3, 3), padding=(1, 1)),
+        )
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
+        spectrum = torch.stft(wave, self.n_fft, self.hop, self.win, self.window, center=True, return_complex=True)
+        magnitude = spectrum.abs()
+        if self.spectrum == "log":  # between about -2 and 2 for speech
+            magnitude = 1 + (magnitude + FAINTEST).log() / 2
+        return self.stack(magnitude.transpose(1, 2)[:, None])
+
+
+class WaveDiscriminator(nn.Module):
+    """Multi-period and multi-resolution discriminators side by side: (B, N) samples."""
+
+    def __init__(self, config: WaveDiscriminatorConfig) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            [PeriodDiscriminator(p, config.period_channels) for p in config.periods]
+            + [ResolutionDiscriminator(*r, config.resolution_channels, config.spectrum) for r in config.resolutions]
+        )
+
+    def forward(self, wave: Tensor) -> DiscriminatorOutput:
+        scores, features = zip(*(member(wave) for member in self.members), strict=True)
+        return list(scores), list(features)
+
+
+class FeatureDiscriminator(nn.Module):
+    """VPFD (arXiv 2508.17874): judges (B, C, T') features of a frozen vocoder at two scales.
+
+    A small convolutional network that halves its rate twice; both the fine and the coarse end give scores.
+    """
+
+    def __init__(self, inputs: int, channels: int = 128) -> None:
+        super().__init__()
+        self.fine = ConvStack(
+            nn.Conv1d(inputs, channels, 5, padding=2),
+            nn.Conv1d(channels, channels, 5, padding=2),
+            nn.Conv1d(channels, 1, 3, padding=1),
+        )
+        self.coarse = ConvStack(
+            nn.Conv1d(channels, channels, 5, 2, padding=2),
+            nn.Conv1d(channels, channels, 5, 2, padding=2),
+            nn.Conv1d(channels, channels, 5, padding=2),
+            nn.Conv1d(channels, 1, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        fine, fine_features = self.fine(x)
+        coarse, coarse_features = self.coarse(fine_features[-1])
+        return [fine, coarse], [fine_features, coarse_features]
+
+
+class MelDiscriminator(nn.Module):
+    """Diffusion-GAN (arXiv 2206.02262) on mels, as MeanVoiceFlow2 has it: judges (B, 80, T) normalised mels that are
+    diffused to steps (B,), and is told how far."""
+
+    def __init__(self, channels: int = 128) -> None:
+        super().__init__()
+        self.step = StepEmbedding(MEL.n_mels)
+        self.stack = FeatureDiscriminator(MEL.n_mels, channels)
+
+    def forward(self, x: Tensor, step: Tensor) -> DiscriminatorOutput:
+        judgement: DiscriminatorOutput = self.stack(x + self.step(step)[:, :, None])
+        return judgement

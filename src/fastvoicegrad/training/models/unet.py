@@ -1,0 +1,189 @@
+"""The denoiser: VoiceGrad's one-dimensional U-Net (arXiv 2010.02977, table of layers; FastVoiceGrad section 3).
+
+Twelve convolutions, two down- and two up-samplings, a gated linear unit after every layer but the last,
+weight normalisation, skips that add. Every layer sees its input beside the content embedding at its own rate
+and, over all frames alike, the step and speaker embeddings. The paper concatenates those two to the input of
+each convolution; a convolution of something constant in time is a bias, so here they are one: the same
+function (but at the zero-padded ends) for a tenth of the work.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from .blocks import MelNorm, inner
+from .harmonics import Harmonics
+from .retrieval import Retrieval, agreement
+
+Prediction = Literal["eps", "v", "x0"]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    channels: tuple[int, int, int] = (512, 512, 512)  # at the mel rate, half of it, a quarter
+    middle_layers: int = 3  # convolutions at the quarter rate: 3 makes the paper's twelve layers
+    content_dim: int = 144
+    content_channels: int = 32
+    speaker_dim: int = 192
+    step_dim: int = 128
+    n_mels: int = 80
+    prediction: Prediction = "eps"  # what the last layer says; the paper: eps
+    retrieval: bool = False  # whether the first and last layers see a draft beside x_t (retrieval.py); the paper: no
+    retrieval_temperature: float = 0.02
+    draft_tolerance: float = 0.0  # how far a result goes towards its draft (retrieval.agreement); 0: not at all
+    harmonics: bool = False  # the same with the comb of a pitch (harmonics.py); the paper: no
+
+
+class StepEmbedding(nn.Module):
+    """Diffusion step (B,) -> (B, dim): sines of falling frequency (DDPM), then a small perceptron."""
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * torch.arange(half) / (half - 1)), False)
+        self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, step: Tensor) -> Tensor:
+        angle = step.float()[:, None] * self.frequencies
+        return self.mlp(torch.cat([angle.sin(), angle.cos()], 1))
+
+
+class ConditionedConv(nn.Module):
+    """One row of the table: convolution of (x, content) plus a bias made of (step, speaker), then GLU."""
+
+    def __init__(
+        self, config: UNetConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, up: bool = False
+    ) -> None:
+        super().__init__()
+        layer = nn.ConvTranspose1d if up else nn.Conv1d
+        padding = (kernel - stride) // 2 if stride > 1 else kernel // 2
+        conv = layer(inputs + config.content_channels, 2 * outputs, kernel, stride, padding)
+        self.conv = weight_norm(conv, dim=1 if up else 0)
+        self.bias = nn.Linear(config.step_dim + config.speaker_dim, 2 * outputs, bias=False)
+
+    def forward(self, x: Tensor, content: Tensor, condition: Tensor) -> Tensor:
+        x = self.conv(torch.cat([x, content], 1)) + self.bias(condition)[:, :, None]
+        return F.glu(x, dim=1)
+
+
+class UNet(nn.Module):
+    """The raw network: (x_t, step, speaker, content) -> the prediction, all mels normalised.
+
+    Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T) and, for a network
+    that was built to see any, hints (B, 80 or 160, T) -> (B, 80, T).
+    """
+
+    stride = 4
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = MelNorm(config.n_mels)
+        self.step = StepEmbedding(config.step_dim)
+        self.content = nn.Conv1d(config.content_dim, config.content_channels, 1)
+        self.retrieval = Retrieval(config.content_dim, config.retrieval_temperature) if config.retrieval else None
+        full, half, quarter = config.channels
+        self.harmonics = Harmonics() if config.harmonics else None
+        hints = config.n_mels * (config.retrieval + config.harmonics)
+
+        def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, up: bool = False) -> ConditionedConv:
+            return ConditionedConv(config, inputs, outputs, kernel, stride, up)
+
+        self.conv1 = conv(config.n_mels + hints, full, 9)
+        self.conv2 = conv(full, half, 8, stride=2)
+        self.conv3 = conv(half, half, 9)
+        self.conv4 = conv(half, quarter, 8, stride=2)
+        self.middle = nn.ModuleList(conv(quarter, quarter, 5) for _ in range(config.middle_layers))
+        self.conv8 = conv(quarter, half, 8, stride=2, up=True)
+        self.conv9 = conv(half, half, 9)
+        self.conv10 = conv(half, full, 8, stride=2, up=True)
+        self.conv11 = conv(full, full, 9)
+        self.conv12 = weight_norm(nn.Conv1d(full + config.content_channels + hints, config.n_mels, 9, padding=4))
+
+    def hints(
+        self, content: Tensor, keys: Tensor | None, reference: Tensor | None, pitch: Tensor | None
+    ) -> Tensor | None:
+        """What the network sees beside x_t; None if that is nothing.
+
+        Args:
+            content: (B, C, T) of the source.
+            keys, reference: content (B, C, N) and log-mel (B, 80, N) of the voice, for a draft.
+            pitch: (B, T) of the result in Hz, 0 where unvoiced, for a comb.
+        """
+        hints = []
+        if self.retrieval is not None:
+            assert keys is not None
+            assert reference is not None
+            hints.append(self.retrieval(content, keys, self.norm(reference)))
+        if self.harmonics is not None:
+            assert pitch is not None
+            hints.append(self.harmonics(pitch))
+        return torch.cat(hints, 1) if hints else None
+
+    def towards_draft(self, x0: Tensor, hints: Tensor | None) -> Tensor:
+        """A conversion (B, 80, T), normalised, with what its draft knows better; unchanged where that is not asked."""
+        if not self.config.draft_tolerance:
+            return x0
+        assert hints is not None
+        return agreement(x0, hints[:, : self.config.n_mels], self.config.draft_tolerance)
+
+    def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, hints: Tensor | None = None) -> Tensor:
+        beside = [] if hints is None else [hints]
+        s = torch.cat([self.step(step), speaker * speaker.shape[1] ** 0.5], 1)  # unit variance per channel
+        p1 = self.content(content)
+        p2 = F.avg_pool1d(p1, 2)
+        p4 = F.avg_pool1d(p2, 2)
+        out1 = self.conv1(torch.cat([x, *beside], 1), p1, s)
+        out2 = self.conv2(out1, p1, s)
+        out3 = self.conv3(out2, p2, s)
+        out = first = self.middle[0](self.conv4(out3, p2, s), p4, s)
+        for layer in self.middle[1:]:
+            out = layer(out, p4, s)
+        out = self.conv8(out + first, p4, s)
+        out = self.conv9(out + out3, p2, s)
+        out = self.conv10(out + out2, p2, s)
+        out = self.conv11(out + out1, p1, s)
+        return self.conv12(torch.cat([out, p1, *beside], 1))
+
+
+class Denoiser(nn.Module):
+    """A U-Net read as an estimate of x0 and eps, whatever its last layer predicts (k-diffusion's wrapper).
+
+    With ``a = sqrt(alpha_bar_t)`` and ``b = sqrt(1 - alpha_bar_t)``, ``x_t = a x0 + b eps`` and
+    ``v = a eps - b x0`` (arXiv 2202.00512); any one of x0, eps, v gives the others.
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+        self.prediction: Prediction = inner(unet).config.prediction
+
+    def forward(
+        self,
+        x: Tensor,
+        step: Tensor,
+        alpha_bar: Tensor,
+        speaker: Tensor,
+        content: Tensor,
+        hints: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """x_t (B, 80, T), step (B,), alpha_bar (B,) at that step -> (x0, eps), each (B, 80, T)."""
+        a = alpha_bar.sqrt()[:, None, None]
+        b = (1 - alpha_bar).sqrt()[:, None, None]
+        out = self.unet(x, step, speaker, content, hints)
+        match self.prediction:
+            case "eps":
+                return (x - b * out) / a, out
+            case "x0":
+                return out, (x - a * out) / b
+            case _:
+                return a * x - b * out, b * x + a * out

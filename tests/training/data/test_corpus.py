@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastvoicegrad.training.data.corpus import Recording, limit_per_voice, read_manifest
+
+
+def recording(index: int, speaker: str | None, corpus: str = "c") -> Recording:
+    return Recording(str(index), f"{index}.wav", corpus, "train", 1.0, 16000, speaker)
+
+
+def test_manifest_paths_are_relative_to_it(tmp_path: Path) -> None:
+    row = {"id": "a", "path": "x/a.wav", "corpus": "c", "split": "test", "duration": 1, "sample_rate": 16000}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row | {"speaker": None, "age": 3}) + "\n\n")
+    (read,) = read_manifest(tmp_path / "m.jsonl")
+    assert read.path == str(tmp_path / "x" / "a.wav")
+    assert read.voice == "a"  # unlabelled: a voice of its own
+
+
+def test_limits_are_per_voice_and_spread() -> None:
+    rows = [recording(i, "s") for i in range(10)] + [recording(10, "t"), recording(11, "u", "other")]
+    kept = [r.id for r in limit_per_voice(rows, {"c": 2})]
+    assert kept == ["0", "5", "10", "11"]
+
+
+def test_crops_stay_inside_their_recording_and_split(store: Path) -> None:
+    pytest.importorskip("torch")
+    from fastvoicegrad.training.data.crops import Crops
+    from fastvoicegrad.training.data.store import Store
+
+    opened = Store(store)
+    crops = Crops(opened, "train", 64)
+    for crop in crops.draw(np.random.default_rng(0), 200):
+        entry = opened.entries[crop.row]
+        assert entry.recording.split == "train"
+        assert entry.start <= crop.start
+        assert crop.start + crop.frames <= entry.start + entry.frames
+    drawn = crops.draw(np.random.default_rng(0), 3)
+    assert crops.take("mel", drawn).shape == (3, 80, 64)
+    assert crops.take("units", drawn).shape == (3, 64)
+    assert crops.wave(drawn).shape == (3, 64 * 256)
+    with pytest.raises(ValueError, match="has 9999 frames"):
+        Crops(opened, "train", 9999)
+
+
+def test_waves_and_mels_of_a_crop_belong_together(store: Path) -> None:
+    pytest.importorskip("torch")
+    from fastvoicegrad.mel import log_mel
+    from fastvoicegrad.training.data.crops import Crops
+    from fastvoicegrad.training.data.store import Store
+
+    crops = Crops(Store(store), "train", 64)
+    drawn = crops.draw(np.random.default_rng(1), 2)
+    again = log_mel(crops.wave(drawn)[0].numpy())
+    # But for the mirrored ends and 16 bits.
+    np.testing.assert_allclose(again[:, 4:-4], crops.take("mel", drawn)[0, :, 4:-4], atol=0.3)

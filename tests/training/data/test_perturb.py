@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad.mel import log_mel  # noqa: E402
+from fastvoicegrad.training.data.perturb import (  # noqa: E402
+    PerturbConfig,
+    at_pace,
+    hide,
+    paces,
+    perturb,
+    stretch_matrix,
+    voice_matrix,
+)
+from tests.conftest import vowels  # noqa: E402
+
+
+def test_nothing_asked_nothing_done() -> None:
+    np.testing.assert_allclose(voice_matrix(1.0, 1.0), np.eye(80), atol=1e-9)
+    mel = torch.randn(3, 80, 20)
+    config = PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.0, gain=0.0, noise=0.0)
+    torch.testing.assert_close(perturb(mel, np.random.default_rng(0), config), mel)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_stretching_moves_a_peak_by_its_factor(factor: float) -> None:
+    from fastvoicegrad.training.data.perturb import _centres
+
+    frame = np.exp(-0.5 * ((_centres() - 2000) / 150) ** 2)
+    augmented = stretch_matrix(factor) @ frame
+    assert abs(_centres()[augmented.argmax()] / 2000 - factor) < 0.06
+
+
+def test_pitch_can_move_without_the_formants() -> None:
+    # A stretched voice is nearer to the same throat with the other pitch than it was.
+    low, high = log_mel(vowels(2.0, pitch=140.0)), log_mel(vowels(2.0, pitch=175.0))
+    ours = voice_matrix(1.0, 1.25) @ low
+    bins = slice(0, 24)  # where harmonics are resolved
+    assert np.abs(ours - high)[bins].mean() < 0.95 * np.abs(low - high)[bins].mean()
+
+
+def test_every_item_gets_its_own_voice_from_the_seed() -> None:
+    mel = torch.randn(1, 80, 20).repeat(2, 1, 1)
+    a, b = (perturb(mel, np.random.default_rng(5), PerturbConfig()) for _ in range(2))
+    assert torch.equal(a, b)
+    assert not torch.allclose(a[0], a[1])
+
+
+def test_what_is_hidden_is_the_mean_and_the_rest_is_as_it_was() -> None:
+    mel = torch.randn(4, 80, 60)
+    config = PerturbConfig(masks=2, band=10, span=8)
+    hidden = hide(mel, np.random.default_rng(0), config)
+    changed = hidden != mel
+    assert 0 < changed.float().mean() < 2 * (10 / 80 + 8 / 60)
+    means = mel.mean((1, 2), keepdim=True).expand_as(mel)
+    torch.testing.assert_close(hidden[changed], means[changed])
+
+
+def test_a_ramp_read_faster_is_steeper() -> None:
+    places = paces(np.random.default_rng(0), 5, 120, 1.25)
+    assert places.shape == (5, 96)
+    ramp = torch.arange(120.0).expand(5, 120)
+    torch.testing.assert_close(at_pace(ramp[:, None], places)[:, 0], places)
+    torch.testing.assert_close(at_pace(ramp, places), places.round())
+    steps = places.diff(dim=1).mean(1)
+    assert ((steps > 0.8) & (steps < 1.25)).all()
+    assert len(set(steps.tolist())) == 5

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("torch")
+pytest.importorskip("swift_f0")
+
+from fastvoicegrad.audio.files.level import TARGET_LEVEL, speech_level
+
+from fastvoicegrad.mel import log_mel
+from fastvoicegrad.training.data.prepare import PrepareConfig, frame_times, load, prepare
+from fastvoicegrad.training.data.store import Store
+from tests.conftest import vowels
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    rows = []
+    for index, (split, rate) in enumerate([("train", 16000), ("valid", 48000), ("test", 48000), ("train", 48000)]):
+        name = f"{index}.flac"
+        soundfile.write(tmp_path / name, 0.3 * vowels(1.5, pitch=120 + 20 * index, rate=rate), rate)
+        rows.append(
+            {
+                "id": name,
+                "path": name,
+                "corpus": "made",
+                "split": split,
+                "duration": 1.5,
+                "sample_rate": rate,
+                "speaker": str(index),
+            }
+        )
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path / "manifest.jsonl"
+
+
+def test_mels_waves_and_pitch_stand_in_their_places(manifest: Path, tmp_path: Path) -> None:
+    store = prepare(PrepareConfig(str(manifest), str(tmp_path / "store")), ["mel", "pitch"])
+    assert [e.recording.split for e in store.entries] == ["train", "valid", "train"]  # test voices never enter
+    for entry in store.entries:
+        wave = load(entry.recording, 22050)
+        assert speech_level(wave) == pytest.approx(TARGET_LEVEL, rel=0.05)
+        np.testing.assert_allclose(store.array("mel")[entry.slice], log_mel(wave)[:, : entry.frames].T, atol=0.01)
+        samples = store.array("wave")[entry.start * 256 : (entry.start + entry.frames) * 256]
+        np.testing.assert_allclose(samples / 32767, np.pad(wave, (0, 256))[: len(samples)], atol=1e-4)
+        voiced = store.array("pitch")[entry.slice]
+        voiced = voiced[voiced > 0].astype(np.float32)
+        expected = 120 + 20 * int(entry.recording.voice)
+        assert len(voiced) > entry.frames / 3
+        assert abs(np.median(voiced) / expected - 1) < 0.2
+
+
+def test_what_is_there_is_not_made_again(manifest: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(str(manifest), str(tmp_path / "store"))
+    prepare(config, ["mel"])
+    before = (tmp_path / "store" / "mel.npy").stat().st_mtime_ns
+    prepare(config, ["mel"])
+    assert (tmp_path / "store" / "mel.npy").stat().st_mtime_ns == before
+    assert not list((tmp_path / "store").glob("*.part"))
+
+
+def test_a_missing_stage_is_named(manifest: Path, tmp_path: Path) -> None:
+    store = prepare(PrepareConfig(str(manifest), str(tmp_path / "store")), [])
+    with pytest.raises(FileNotFoundError, match="fastvoicegrad prepare"):
+        store.array("units")
+    with pytest.raises(FileNotFoundError, match="not a feature store"):
+        Store(tmp_path / "nowhere")
+
+
+def test_frame_times_are_the_middles_of_hops() -> None:
+    assert frame_times(2).tolist() == [128 / 22050, 384 / 22050]
+
+
+def test_command(manifest: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "fastvoicegrad.cli",
+        "prepare",
+        str(manifest),
+        "-o",
+        str(tmp_path / "s"),
+        "--stage",
+        "mel",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Store(tmp_path / "s").has("mel")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.training.align import affine_map, align, fold  # noqa: E402
+from fastvoicegrad.training.data.embed import load_content  # noqa: E402
+from fastvoicegrad.training.data.store import Store  # noqa: E402
+from fastvoicegrad.training.models.content import ContentConfig  # noqa: E402
+from fastvoicegrad.training.tasks import checkpoint  # noqa: E402
+from fastvoicegrad.training.tasks.content import ContentModel  # noqa: E402
+
+
+def save(path: Path, model: ContentModel) -> Path:
+    meta = {"step": 0, "task": "content", "model": checkpoint.plain(model.config), "ema": False}
+    checkpoint.save(path, {"content": model}, {}, meta)
+    return path
+
+
+def test_the_map_between_two_sets_of_coordinates_is_found() -> None:
+    torch.manual_seed(0)
+    x, matrix, offset = torch.randn(300, 6), torch.randn(6, 6), torch.randn(6)
+    found, shift, met = affine_map(x, x @ matrix.T + offset)
+    torch.testing.assert_close(found.float(), matrix, atol=1e-4, rtol=0)
+    torch.testing.assert_close(shift.float(), offset, atol=1e-4, rtol=0)
+    assert met == pytest.approx(1)
+    assert affine_map(x, torch.randn(300, 6))[2] < 0.2
+
+
+def test_an_encoder_in_other_coordinates_comes_back_and_its_heads_tell_the_same(
+    runs: Path, store: Path, tmp_path: Path
+) -> None:
+    path = runs / "content" / "last.safetensors"
+    other, augmented = load_content(path), load_content(path)
+    torch.manual_seed(0)
+    dim = augmented.config.dim
+    fold(
+        augmented, torch.eye(dim).double() + 0.3 * torch.randn(dim, dim).double() / dim**0.5, torch.randn(dim).double()
+    )
+    mel = torch.randn(2, 80, 20)
+    with torch.inference_mode():
+        for told, same in zip(augmented(mel)[1:], other(mel)[1:], strict=True):
+            torch.testing.assert_close(told, same, atol=1e-3, rtol=1e-3)
+        assert (augmented(mel)[0] - other(mel)[0]).abs().max() > 0.1
+    assert align(save(tmp_path / "augmented.safetensors", augmented), path, store, tmp_path / "back.safetensors") > 0.99
+    # Along what the few recordings of the store never show, the map is free; there the two are compared.
+    heard = torch.from_numpy(Store(store).array("mel")[:64].astype("float32").T[None].copy())
+    with torch.inference_mode():
+        back, _, told = load_content(tmp_path / "back.safetensors")(heard)
+        content, _, prosody = other(heard)
+    assert (back - content).square().mean() < 0.02 * content.var()
+    torch.testing.assert_close(told, prosody, atol=1e-2, rtol=1e-2)
+
+
+def test_contents_of_two_sizes_are_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    path = runs / "content" / "last.safetensors"
+    small = save(tmp_path / "small.safetensors", ContentModel(ContentConfig(width=8, layers=1, dim=4, units=3)))
+    with pytest.raises(InputError, match="aligned"):
+        align(small, path, store, tmp_path / "out.safetensors")
+
+
+def test_fresh_heads_leave_the_encoder_as_it_is_aligned(runs: Path, store: Path, tmp_path: Path) -> None:
+    path = runs / "content" / "last.safetensors"
+    for name, fresh in (("folded", False), ("fresh", True)):
+        align(path, path, store, tmp_path / f"{name}.safetensors", fresh)
+    folded, fresh_one = (load_content(tmp_path / f"{name}.safetensors") for name in ("folded", "fresh"))
+    mel = torch.randn(1, 80, 20)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(mel)[0], fresh_one(mel)[0])
+        assert not torch.allclose(folded(mel)[1], fresh_one(mel)[1])

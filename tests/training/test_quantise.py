@@ -1,0 +1,78 @@
+"""Eight-bit bundles: nearly what they were made of, whose weights they give back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+import onnxruntime  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.cli import app  # noqa: E402
+from fastvoicegrad.errors import InputError  # noqa: E402
+from fastvoicegrad.training.quantise import NETWORK, inputs_of_conversions, quantise  # noqa: E402
+from fastvoicegrad.training.restore import restore  # noqa: E402
+from tests.conftest import vowels  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("speech")
+    paths = [root / f"{pitch}.wav" for pitch in (110, 160, 220)]
+    for seed, path in enumerate(paths):
+        soundfile.write(path, vowels(2.0, pitch=float(path.stem), seed=seed), 22050)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def eight(folder: Path, speech: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("eight")
+    done = CliRunner().invoke(app, ["quantise", *map(str, speech), "--bundle", str(folder), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def test_it_says_nearly_the_same(folder: Path, eight: Path, speech: list[Path]) -> None:
+    plain, ours = Bundle.open(folder), Bundle.open(eight)
+    assert ours.fingerprint == plain.fingerprint  # voices stay what they are
+    for inputs in inputs_of_conversions(plain, speech):
+        (whole,), (bytewise,) = plain.run(NETWORK, **inputs), ours.run(NETWORK, **inputs)
+        assert 0 < np.square(whole - bytewise).mean() < 0.05**2 * np.square(whole).mean()
+
+
+def test_the_runtime_multiplies_bytes(folder: Path, eight: Path, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(Bundle.open(eight).graph(NETWORK), options)
+    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    plain = onnx.load_from_string(Bundle.open(folder).graph(NETWORK)).graph
+    layers = sum(node.op_type == "Conv" for node in plain.node)
+    assert sum(node.op_type == "QLinearConv" for node in graph.node) == layers - 1  # all but the last
+
+
+def test_weights_come_back(folder: Path, eight: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    for plain, ours in zip(restore(folder, tmp_path / "plain"), restore(eight, tmp_path / "eight"), strict=True):
+        theirs = load_file(ours)
+        for name, weight in load_file(plain).items():
+            if ".heads." not in name:  # no bundle has these
+                np.testing.assert_allclose(theirs[name], weight, atol=1e-4, err_msg=name)  # biases are rounded
+
+
+def test_bad_input_is_refused_in_a_line(folder: Path, eight: Path, speech: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two recordings"):
+        quantise(folder, speech[:1], tmp_path / "out")
+    with pytest.raises(InputError, match="already"):
+        quantise(eight, speech, tmp_path / "out")
+    done = CliRunner().invoke(app, ["quantise", *map(str, speech), "nothing.wav", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "nothing.wav" in done.output
+    assert not (tmp_path / "out").exists()
