@@ -3,7 +3,7 @@
 from .bundle import Bundle
 from .converter import Conversion, VoiceConverter
 from .errors import InputError
+from .version import __version__
 from .voice import Voice
 
-__all__ = ["Bundle", "Conversion", "InputError", "Voice", "VoiceConverter"]
-__version__ = "0.1.0"
+__all__ = ["Bundle", "Conversion", "InputError", "Voice", "VoiceConverter", "__version__"]

@@ -1,7 +1,7 @@
 """The diffusion process as arithmetic: no network, no framework (NumPy arrays and torch tensors alike).
 
 Notation (FastVoiceGrad, arXiv 2409.02245, section 2): ``x0`` a normalised log-mel, ``t`` in 1..T a step,
-``alpha_bar[t]`` the share of signal power that is left there, ``eps`` standard normal noise.
+``alpha_bar[t]`` the share of signal power at that step, ``eps`` standard normal noise.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def diffuse(x0: X, eps: X, alpha_bar: X | float) -> X:
 
 
 def initial_state(kind: InitialState, x0: X, eps: X, alpha_bar: X | float) -> X:
-    """Where conversion starts, read as x_{S_K} (FastVoiceGrad section 3): the source "diffused" to S_K, as the paper
-    chooses; or what it compares that with, the source as it is ("clean") and "noise" alone.
+    """The initial state x_{S_K} (FastVoiceGrad section 3).
+
+    "diffused", the paper's choice: the source diffused to S_K. "clean": the source itself. "noise": noise alone.
 
     Raises:
         ValueError: there is no such state.
@@ -56,10 +57,15 @@ def eps_from_x0(x_t: X, x0: X, alpha_bar: X | float) -> X:
     return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # type: ignore[operator]
 
 
-def guided(x0: X, other: X, weight: float, onto: X) -> X:
-    """x0 + weight P (x0 - other): an estimate that goes beyond what is asked for, away from another (classifier-free
-    guidance, arXiv 2207.12598), along what `onto` projects to, P (80, 80). Not in the paper."""
-    return x0 + weight * (onto @ (x0 - other))  # type: ignore[operator]
+def guided(x0: X, other: X, weight: float, projection: X) -> X:
+    """Classifier-free guidance (arXiv 2207.12598): x0 + w P (x0 - other). Not in the paper.
+
+    Args:
+        x0, other: estimates ``(80, T)`` under the wanted condition and under another one.
+        weight: w.
+        projection: P ``(80, 80)``, which keeps a part of the difference.
+    """
+    return x0 + weight * (projection @ (x0 - other))  # type: ignore[operator]
 
 
 def reverse_step(x_t: X, eps: X, noise: X | float, alpha_bar: float, previous_alpha_bar: float) -> X:
@@ -110,9 +116,8 @@ def sample(
 def frame_noise(seed: int, start: int, frames: int, n_mels: int = 80, stream: int = 0) -> NDArray[np.float32]:
     """Standard normal noise of the absolute frames start..start+frames-1, shape ``(n_mels, frames)``.
 
-    A function of (seed, stream, frame) alone, so chunks, batches and streams draw the same noise as the whole
-    file. ``stream`` tells the draws of one conversion apart (0: initial state, k: k-th reverse step). Frames
-    before 0 exist too.
+    It depends on (seed, stream, frame) alone, so chunks, batches and streams draw the same noise as the whole file.
+    ``stream`` numbers the draws of one conversion (0: initial state, k: k-th reverse step). Frames before 0 exist too.
     """
     first, last = start // NOISE_BLOCK, (start + frames - 1) // NOISE_BLOCK
     blocks = []

@@ -63,8 +63,10 @@ def filterbank(config: MelConfig = MEL) -> Array:
 
 @lru_cache(maxsize=8)
 def bands_of_bins(config: MelConfig = MEL) -> Array:
-    """How much of each band a bin belongs to, shape ``(n_fft // 2 + 1, n_mels)``: rows add up to 1; what lies above
-    the last band belongs to none, what lies below the first to that."""
+    """Share of each mel band in each FFT bin, shape ``(n_fft // 2 + 1, n_mels)``.
+
+    Rows add up to 1. Bins below the first band belong to that band; bins above the last band belong to none.
+    """
     filters = filterbank(config)
     shares = (filters / np.maximum(filters.sum(0), 1e-12)).T
     shares[: np.flatnonzero(filters.sum(0))[0], 0] = 1.0
@@ -73,8 +75,10 @@ def bands_of_bins(config: MelConfig = MEL) -> Array:
 
 @lru_cache(maxsize=8)
 def lowpass_projection(cosines: int, config: MelConfig = MEL) -> Array:
-    """The projection ``(n_mels, n_mels)`` of a frame's bands onto their slowest cosines: a few are the tilt, some
-    thirty the vocal tract, all of them the frame as it is."""
+    """Matrix ``(n_mels, n_mels)`` that keeps the lowest `cosines` DCT components of a log-mel frame.
+
+    3 components are the spectral tilt, about 30 the formants; all 80 are the frame itself.
+    """
     bands = (np.arange(config.n_mels) + 0.5) / config.n_mels
     basis = np.cos(np.pi * np.arange(cosines)[:, None] * bands)
     basis /= np.linalg.norm(basis, axis=1, keepdims=True)

@@ -1,7 +1,8 @@
-"""The vocoder's arithmetic: a pulse train and noise, filtered frame by frame (the network gives the filters).
+"""The vocoder: a pulse train and noise, filtered frame by frame (Vocos, arXiv 2306.00814; DDSP, arXiv 2001.04643).
 
-The same as `models.vocoder.SpectralVocoder.render`, in NumPy. Frame ``i`` stands over the samples of mel frame
-``i``: 1,024 of them around the middle of hop ``i``.
+The network predicts the filters; this module computes the sound in NumPy, as
+`training.models.vocoder.SpectralVocoder.render` does in PyTorch. Frame ``i`` covers the samples of mel frame ``i``:
+1,024 of them around the middle of hop ``i``.
 """
 
 from __future__ import annotations
@@ -12,35 +13,64 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from .bundle import Bundle
 from .diffusion import frame_noise
 from .mel import MAGNITUDE_EPSILON, MEL, Array, bands_of_bins, filterbank, hann
 
-PIECE = 256  # frames (3 s) that are rendered at once
 LARGEST_CORRECTION = 1.5  # natural log: 13 dB
+PIECE = 256  # frames (3 s) that are rendered at once
 NOISE_STREAM = 1 << 20  # far from the sampler's draws
+PITCH_GRID = 0.125  # Hz: at 100 Hz two hundredths of a semitone
 
 
 def reach(corrections: int) -> int:
-    """Frames to each side that a sample depends on: two windows' overlap, twice, and the pitch's slope; and the
-    former again for every correction."""
+    """Frames to each side that a sample depends on.
+
+    These are two overlaps of the window and the pitch's slope; each correction adds two overlaps.
+    """
     return 5 + 4 * corrections
 
 
-def pulse_train(pitch: Array, anchor: int, turns: float) -> tuple[Array, NDArray[np.float64]]:
+def vocode(
+    bundle: Bundle, mel: Array, start: int, keep: slice, phase: float, seed: int, pitch: Array | None = None
+) -> tuple[Array, float]:
+    """Render a window of mel frames.
+
+    Args:
+        mel: ``(80, T)``, natural log; its first frame is the absolute frame `start`.
+        keep: the frames of the window whose samples are wanted.
+        phase: of the pulse train before the first of them, in turns.
+        seed: of the noise.
+        pitch: ``(T,)`` in Hz, 0 where unvoiced; there the vocoder's own prediction counts.
+    Returns:
+        the samples of the kept frames, and the phase after the last one.
+    """
+    predicted, *filters = (x[0] for x in bundle.run("vocoder", mel=mel[None]))
+    pitch = predicted if pitch is None else np.where(pitch > 0, pitch, predicted)
+    # The phase is a sum of pitch values: a grid keeps rounding errors of different chunk sizes from adding up.
+    pitch = (np.round(pitch / PITCH_GRID) * PITCH_GRID).astype(np.float32)
+    pulses, phases = pulse_train(pitch, keep.start, phase)
+    hiss = noise(seed, start, mel.shape[1])
+    wave = render(pulses, hiss, filters, mel, bundle.config.corrections, bundle.threads)
+    samples = slice(keep.start * MEL.hop_length, keep.stop * MEL.hop_length)
+    return wave[samples], float(phases[samples.stop - 1] % 1.0)
+
+
+def pulse_train(pitch: Array, anchor: int, phase: float) -> tuple[Array, NDArray[np.float64]]:
     """Band-limited unit pulses.
 
     Args:
         pitch: ``(T,)`` in Hz at the middles of the frames.
-        anchor: the frame before whose first sample the phase is known ...
-        turns: ... and that phase, in turns.
+        anchor: a frame.
+        phase: in turns, before the first sample of that frame.
     Returns:
         ``(256 T,)`` samples, and the phase after each of them in turns.
     """
     hop = MEL.hop_length
     f0 = np.interp(np.arange(len(pitch) * hop), np.arange(len(pitch)) * hop + (hop - 1) / 2, pitch)
-    phase = np.cumsum(f0 / MEL.sample_rate)
-    phase += turns - (phase[anchor * hop - 1] if anchor else 0.0)
-    return np.sinc((phase - np.round(phase)) * MEL.sample_rate / f0).astype(np.float32), phase
+    phases = np.cumsum(f0 / MEL.sample_rate)
+    phases += phase - (phases[anchor * hop - 1] if anchor else 0.0)
+    return np.sinc((phases - np.round(phases)) * MEL.sample_rate / f0).astype(np.float32), phases
 
 
 def noise(seed: int, start: int, frames: int) -> Array:
@@ -61,13 +91,13 @@ def inverse_stft(spectrum: NDArray[np.complex64]) -> Array:
     frames = np.fft.irfft(spectrum, MEL.n_fft).astype(np.float32) * window
     count, parts = len(frames), MEL.n_fft // hop
     wave = np.zeros((count + parts - 1, hop), np.float32)
-    envelope = np.zeros((count + parts - 1, hop), np.float32)
+    weight = np.zeros((count + parts - 1, hop), np.float32)
     for part in range(parts):
         piece = slice(part * hop, (part + 1) * hop)
         wave[part : part + count] += frames[:, piece]
-        envelope[part : part + count] += np.square(window[piece])
+        weight[part : part + count] += np.square(window[piece])
     keep = slice(MEL.padding, MEL.padding + count * hop)
-    return (wave.reshape(-1)[keep] / np.maximum(envelope.reshape(-1)[keep], 1e-5)).astype(np.float32)
+    return (wave.reshape(-1)[keep] / np.maximum(weight.reshape(-1)[keep], 1e-5)).astype(np.float32)
 
 
 def filtered(pulses: Array, hiss: Array, real: Array, imaginary: Array, gain: Array) -> Array:
@@ -76,7 +106,7 @@ def filtered(pulses: Array, hiss: Array, real: Array, imaginary: Array, gain: Ar
     Args:
         pulses: ``(256 T,)`` of `pulse_train`.
         hiss: ``(256 T,)`` of `noise`.
-        real: ``(513, T)``, with `imaginary` the pulses' filter.
+        real, imaginary: ``(513, T)``, the pulses' filter.
         gain: ``(513, T)``, the noise's filter.
     Returns:
         ``(256 T,)``.
@@ -84,19 +114,19 @@ def filtered(pulses: Array, hiss: Array, real: Array, imaginary: Array, gain: Ar
     return inverse_stft(stft(pulses) * (real + 1j * imaginary).T + stft(hiss) * gain.T)
 
 
-def match_mel(wave: Array, mel: Array, times: int) -> Array:
-    """Bring the mel of samples ``(256 T,)`` nearer to a given one ``(80, T)``, by its gain in every band and frame."""
-    for _ in range(times):
+def match_mel(wave: Array, mel: Array, iterations: int) -> Array:
+    """Bring the mel of samples ``(256 T,)`` nearer to a given one ``(80, T)`` by a gain in every band and frame."""
+    for _ in range(iterations):
         spectrum = stft(wave)
         magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + MAGNITUDE_EPSILON)
-        heard = np.log(np.maximum(filterbank() @ magnitude.T, MEL.floor))
-        change = np.clip(mel - heard, -LARGEST_CORRECTION, LARGEST_CORRECTION)
+        rendered = np.log(np.maximum(filterbank() @ magnitude.T, MEL.floor))
+        change = np.clip(mel - rendered, -LARGEST_CORRECTION, LARGEST_CORRECTION)
         wave = inverse_stft(spectrum * np.exp(bands_of_bins() @ change).T)
     return wave
 
 
 def render(pulses: Array, hiss: Array, filters: Sequence[Array], mel: Array, corrections: int, threads: int) -> Array:
-    """`filtered` and `match_mel`, in pieces that a core's cache can hold, several at once; the seams are exact.
+    """`filtered` and `match_mel`, in pieces that fit a core's cache, several at once; the seams are exact.
 
     Args:
         filters: the last three arguments of `filtered`.

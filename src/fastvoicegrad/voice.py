@@ -1,4 +1,4 @@
-"""A voice: one unit vector, its pitch, frames to look sounds up in, where it came from, and how to keep it."""
+"""A voice: a speaker embedding, a median pitch, frames for retrieval, and the file that keeps them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import InputError
 from .mel import Array
 
 FORMAT = 2
-MEMORY = 2048  # frames (24 s) that a voice remembers at most
+MOST_FRAMES = 2048  # frames (24 s) that a voice keeps for retrieval
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Voice:
     """A target voice.
 
     Attributes:
-        embedding: ``(S,)`` of unit length.
-        keys: ``(C, N)``, the content of the frames that are remembered.
-        mel: ``(80, N)``, how the voice sounds there, natural log.
-        pitch: its median F0 in Hz.
-        encoder: fingerprint of the encoders that made it; it fits only bundles with the same.
+        embedding: speaker embedding ``(S,)`` of unit length.
+        keys: content embedding ``(C, N)`` of the frames for retrieval.
+        mel: log-mel ``(80, N)`` of the same frames.
+        pitch: median F0 in Hz.
+        encoder: fingerprint of the encoders that made it; it fits only bundles with the same ones.
         seconds: of speech in all references together.
         sources: names of the references.
     """
@@ -86,15 +86,15 @@ class Voice:
         return voice
 
 
-def spread(frames: int, most: int) -> np.ndarray:
-    """Numbers of at most `most` of so many frames, evenly spread."""
+def evenly_spaced(frames: int, most: int) -> np.ndarray:
+    """Indices of at most `most` out of `frames` frames."""
     return np.linspace(0, frames - 1, min(frames, most)).round().astype(int)
 
 
 def pool(voices: list[Voice], weights: list[float] | None = None) -> Voice:
-    """One voice from several, by speech duration times `weights`: means of embeddings and pitches, shares of frames.
+    """One voice from several: weighted means of embeddings and pitches, and a share of each voice's frames.
 
-    Different speakers blend.
+    The weight of a voice is its speech duration times its entry in `weights`. Different speakers blend.
 
     Raises:
         InputError: nothing to pool, made by different encoders, or weights that do not fit.
@@ -109,9 +109,9 @@ def pool(voices: list[Voice], weights: list[float] | None = None) -> Voice:
     shares = np.array([w * v.seconds for v, w in zip(voices, weights, strict=True)])
     shares /= shares.sum()
     total = sum(s * v.embedding for v, s in zip(voices, shares, strict=True))
-    # The largest memory of which every voice can fill its share.
+    # The largest number of frames of which every voice can fill its share.
     frames = min(v.mel.shape[1] / s for v, s in zip(voices, shares, strict=True) if s > 0)
-    kept = [spread(v.mel.shape[1], round(min(frames, MEMORY) * s)) for v, s in zip(voices, shares, strict=True)]
+    kept = [evenly_spaced(v.mel.shape[1], round(min(frames, MOST_FRAMES) * s)) for v, s in zip(voices, shares, strict=True)]
     return Voice(
         np.asarray(total / np.linalg.norm(total), dtype=np.float32),
         np.concatenate([v.keys[:, k] for v, k in zip(voices, kept, strict=True)], axis=1),

@@ -1,1 +1,22 @@
-"""Sound files, sample rates and levels."""
+"""Sound files, sample rates and levels. An hour of sound needs no more memory than a minute."""
+
+from .level import LevelMeter, level_of_blocks, speech_level
+from .reading import HIGHEST_RATE, LOWEST_RATE, AudioInfo, inspect, read, read_blocks
+from .resampling import fit_length, resampled
+from .writing import FORMATS, writing
+
+__all__ = [
+    "FORMATS",
+    "HIGHEST_RATE",
+    "LOWEST_RATE",
+    "AudioInfo",
+    "LevelMeter",
+    "fit_length",
+    "inspect",
+    "level_of_blocks",
+    "read",
+    "read_blocks",
+    "resampled",
+    "speech_level",
+    "writing",
+]

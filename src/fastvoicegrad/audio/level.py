@@ -1,6 +1,8 @@
-"""How loud the speech in a recording is, measured block by block so that length costs no memory."""
+"""The level of the speech in a recording, measured block by block so that length costs no memory."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -8,7 +10,7 @@ from ..mel import Array
 
 TARGET_LEVEL = 0.056  # RMS of active speech (-25 dB of full scale) that all networks are trained on
 BLOCK = 512  # samples, about 23 ms at 22,050 Hz
-SILENCE = 1e-4  # RMS (-80 dB of full scale) below which a block holds nothing
+SILENCE = 1e-4  # RMS (-80 dB of full scale) below which a recording counts as silent
 ACTIVE_RANGE = 0.03  # a block counts as active within 30 dB of the loud ones
 
 
@@ -57,4 +59,12 @@ def speech_level(wave: Array) -> float:
     """RMS of the active speech in ``wave``, shape ``(N,)``; 0.0 for silence."""
     meter = LevelMeter()
     meter.add(wave)
+    return meter.level
+
+
+def level_of_blocks(blocks: Iterable[Array]) -> float:
+    """`speech_level` of a signal that arrives in blocks."""
+    meter = LevelMeter()
+    for block in blocks:
+        meter.add(block)
     return meter.level

@@ -1,1 +1,1 @@
-"""How good a system is: one file per kind of metric, one protocol, one table."""
+"""Evaluation of conversion systems: one file per kind of metric, one protocol of pairs, one report."""

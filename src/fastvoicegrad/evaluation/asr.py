@@ -1,4 +1,4 @@
-"""Character and word error rates by recognisers. Moonshine is the one that no network here has learnt from."""
+"""Character and word error rates by speech recognisers. No network of this project is trained with Moonshine."""
 
 from __future__ import annotations
 
@@ -16,25 +16,35 @@ import tokenizers
 import torch
 
 from .cache import fingerprint
-from .metrics import RATE, Case, Column, Figures, Metric
+from .metrics import RATE, Column, Figures, Metric, Utterance
 
 
 def normalise(text: str) -> str:
-    """Lower case, letters, digits and apostrophes only, single spaces."""
+    """Lower case; letters, digits and apostrophes only; single spaces."""
     return " ".join(re.sub(r"[^a-z0-9' ]+", " ", text.lower().replace("-", " ")).split())
 
 
+def error_rates(reference: str, transcript: str) -> tuple[float, float]:
+    """(CER, WER) in per cent of two normalised texts."""
+    return 100 * float(jiwer.cer(reference, transcript)), 100 * float(jiwer.wer(reference, transcript))
+
+
 class Recogniser(Protocol):
+    """A speech recogniser."""
+
     name: str
     version: str
 
     def __call__(self, wave: np.ndarray) -> str:
-        """(N,) at 16 kHz -> text."""
+        """(N,) at 16 kHz -> transcript."""
 
 
-def as_onnx(path: Path) -> bytes:
-    """A model in ONNX Runtime's own format as ONNX. The former it runs as it is, here unpacking weights for every
-    token; the latter's constants it folds first, which made recognition four times as fast."""
+def ort_to_onnx(path: Path) -> bytes:
+    """Convert a model from ONNX Runtime's own format to ONNX.
+
+    ONNX Runtime does not optimise models in its own format. Moonshine's would unpack its weights at every token. As
+    ONNX they are unpacked once, and recognition is four times as fast.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.save_model_format", "ONNX")
@@ -44,21 +54,21 @@ def as_onnx(path: Path) -> bytes:
         model = onnx.load(options.optimized_model_filepath)
     for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
         if attribute.HasField("g"):
-            attribute.g.name = attribute.name  # ONNX wants branches named, and the other format forgets it
+            attribute.g.name = attribute.name  # ONNX requires a name here, and the other format drops it
     return bytes(model.SerializeToString())
 
 
 class Moonshine:
-    """Moonshine base (arXiv 2410.15608) on plain ONNX Runtime, greedy decoding.
+    """Moonshine base (arXiv 2410.15608) on ONNX Runtime, greedy decoding.
 
     Args:
-        folder: holds encoder_model.ort, decoder_model_merged.ort (or .onnx) and tokenizer.json.
+        folder: has encoder_model.ort, decoder_model_merged.ort (or .onnx) and tokenizer.json.
     """
 
     name = "Moonshine"
     layers, heads, head_size = 8, 8, 52
     start, end = 1, 2  # tokens
-    tokens_per_second = 6.5  # a cap against endless repetition, as its authors advise
+    tokens_per_second = 6.5  # the authors' limit against endless repetition
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -67,8 +77,8 @@ class Moonshine:
     def _session(self, stem: str) -> onnxruntime.InferenceSession:
         path = next(self.folder.glob(f"{stem}.o*"))
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # one token at a time: more threads only wait for each other
-        model = as_onnx(path) if path.suffix == ".ort" else path.read_bytes()
+        options.intra_op_num_threads = 1  # one token at a time gives several threads no work
+        model = ort_to_onnx(path) if path.suffix == ".ort" else path.read_bytes()
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     @cached_property
@@ -84,7 +94,7 @@ class Moonshine:
         return tokenizers.Tokenizer.from_file(str(self.folder / "tokenizer.json"))
 
     def __call__(self, wave: np.ndarray) -> str:
-        """(N,) at 16 kHz -> text."""
+        """(N,) at 16 kHz -> transcript."""
         (hidden,) = self.encoder.run(None, {"input_values": wave[None].astype(np.float32)})
         cache = {
             f"past_key_values.{layer}.{side}.{kind}": np.zeros((0, self.heads, 1, self.head_size), np.float32)
@@ -112,8 +122,8 @@ class Moonshine:
         return str(self.tokenizer.decode(tokens))
 
 
-class WhisperAsr:
-    """An OpenAI Whisper checkpoint of any size. tiny.en taught the content encoder: prefer another."""
+class Whisper:
+    """An OpenAI Whisper checkpoint. Prefer another than tiny.en, which the content encoder learns from."""
 
     name = "Whisper"
 
@@ -129,38 +139,33 @@ class WhisperAsr:
 
     @torch.inference_mode()
     def __call__(self, wave: np.ndarray) -> str:
+        """(N,) at 16 kHz -> transcript."""
         return str(self.model.transcribe(wave, language="en", fp16=False, temperature=0.0)["text"])
 
 
-class Words(Metric):
-    """Character and word error rates of a recogniser, greedy, after `normalise`; a set's rate counts characters and
-    words, not utterances."""
+class ErrorRates(Metric):
+    """CER and WER of a recogniser, greedy, of normalised texts; a set's rate is all errors over all characters."""
 
     def __init__(self, recogniser: Recogniser) -> None:
         self.recogniser, name = recogniser, recogniser.name
-        self.version = f"{recogniser.version}; lower case, letters, digits and apostrophes"
+        self.version = f"{recogniser.version}; texts of lower-case letters, digits and apostrophes"
         self.columns = (
             Column(f"CER % {name}", "lower", "characters", 1),
             Column(f"WER % {name}", "lower", "words", 1),
         )
 
-    def __call__(self, case: Case) -> Figures:
-        if not case.text:
+    def __call__(self, utterance: Utterance) -> Figures:
+        if not utterance.text:
             return {}
-        heard, truth = self.recogniser(case.wave), normalise(case.text)
-        cer, wer = error_rates(truth, normalise(heard))
+        transcript, reference = self.recogniser(utterance.wave), normalise(utterance.text)
+        cer, wer = error_rates(reference, normalise(transcript))
         return {
             self.columns[0].name: cer,
             self.columns[1].name: wer,
-            "characters": float(len(truth)),
-            "words": float(len(truth.split())),
-            f"heard {self.recogniser.name}": heard,
+            "characters": float(len(reference)),
+            "words": float(len(reference.split())),
+            f"transcript {self.recogniser.name}": transcript,
         }
 
-    def depends(self, case: Case) -> tuple[str, ...]:
-        return (case.text or "",)
-
-
-def error_rates(truth: str, heard: str) -> tuple[float, float]:
-    """(CER, WER) of a sentence in per cent; both are normalised already."""
-    return 100 * float(jiwer.cer(truth, heard)), 100 * float(jiwer.wer(truth, heard))
+    def depends(self, utterance: Utterance) -> tuple[str, ...]:
+        return (utterance.text or "",)

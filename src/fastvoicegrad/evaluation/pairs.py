@@ -7,7 +7,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,35 @@ import numpy as np
 from ..errors import InputError
 from ..training.data.corpus import Recording, read_manifest
 
-HOW = "make one with 'fastvoicegrad evaluate --make-pairs MANIFEST'"
+ADVICE = "make one with 'fastvoicegrad dev pairs'"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One conversion: `source` to the voice of `references`, which say other sentences than the source."""
+    """One conversion.
+
+    Attributes:
+        source: the recording to convert.
+        target: the voice to convert it to.
+        references: recordings of the target with other sentences than the source.
+        natural: one more recording of the target, for comparison with natural speech.
+        parallel: the target's recording of the source's sentence, where there is one.
+    """
 
     source: Recording
     target: str
     references: tuple[Recording, ...]
-    natural: Recording  # another recording of the target, the yardstick of "natural speech"
-    parallel: Recording | None = None  # the target saying what the source says, where there is such a recording
+    natural: Recording
+    parallel: Recording | None = None
 
     @property
     def id(self) -> str:
         return f"{self.source.id}--{self.target}"
+
+    @property
+    def is_self(self) -> bool:
+        """Whether source and target are the same voice."""
+        return self.source.voice == self.target
 
 
 def make_pairs(
@@ -40,76 +53,130 @@ def make_pairs(
     references: int = 3,
     seed: int = 0,
     keep: Callable[[Recording], bool] = lambda r: True,
+    self_pairs: bool = False,
 ) -> list[Pair]:
-    """All ordered pairs of the voices of `recordings`, the same `sentences` of a voice for every target, seeded.
+    """All ordered pairs of the voices of `recordings`; a voice has the same source sentences for every target.
 
     Args:
-        keep: whether a recording may be converted, or stand for natural speech; any may be a reference.
+        sentences: sources of each voice, drawn with `seed`.
+        references: recordings of the target in each pair.
+        keep: whether a recording may be a source or natural speech. Any recording may be a reference.
+        self_pairs: pair every voice with itself instead.
     Raises:
-        ValueError: a voice has too few recordings, or there are not two voices.
+        ValueError: a voice has too few recordings, or there are too few voices.
     """
     by_voice: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         by_voice[recording.voice].append(recording)
-    if len(by_voice) < 2:
+    if len(by_voice) < (1 if self_pairs else 2):
         raise ValueError("fewer than two voices are left")
     random = np.random.default_rng(seed)
-    sources = {voice: [r for r in own if keep(r)] for voice, own in by_voice.items()}
-    for voice, own in by_voice.items():
-        if len(sources[voice]) < sentences or len(own) < sentences + references + 1:
+    eligible = {voice: [r for r in of_voice if keep(r)] for voice, of_voice in by_voice.items()}
+    for voice, of_voice in by_voice.items():
+        if len(eligible[voice]) < sentences or len(of_voice) < sentences + references + 1:
             raise ValueError(f"{voice} has too few recordings for {sentences} sentences and {references} references")
     chosen = {
-        voice: [own[i] for i in sorted(random.choice(len(own), sentences, replace=False))]
-        for voice, own in sorted(sources.items())
+        voice: [of_voice[i] for i in sorted(random.choice(len(of_voice), sentences, replace=False))]
+        for voice, of_voice in sorted(eligible.items())
     }
-    pairs = []
-    for voice, target in itertools.permutations(sorted(by_voice), 2):
-        for index, source in enumerate(chosen[voice]):
-            natural = _saying_something_else(chosen[target], source)[index % (sentences - 1)]
-            free = [r for r in _saying_something_else(by_voice[target], source) if r.id != natural.id]
-            picks = random.choice(len(free), references, replace=False)
-            same = [r for r in by_voice[target] if r.text is not None and r.text == source.text]
-            pairs.append(Pair(source, target, tuple(free[i] for i in picks), natural, same[0] if same else None))
-    return pairs
+    voices = sorted(by_voice)
+    couples = [(v, v) for v in voices] if self_pairs else list(itertools.permutations(voices, 2))
+    return [
+        _make_pair(source, index, chosen[target], by_voice[target], references, random)
+        for voice, target in couples
+        for index, source in enumerate(chosen[voice])
+    ]
+
+
+def _make_pair(
+    source: Recording,
+    index: int,
+    natural: list[Recording],
+    of_target: list[Recording],
+    references: int,
+    random: np.random.Generator,
+) -> Pair:
+    """A pair of the `index`-th source; `natural` are the target's chosen recordings, one of which is compared."""
+    target = of_target[0].voice
+    others = _other_sentences(natural, source)
+    if not others:
+        raise ValueError(f"{target} has too few recordings of other sentences than '{source.text}'")
+    compared = others[index % min(len(natural) - 1, len(others))]
+    free = [r for r in _other_sentences(of_target, source) if r.id != compared.id]
+    if len(free) < references:
+        raise ValueError(f"{target} has too few recordings of other sentences for {references} references")
+    picks = random.choice(len(free), references, replace=False)
+    parallel = [r for r in of_target if r.text is not None and r.text == source.text]
+    if source.voice == target:
+        parallel = [source]
+    return Pair(source, target, tuple(free[i] for i in picks), compared, parallel[0] if parallel else None)
+
+
+def _other_sentences(recordings: list[Recording], than: Recording) -> list[Recording]:
+    """Without the recording itself and its sentence. Where a text is unknown, only the recording itself is left out."""
+    return [r for r in recordings if r.id != than.id and (r.text is None or r.text != than.text)]
 
 
 def pairs_of_manifest(
-    manifest: Path, corpora: list[str], split: str, sentences: int, references: int, seed: int, longest: float
+    manifest: Path,
+    corpora: list[str],
+    split: str,
+    sentences: int,
+    references: int,
+    seed: int,
+    longest: float,
+    self_pairs: bool = False,
 ) -> list[Pair]:
-    """`make_pairs` within each corpus (of all that the manifest's split has, if none is named), with sources of up to
-    `longest` seconds.
+    """`make_pairs` within each corpus of a split of a manifest.
 
+    Args:
+        corpora: names of the corpora; [] for all that the split has.
+        longest: seconds of a source at most.
     Raises:
-        InputError: there is nothing to make pairs of.
+        InputError: the manifest does not exist, or it has too little for these pairs.
     """
-    recordings = [r for r in read_manifest(manifest) if r.split == split]
+    try:
+        recordings = [r for r in read_manifest(manifest) if r.split == split]
+    except FileNotFoundError as error:
+        raise InputError(f"{manifest}: no such manifest") from error
     known = sorted({r.corpus for r in recordings})
     if unknown := set(corpora) - set(known):
         raise InputError(
             f"{manifest} has no split '{split}' of {', '.join(sorted(unknown))}; it has {', '.join(known)}"
         )
+    if not known:
+        raise InputError(f"{manifest} has no split '{split}'")
+
+    def short(recording: Recording) -> bool:
+        return recording.duration <= longest
+
     try:
         return [
             pair
             for corpus in corpora or known
             for pair in make_pairs(
-                [r for r in recordings if r.corpus == corpus],
-                sentences,
-                references,
-                seed,
-                lambda r: r.duration <= longest,
+                [r for r in recordings if r.corpus == corpus], sentences, references, seed, short, self_pairs
             )
         ]
     except ValueError as error:
         raise InputError(f"{error}; ask for fewer --sentences or --references, or a greater --longest") from error
 
 
-def _saying_something_else(recordings: list[Recording], than: Recording) -> list[Recording]:
-    return [r for r in recordings if r.text is None or r.text != than.text]
+def to_self_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    """Each target's natural recordings, to be converted to the target itself; the references are other sentences.
+
+    A pair of a voice with itself stays as it is. Every recording is a source once.
+    """
+    found: dict[str, Pair] = {}
+    for pair in pairs:
+        if not pair.is_self:
+            pair = replace(pair, source=pair.natural, parallel=pair.natural)
+        found.setdefault(pair.id, pair)
+    return list(found.values())
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """A protocol file: a JSON object a line, recordings by their paths relative to its folder."""
+    """A protocol file: a JSON object a line, with paths of recordings relative to the file's folder."""
     folder = path.resolve().parent
 
     def relative(value: Any) -> Any:
@@ -122,14 +189,18 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Raises InputError: there is no such protocol, or a line of it is not a pair."""
+    """The pairs of a protocol file.
+
+    Raises:
+        InputError: there is no such file, or a line of it is not a pair.
+    """
     folder = path.resolve().parent
 
     def recording(row: dict[str, Any]) -> Recording:
         return Recording(**row | {"path": os.path.normpath(folder / row["path"])})
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {HOW}")
+        raise InputError(f"{path}: no such file; {ADVICE}")
     pairs = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
@@ -138,7 +209,7 @@ def read_pairs(path: Path) -> list[Pair]:
             parallel = recording(row["parallel"]) if row.get("parallel") else None
             pairs.append(Pair(recording(row["source"]), row["target"], references, recording(row["natural"]), parallel))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}, line {number} is not a pair ({error}); {HOW}") from error
+            raise InputError(f"{path}, line {number} is not a pair ({error}); {ADVICE}") from error
     if not pairs:
-        raise InputError(f"{path} holds no pair; {HOW}")
+        raise InputError(f"{path} holds no pair; {ADVICE}")
     return pairs

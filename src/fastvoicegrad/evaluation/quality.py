@@ -1,4 +1,4 @@
-"""How natural it sounds, by models of listeners."""
+"""Naturalness by models of listeners' ratings."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ import onnxruntime
 import torch
 
 from .cache import fingerprint
-from .metrics import RATE, Case, Column, Figures, Metric
+from .metrics import RATE, Column, Figures, Metric, Utterance
+
+DNSMOS_WINDOW = 9.01  # seconds
 
 
 def dnsmos_windows(wave: np.ndarray) -> np.ndarray:
-    """Windows (W, 144160) of 9.01 s of a wave (N,), as `speechmos` takes them: a clip is said again until it fills
-    one; they are a second apart, those that rounding ends early left out."""
-    length = 9.01  # s
+    """Windows (W, 144160) of a wave (N,), one every second, as `speechmos` cuts them.
+
+    A shorter clip is repeated until it fills a window. A last window that rounding makes shorter is left out.
+    """
     wave = wave / max(1.0, float(np.abs(wave).max()))
-    while len(wave) < int(length * RATE):
+    while len(wave) < int(DNSMOS_WINDOW * RATE):
         wave = np.append(wave, wave)
-    hops = int(len(wave) // RATE - length) + 1
-    windows = [wave[hop * RATE : int((hop + length) * RATE)] for hop in range(hops)]
+    hops = int(len(wave) // RATE - DNSMOS_WINDOW) + 1
+    windows = [wave[hop * RATE : int((hop + DNSMOS_WINDOW) * RATE)] for hop in range(hops)]
     return np.stack([window for window in windows if len(window) == len(windows[0])])
 
 
 def dnsmos_session(model: str) -> onnxruntime.InferenceSession:
-    """One of the models that `speechmos` brings."""
+    """One of the models that `speechmos` ships."""
     from speechmos import dnsmos
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # several processes judge at once, and each would take every core
+    options.intra_op_num_threads = 1  # several processes run at once, and each would take every core
     return onnxruntime.InferenceSession(str(Path(dnsmos.__file__).parent / "dnsmos_models" / model), options)
 
 
@@ -45,17 +48,19 @@ class Dnsmos(Metric):
     def session(self) -> onnxruntime.InferenceSession:
         return dnsmos_session("sig_bak_ovr.onnx")
 
-    def __call__(self, case: Case) -> Figures:
+    def __call__(self, utterance: Utterance) -> Figures:
         from speechmos.dnsmos import DNSMOS
 
-        (raw,) = self.session.run(None, {"input_1": dnsmos_windows(case.wave).astype(np.float32)})
+        (raw,) = self.session.run(None, {"input_1": dnsmos_windows(utterance.wave).astype(np.float32)})
         signal, background, overall = (scores.mean() for scores in DNSMOS.get_polyfit_val(None, *raw.T, False))
         return {"DNSMOS": float(overall), "DNSMOS signal": float(signal), "DNSMOS background": float(background)}
 
 
 class DnsmosP808(Metric):
-    """DNSMOS of one figure, trained on P.808 ratings (arXiv 2010.15258), weights of `speechmos`. Recordings of people
-    have about 3.75 by it, as in the paper's tables; by P.835's overall about 3.1."""
+    """DNSMOS P.808 (arXiv 2010.15258), weights of `speechmos`: one figure, trained on P.808 ratings.
+
+    Natural speech has about 3.75 on this scale, as in the paper's tables. On P.835's overall scale it has about 3.1.
+    """
 
     version = "DNSMOS P.808 (speechmos)"
     columns = (Column("DNSMOS P.808", "higher"),)
@@ -64,10 +69,10 @@ class DnsmosP808(Metric):
     def session(self) -> onnxruntime.InferenceSession:
         return dnsmos_session("model_v8.onnx")
 
-    def __call__(self, case: Case) -> Figures:
+    def __call__(self, utterance: Utterance) -> Figures:
         from speechmos.dnsmos import DNSMOS
 
-        mels = [DNSMOS.audio_melspec(None, window[:-160]) for window in dnsmos_windows(case.wave)]
+        mels = [DNSMOS.audio_melspec(None, window[:-160]) for window in dnsmos_windows(utterance.wave)]
         (scores,) = self.session.run(None, {"input_1": np.stack(mels).astype(np.float32)})
         return {"DNSMOS P.808": float(scores.mean())}
 
@@ -85,8 +90,8 @@ class DistillMos(Metric):
         return distillmos.ConvTransformerSQAModel().eval()
 
     @torch.inference_mode()
-    def __call__(self, case: Case) -> Figures:
-        return {"DistillMOS": float(self.model(torch.from_numpy(case.wave)[None])[0])}
+    def __call__(self, utterance: Utterance) -> Figures:
+        return {"DistillMOS": float(self.model(torch.from_numpy(utterance.wave)[None])[0])}
 
 
 class Utmos(Metric):
@@ -103,5 +108,5 @@ class Utmos(Metric):
         return torch.jit.load(self.weights, map_location="cpu").eval()
 
     @torch.inference_mode()
-    def __call__(self, case: Case) -> Figures:
-        return {"UTMOS": float(self.model(torch.from_numpy(case.wave)[None]).reshape(-1)[0])}
+    def __call__(self, utterance: Utterance) -> Figures:
+        return {"UTMOS": float(self.model(torch.from_numpy(utterance.wave)[None]).reshape(-1)[0])}

@@ -1,4 +1,4 @@
-"""Whose voice it is: cosines by encoders. Never compare the cosines of different encoders."""
+"""Speaker similarity: cosines by several encoders. Cosines of different encoders do not compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from ..training.data.corpus import Recording
 from ..training.data.teachers import SpeakerTeacher
 from .cache import fingerprint
-from .metrics import RATE, Case, Column, Figures, Metric, heard, once, prints
+from .metrics import RATE, Column, Figures, Metric, Utterance, fingerprints, load_16k, memoised
 from .pairs import Pair
 
 
@@ -31,7 +31,7 @@ class Encoder(ABC):
 
 
 class CamPlus(Encoder):
-    """CAM++ (arXiv 2303.00332), the teacher of our speaker encoder."""
+    """CAM++ (arXiv 2303.00332), which this project's speaker encoder learns from."""
 
     name, kind = "CAM++", "CAM++ zh_en common (3D-Speaker)"
 
@@ -44,7 +44,7 @@ class CamPlus(Encoder):
 
 
 class Ecapa(Encoder):
-    """SpeechBrain's ECAPA-TDNN for VoxCeleb (arXiv 2005.07143): independent, never used for training."""
+    """SpeechBrain's ECAPA-TDNN for VoxCeleb (arXiv 2005.07143). No training of this project uses it."""
 
     name, kind = "ECAPA", "ECAPA-TDNN VoxCeleb (SpeechBrain)"
 
@@ -73,7 +73,7 @@ class Ecapa(Encoder):
 
 
 class Ge2e(Encoder):
-    """Resemblyzer's GE2E LSTM (arXiv 1710.10467), the paper's kind of encoder; 1.6 s windows, half overlapping."""
+    """Resemblyzer's GE2E LSTM (arXiv 1710.10467), the paper's kind of encoder: 1.6 s windows, half overlapping."""
 
     name, kind = "GE2E", "GE2E LSTM (Resemblyzer)"
     window, step, loudness = 160, 80, 0.0316  # frames of 10 ms; RMS of -30 dBFS
@@ -92,7 +92,7 @@ class Ge2e(Encoder):
 
         lstm, linear = self.parts
         rms = float(np.sqrt(np.square(wave).mean()))
-        wave = wave * np.float32(max(1.0, self.loudness / max(rms, 1e-8)))  # never made softer, as its authors do
+        wave = wave * np.float32(max(1.0, self.loudness / max(rms, 1e-8)))  # as the authors: only ever louder
         power = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=400, hop_length=160, n_mels=40)
         mel = torch.from_numpy(power.T.astype(np.float32))
         mel = torch.nn.functional.pad(mel, (0, 0, 0, max(0, self.window - len(mel))))
@@ -102,13 +102,16 @@ class Ge2e(Encoder):
         return np.asarray(torch.nn.functional.normalize(partial.mean(0), dim=0).numpy())
 
 
-class Likeness(Metric):
-    """Cosine to the target (the mean of the pair's references) and to the source's own recording; of how many
-    utterances the former is the greater; and how many a verifier would accept as the target ("SVA" in the paper)."""
+class SpeakerSimilarity(Metric):
+    """Cosines to the target and to the source, and the decisions of a verifier.
+
+    The target is the mean embedding of the pair's references. "nearer" counts utterances that are nearer to the target
+    than to the source. "accepted" counts those that a verifier accepts as the target ("SVA" in the paper).
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.version = encoder, encoder.version
-        self._embed = once(encoder)
+        self._embed = memoised(encoder)
         self.target, self.source = f"{encoder.name} target", f"{encoder.name} source"
         self.nearer, self.accepted = f"{encoder.name} nearer %", f"{encoder.name} accepted %"
         self.columns = (
@@ -118,33 +121,24 @@ class Likeness(Metric):
             Column(self.accepted, "higher", digits=1),
         )
 
-    def _of(self, recording: Recording) -> np.ndarray:
-        return self._embed(heard(recording.path))
+    def _embedding(self, recording: Recording) -> np.ndarray:
+        return self._embed(load_16k(recording.path))
 
-    def _target(self, pair: Pair) -> np.ndarray:
-        total = np.sum([self._of(reference) for reference in pair.references], axis=0)
+    def _target_embedding(self, pair: Pair) -> np.ndarray:
+        total = np.sum([self._embedding(reference) for reference in pair.references], axis=0)
         return np.asarray(total / np.linalg.norm(total))
 
-    def __call__(self, case: Case) -> Figures:
-        said = self._embed(case.wave)
-        target, source = float(said @ self._target(case.pair)), float(said @ self._of(case.pair.source))
-        return {self.target: target, self.source: source, self.nearer: 100.0 * (target > source)}
+    def __call__(self, utterance: Utterance) -> Figures:
+        output, pair = self._embed(utterance.wave), utterance.pair
+        target, source = float(output @ self._target_embedding(pair)), float(output @ self._embedding(pair.source))
+        figures: Figures = {self.target: target, self.source: source}
+        return figures if pair.is_self else figures | {self.nearer: 100.0 * (target > source)}
 
-    def depends(self, case: Case) -> tuple[str, ...]:
-        return prints(*case.pair.references, case.pair.source)
+    def depends(self, utterance: Utterance) -> tuple[str, ...]:
+        pair = utterance.pair
+        return (*fingerprints(*pair.references, pair.source), *(["self"] if pair.is_self else []))
 
     def trial(self, pair: Pair) -> tuple[float, float]:
-        """Cosines of a pair's target to another recording of it and to the source: what verification has to tell
-        apart."""
-        target = self._target(pair)
-        return float(self._of(pair.natural) @ target), float(self._of(pair.source) @ target)
-
-
-def equal_error_threshold(same: np.ndarray, different: np.ndarray) -> float:
-    """The cosine at which as many trials of one voice are refused as trials of two are accepted."""
-    candidates = np.unique(np.concatenate([same, different]))
-    refused = np.searchsorted(np.sort(same), candidates) / len(same)
-    accepted = 1 - np.searchsorted(np.sort(different), candidates) / len(different)
-    best = int(np.argmin(np.abs(refused - accepted)))
-    below = candidates[best - 1] if best else candidates[best] - 1.0
-    return float((candidates[best] + below) / 2)
+        """Cosines of the target to another recording of it and to the source: a trial of each kind of verification."""
+        target = self._target_embedding(pair)
+        return float(self._embedding(pair.natural) @ target), float(self._embedding(pair.source) @ target)

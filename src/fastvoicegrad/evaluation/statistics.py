@@ -1,4 +1,4 @@
-"""Means with their confidence intervals."""
+"""Means over pairs and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over pairs and the ends of its 95 % interval; `count` utterances have the figure."""
+    """A mean over pairs, the ends of its 95 % interval, and the number of utterances that have the figure."""
 
     mean: float
     low: float
@@ -23,9 +23,9 @@ def bootstrap(values: np.ndarray, weights: np.ndarray, draws: np.ndarray) -> np.
     """Weighted means of resamples.
 
     Args:
-        values: (N,), one per pair; not a number where a pair has none.
-        weights: (N,) how much each counts.
-        draws: (R, N) how often each pair is in a resample.
+        values: (N,), one per pair; NaN where a pair has none.
+        weights: (N,).
+        draws: (R, N), how often each pair is in a resample.
     Returns:
         (R,).
     """
@@ -36,7 +36,7 @@ def bootstrap(values: np.ndarray, weights: np.ndarray, draws: np.ndarray) -> np.
 
 
 def resamples(count: int, seed: int = 0) -> np.ndarray:
-    """(R, N): the same pairs are drawn for every system and figure, so that differences are paired."""
+    """Counts (R, N) of each of N pairs in R resamples. All systems and figures share them: differences are paired."""
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
 
 
@@ -53,12 +53,12 @@ def estimate(values: np.ndarray, weights: np.ndarray, draws: np.ndarray) -> Esti
 def difference(
     a: np.ndarray, b: np.ndarray, weights: tuple[np.ndarray, np.ndarray], draws: np.ndarray
 ) -> Estimate | None:
-    """Of two systems on the same pairs, a - b: its mean and paired bootstrap interval (Efron and Tibshirani 1993)."""
+    """Mean and paired bootstrap interval of a - b for two systems on the same pairs (Efron and Tibshirani 1993)."""
     both = np.isfinite(a) & np.isfinite(b) & (weights[0] > 0) & (weights[1] > 0)
     if not both.any():
         return None
     a, b = np.where(both, a, np.nan), np.where(both, b, np.nan)
-    apart = bootstrap(a, weights[0], draws) - bootstrap(b, weights[1], draws)
+    resampled = bootstrap(a, weights[0], draws) - bootstrap(b, weights[1], draws)
     mean = float(np.average(a[both], weights=weights[0][both]) - np.average(b[both], weights=weights[1][both]))
-    low, high = np.nanpercentile(apart, [2.5, 97.5])
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Estimate(mean, float(low), float(high), int(both.sum()))

@@ -1,1 +1,1 @@
-"""Everything that needs PyTorch to make a bundle: networks, losses, data, tasks, export."""
+"""Everything that makes a bundle: networks, losses, data, tasks, training and export. Needs PyTorch."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import InputError
-
-DISCRIMINATOR = "discriminator"  # the network that judges the others that a run trains
+from .legacy import upgraded_meta
+from .task import DISCRIMINATOR
 
 
 def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ def _load_optimizer(name: str, optimizer: Optimizer, tensors: dict[str, Tensor])
 
 
 def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer], meta: dict[str, Any]) -> None:
-    """Write everything that a run needs to go on exactly, under a temporary name first."""
+    """Write everything that a run needs to continue exactly. The file appears only once it is complete."""
     tensors = {
         f"{n}.{k}": v.detach().clone().contiguous().cpu() for n, m in modules.items() for k, v in m.state_dict().items()
     }
@@ -55,9 +55,9 @@ def _write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint records of its run, under today's names: task, model, others, recipe, step, ema."""
     with safe_open(path, "pt") as file:
-        meta: dict[str, Any] = json.loads(file.metadata()["meta"])
-    return meta
+        return upgraded_meta(json.loads(file.metadata()["meta"]))
 
 
 def _tensors(path: str | Path) -> dict[str, Tensor]:
@@ -66,7 +66,7 @@ def _tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer] | None = None) -> int:
-    """Fill modules and optimisers in place; returns the step that the run had reached.
+    """Fill modules and optimisers in place; returns the step of the checkpoint.
 
     Raises:
         RuntimeError: the checkpoint is of another network.
@@ -81,23 +81,37 @@ def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, 
 
 
 def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:
-    """Fill the network that a checkpoint's run was for, or another one by name; with its averaged weights where the
-    run kept any."""
+    """Fill a network from a checkpoint, with the averaged weights where the run kept any.
+
+    Args:
+        name: of the network in the checkpoint; "" is the main one.
+    """
     meta = read_meta(path)
     name = name or meta["task"]
     load(path, {f"{name}_ema" if meta["ema"] else name: module})
 
 
+def load_matching(path: str | Path, modules: dict[str, nn.Module]) -> None:
+    """Fill the modules whose names and shapes a checkpoint has; leave the others as they are."""
+    tensors = _tensors(path)
+    for name, module in modules.items():
+        shapes = {key: value.shape for key, value in module.state_dict().items()}
+        found = {key: tensors.get(f"{name}.{key}") for key in shapes}
+        if all(value is not None and value.shape == shapes[key] for key, value in found.items()):
+            module.load_state_dict(found)
+
+
 def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()) -> None:
-    """Write the mean of like networks' weights (model soups, arXiv 2203.05482), of averaged weights where a run kept
-    any; with the last one's discriminators, so that a run can start from it. What only some have, such as a content
-    encoder that learnt with its student, is the mean of theirs.
+    """Write the mean of several runs' weights (model soups, arXiv 2203.05482).
+
+    Runs with averaged weights contribute those. The last checkpoint lends its discriminator, so a run can start from
+    the result. A network that only some checkpoints have is the mean of theirs.
 
     Args:
-        shares: of each in the mean, in proportion; as much of every one where there are none.
+        shares: weight of each checkpoint, relative to the others; () weighs all alike.
     Raises:
-        InputError: the networks are of different kinds or sizes, the last checkpoint lacks one, or there are not as
-            many shares, all above 0, as checkpoints.
+        InputError: the networks are of different kinds or sizes, the last checkpoint lacks one of them, or the shares
+            do not match the checkpoints or are not above 0.
     """
     shares = shares or [1.0] * len(paths)
     if len(shares) != len(paths) or min(shares) <= 0:
@@ -105,34 +119,24 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
     metas = [read_meta(path) for path in paths]
     if any((meta["task"], meta["model"]) != (metas[-1]["task"], metas[-1]["model"]) for meta in metas):
         raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
-    found = [_made(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
-    if any(networks.keys() - found[-1].keys() for networks in found):
+    runs = [_generator_weights(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
+    if any(weights.keys() - runs[-1].keys() for weights in runs):
         raise InputError("some of these checkpoints have networks that the last one lacks; name a run with all last")
     mean = {}
-    for name in found[-1]:
-        having = [(share, networks[name]) for share, networks in zip(shares, found, strict=True) if name in networks]
+    for name in runs[-1]:
+        having = [(share, weights[name]) for share, weights in zip(shares, runs, strict=True) if name in weights]
         total = torch.stack([share * weights.double() for share, weights in having]).sum(0)
         mean[name] = (total / sum(share for share, _ in having)).float()
-    judges = {k: v for k, v in _tensors(paths[-1]).items() if k.startswith(f"{DISCRIMINATOR}.")}
-    _write(out, mean | judges, metas[-1] | {"ema": False})
+    discriminator = {k: v for k, v in _tensors(paths[-1]).items() if k.startswith(f"{DISCRIMINATOR}.")}
+    _write(out, mean | discriminator, metas[-1] | {"ema": False})
 
 
-def _made(path: str | Path, averaged: bool) -> dict[str, Tensor]:
-    """Weights of a checkpoint's networks but its discriminator; the averaged ones where the run kept any."""
+def _generator_weights(path: str | Path, averaged: bool) -> dict[str, Tensor]:
+    """Weights of all networks but the discriminator, averaged ones where the run kept any."""
     weights = {k: v for k, v in _tensors(path).items() if not k.startswith(("optimizer.", f"{DISCRIMINATOR}."))}
     if averaged:
         weights = {k.replace("_ema.", ".", 1): v for k, v in weights.items() if "_ema." in k}
     return weights
-
-
-def load_alike(path: str | Path, modules: dict[str, nn.Module]) -> None:
-    """Fill those modules of which a checkpoint has like weights; leave the others."""
-    tensors = _tensors(path)
-    for name, module in modules.items():
-        own = {key: value.shape for key, value in module.state_dict().items()}
-        found = {key: tensors.get(f"{name}.{key}") for key in own}
-        if all(value is not None and value.shape == own[key] for key, value in found.items()):
-            module.load_state_dict(found)
 
 
 def plain(config: Any) -> Any:
@@ -144,8 +148,3 @@ def plain(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return [plain(v) for v in config]
     return config
-
-
-def total_norm_is_finite(modules: list[nn.Module]) -> bool:
-    """Whether every gradient is a number."""
-    return all(torch.isfinite(p.grad).all() for m in modules for p in m.parameters() if p.grad is not None)

@@ -1,4 +1,4 @@
-"""Recipes: YAML files that name every setting of a training run, read into typed, frozen dataclasses."""
+"""Recipes: YAML files with the settings of a run, read into typed, frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import dacite
 import yaml
 
 from ..errors import InputError
-from .loop import Task
 
 R = TypeVar("R")
-PARTS = ("content", "speaker", "pitch", "vocoder", "teacher", "student")
 
 
 def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """A recipe as a dictionary: of the recipe that it `extends`, if any, what it does not say itself; then
-    ``a.b=value`` overrides (values are YAML).
+    """A recipe as a dictionary.
 
+    A recipe may name another one with `extends`; its own settings replace those. Overrides come last.
+
+    Args:
+        overrides: ``a.b=value`` each; values are YAML.
     Raises:
-        InputError: missing, not YAML, or an override without "=".
+        InputError: the file is missing or not YAML, or an override lacks its "=".
     """
     try:
         data = yaml.safe_load(Path(path).read_text()) or {}
@@ -28,19 +29,25 @@ def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str,
         raise InputError(f"{path}: no such recipe; see recipes/") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} is not a recipe: it must hold names with values")
     if extends := data.pop("extends", None):
         data = merged(read_yaml(Path(path).parent / extends), data)
     return overridden(data, overrides)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`, dictionaries within dictionaries as well."""
+    """`base` with `changes`; nested dictionaries are merged too."""
     both = {k: merged(base[k], v) for k, v in changes.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
     return {**base, **changes, **both}
 
 
 def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
-    """Apply ``a.b=value`` overrides in place; no value is an empty text."""
+    """Apply ``a.b=value`` overrides in place. An empty value is an empty text.
+
+    Raises:
+        InputError: an override lacks its "=", or names a part of something that has no parts.
+    """
     for override in overrides or []:
         key, equals, value = override.partition("=")
         if not equals:
@@ -49,6 +56,8 @@ def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, A
         node = data
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise InputError(f"--set {override}: '{parent}' is a value, it has no '{last}'")
         node[last] = yaml.safe_load(value) if value else ""
     return data
 
@@ -57,32 +66,10 @@ def build(kind: type[R], data: dict[str, Any]) -> R:
     """A dataclass from a dictionary; unknown names and wrong types are errors.
 
     Raises:
-        InputError: with the name that is wrong.
+        InputError: with the wrong name or type.
     """
     config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
     try:
         return dacite.from_dict(kind, data, config)
     except (dacite.DaciteError, TypeError, ValueError) as error:
         raise InputError(f"recipe: {error}") from error
-
-
-def make_task(part: str, data: dict[str, Any]) -> tuple[Task, Any]:
-    """The task of one of `PARTS` and its recipe."""
-    from .tasks.content import ContentRecipe, ContentTask
-    from .tasks.pitch import PitchRecipe, PitchTask
-    from .tasks.speaker import SpeakerRecipe, SpeakerTask
-    from .tasks.student import StudentRecipe, StudentTask
-    from .tasks.teacher import TeacherRecipe, TeacherTask
-    from .tasks.vocoder import VocoderRecipe, VocoderTask
-
-    kinds: dict[str, tuple[type[Any], type[Any]]] = {
-        "content": (ContentRecipe, ContentTask),
-        "speaker": (SpeakerRecipe, SpeakerTask),
-        "pitch": (PitchRecipe, PitchTask),
-        "vocoder": (VocoderRecipe, VocoderTask),
-        "teacher": (TeacherRecipe, TeacherTask),
-        "student": (StudentRecipe, StudentTask),
-    }
-    recipe_kind, task_kind = kinds[part]
-    recipe = build(recipe_kind, data)
-    return task_kind(recipe), recipe

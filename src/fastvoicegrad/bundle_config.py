@@ -1,0 +1,132 @@
+"""What a bundle's ``config.json`` holds, checked by type and range before anything uses it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from .diffusion import InitialState
+from .errors import InputError
+from .mel import MEL, MelConfig
+from .postfilter import PostFilter
+
+FORMAT, OLDEST = 5, 3  # 3: a pitch network; 4: settings that may be missing; 5: the version, plain names
+NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
+RENAMED = {"draft": "retrieval"}  # settings of formats 3 and 4, and their names today
+RENAMED_POSTFILTER = {"varied": "match_variance"}
+
+Frames = Annotated[int, msgspec.Meta(ge=0, le=4096)]
+PerBand = Annotated[tuple[float, ...], msgspec.Meta(min_length=MEL.n_mels, max_length=MEL.n_mels)]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a bundle.
+
+    Attributes:
+        file: name of the graph in the bundle.
+        sha256: checksum of that file.
+        left, right: receptive field in mel frames, to each side of a frame.
+        stride: the number of input frames must be a multiple of it.
+    """
+
+    file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+\.onnx$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    left: Frames
+    right: Frames
+    stride: Annotated[int, msgspec.Meta(ge=1, le=64)]
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """Settings of a bundle; free text is in `notes`."""
+
+    name: Annotated[str, msgspec.Meta(max_length=200)]
+    networks: dict[str, Network]
+    mel: MelConfig
+    mel_mean: PerBand  # of the diffusion model's normalisation, per band
+    mel_std: PerBand
+    steps: Annotated[int, msgspec.Meta(ge=1, le=100_000)]  # T of the noise schedule
+    offset: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    max_beta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    start: Annotated[int, msgspec.Meta(ge=1)]  # S_K: the step at which conversion starts
+    max_steps: Annotated[int, msgspec.Meta(ge=1)]  # 1 for a distilled student
+    notes: dict[str, Any]  # licence, training data, metrics
+    version: Annotated[str, msgspec.Meta(max_length=50)] = ""  # of the release that the bundle belongs to
+    retrieval: bool = False  # the converter reads a mel retrieved from the reference's frames
+    harmonics: bool = False  # the converter reads the harmonic features of the pitch
+    initial: InitialState = "diffused"  # the initial state x_{S_K}
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 1.0  # standard deviation of the sampler's noise
+    guidance: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0  # w in x0 + w (x0_target - x0_source)
+    guidance_cosines: Annotated[int, msgspec.Meta(ge=1, le=MEL.n_mels)] = MEL.n_mels  # components of that term kept
+    postfilter: PostFilter = field(default_factory=PostFilter)
+    corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
+
+
+def parse_config(path: Path, data: bytes) -> BundleConfig:
+    """The checked settings of the bundle at `path`.
+
+    Raises:
+        InputError: damaged, incomplete, out of range, or of a format that this version does not read.
+    """
+    try:
+        raw = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: config.json is damaged; copy the bundle again") from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+        raise InputError(f"{path} is not a bundle: config.json has no format number")
+    _check_format(path, raw["format"])
+    try:
+        config = msgspec.convert(_current_names(raw), BundleConfig)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InputError(f"{path}: config.json cannot be used ({_one_line(error)}); copy the bundle again") from error
+    return _checked(path, config)
+
+
+def _check_format(path: Path, number: int) -> None:
+    if number > FORMAT:
+        raise InputError(
+            f"{path} has format {number}, this version reads up to {FORMAT}; run 'pip install -U fastvoicegrad'"
+        )
+    if number < OLDEST:
+        raise InputError(f"{path} has format {number}, this version reads {OLDEST} on; export the bundle again")
+
+
+def _current_names(raw: dict[str, Any]) -> dict[str, Any]:
+    """Settings under today's names; one that this version does not know is an error."""
+    fields = {RENAMED.get(name, name): value for name, value in raw.items() if name != "format"}
+    if isinstance(postfilter := fields.get("postfilter"), dict):
+        fields["postfilter"] = {RENAMED_POSTFILTER.get(name, name): value for name, value in postfilter.items()}
+    unknown = set(fields) - {f.name for f in dataclasses.fields(BundleConfig)}
+    if unknown:
+        raise msgspec.ValidationError(f"unknown setting '{sorted(unknown)[0]}'")
+    return fields
+
+
+def _checked(path: Path, config: BundleConfig) -> BundleConfig:
+    """What types cannot express."""
+    if set(config.networks) != set(NETWORKS):
+        raise InputError(f"{path}: config.json must name the networks {', '.join(NETWORKS)}; copy the bundle again")
+    if config.mel != MEL:
+        raise InputError(f"{path} was made for another mel front-end; export it again with this version")
+    if not (config.start <= config.steps and config.max_steps <= config.start):
+        raise InputError(f"{path}: start and max_steps do not fit {config.steps} steps; copy the bundle again")
+    numbers = (*config.mel_mean, *config.mel_std)
+    if not all(map(math.isfinite, numbers)) or min(config.mel_std) < 1e-3 or max(map(abs, numbers)) > 100:
+        raise InputError(f"{path}: mel_mean and mel_std are out of range; copy the bundle again")
+    return config
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def write_config(folder: Path, config: BundleConfig) -> None:
+    """Write ``config.json``; the networks' files must be there already."""
+    (folder / "config.json").write_text(json.dumps({"format": FORMAT} | asdict(config), indent=1) + "\n")

@@ -1,0 +1,38 @@
+"""Convert a recording into the same words, spoken by another voice, in one diffusion step."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..version import __version__
+from .convert import convert
+from .demo import demo
+from .dev import dev
+from .info import info
+from .voice import voices
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fastvoicegrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Convert a recording into the same words, spoken by another voice, in one diffusion step."""
+
+
+app.command()(demo)
+app.command()(convert)
+app.add_typer(voices, name="voice")
+app.command()(info)
+app.add_typer(dev, name="dev")

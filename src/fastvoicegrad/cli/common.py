@@ -1,0 +1,64 @@
+"""What all commands share: consoles, options, and one line for bad input."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from ..errors import InputError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+console = Console(soft_wrap=True, markup=False, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder or .zip; default: the built-in.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; default: the cores that may be used, at most 8.")
+]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting: name.name=value; repeat.")
+]
+
+
+def friendly(command: F) -> F:
+    """Bad input ends in one line and exit code 2, Ctrl-C in exit code 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except InputError as error:
+            errors.print(f"fastvoicegrad: {error}", style="red")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            errors.print("stopped")
+            raise typer.Exit(130) from error
+
+    return wrapped  # type: ignore[return-value]
+
+
+def developer_module(module: str) -> Any:
+    """A module below ``training`` or ``evaluation``, or a line with the command that installs what it needs."""
+    try:
+        return importlib.import_module(f"fastvoicegrad.{module}")
+    except ModuleNotFoundError as error:
+        extra = module.split(".")[0].replace("training", "train").replace("evaluation", "eval")
+        raise InputError(f"this command needs '{error.name}': run pip install \"fastvoicegrad[{extra}]\"") from error
+
+
+def existing(path: Path | None, option: str) -> Path:
+    """`path`, where there is such a file.
+
+    Raises:
+        InputError: there is none; the message names the option.
+    """
+    if path is None or not path.exists():
+        raise InputError(f"{option}: name an existing checkpoint")
+    return path

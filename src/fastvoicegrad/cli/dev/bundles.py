@@ -1,0 +1,88 @@
+"""Bundles: from checkpoints to ONNX graphs, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ...errors import InputError
+from ..common import BundleOption, SettingsOption, console, developer_module, existing, friendly
+
+OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Bundle folder to write.")]
+
+
+@friendly
+def export(
+    output: OutputOption,
+    content: Annotated[Path, typer.Option(help="Content encoder's checkpoint.")],
+    speaker: Annotated[Path, typer.Option(help="Speaker encoder's checkpoint.")],
+    pitch: Annotated[Path, typer.Option(help="Pitch tracker's checkpoint.")],
+    vocoder: Annotated[Path, typer.Option(help="Vocoder's checkpoint.")],
+    student: Annotated[Path | None, typer.Option(help="Student's checkpoint: a bundle of one step.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint: a bundle of any number of steps.")] = None,
+    recipe: Annotated[
+        Path, typer.Option(help="YAML of name, notes, post-filter, temperature, guidance, storage.")
+    ] = Path("recipes/release/export.yaml"),
+    settings: SettingsOption = None,
+) -> None:
+    """Write a bundle from checkpoints: all that the run time needs."""
+    exporter, recipes = developer_module("training.export"), developer_module("training.recipe")
+    converter = student or teacher
+    if (student is None) == (teacher is None) or converter is None:
+        raise InputError("give either --student or --teacher")
+    for path in (content, speaker, pitch, vocoder, converter):
+        existing(path, "checkpoint")
+    exporter.export(
+        output,
+        content=content,
+        speaker=speaker,
+        pitch=pitch,
+        vocoder=vocoder,
+        converter=converter,
+        teacher=teacher is not None,
+        settings=recipes.build(exporter.ExportSettings, recipes.read_yaml(recipe, settings)),
+    )
+    _report_size(output)
+
+
+@friendly
+def store(
+    output: OutputOption,
+    bundle: BundleOption = None,
+    storage: Annotated[
+        Literal["byte", "half"], typer.Option(help="Eight bits or half precision per weight; arithmetic stays float32.")
+    ] = "byte",
+) -> None:
+    """Write a bundle with its weights stored in another precision."""
+    developer_module("training.storage").store_bundle(bundle, output, storage)
+    _report_size(output)
+
+
+@friendly
+def quantise(
+    speech: Annotated[list[Path], typer.Argument(help="Recordings of two or more voices: calibration data.")],
+    output: OutputOption,
+    bundle: BundleOption = None,
+) -> None:
+    """Write a bundle whose converter computes in eight bits: faster, nearly the same. Evaluate it before use."""
+    developer_module("training.quantise").quantise(bundle, speech, output)
+    _report_size(output)
+
+
+@friendly
+def restore(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")],
+    bundle: BundleOption = None,
+) -> None:
+    """Write checkpoints from a bundle, to train from (loop.start_from) or to export again."""
+    for path in developer_module("training.restore").restore(bundle, output):
+        console.print(str(path))
+
+
+def _report_size(bundle: Path) -> None:
+    console.print(f"{bundle}: {sum(f.stat().st_size for f in bundle.iterdir()) / 1e6:.1f} MB")
+
+
+COMMANDS = (export, store, quantise, restore)

@@ -1,0 +1,46 @@
+"""Training data: from a manifest to a feature store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import InputError
+from ..common import SettingsOption, developer_module, existing, friendly
+
+LATER_STAGES = ("content-embedding", "speaker-embedding", "parallel")  # they need encoders of this project
+
+
+@friendly
+def prepare(
+    manifest: Annotated[Path, typer.Argument(help="JSON lines: id, path, corpus, speaker, duration, split ...")],
+    store: Annotated[Path, typer.Option("-o", "--output", help="Feature store to make or complete.")],
+    recipe: Annotated[Path | None, typer.Option(help="YAML with the fields of PrepareConfig.")] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="mel, pitch, units, speaker, content-embedding, speaker-embedding, parallel; repeat."),
+    ] = None,
+    content: Annotated[Path | None, typer.Option(help="Content encoder's checkpoint.")] = None,
+    speaker: Annotated[Path | None, typer.Option(help="Speaker encoder's checkpoint.")] = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Turn recordings into training arrays. Finished stages are not repeated."""
+    prepared, recipes = developer_module("training.data.prepare"), developer_module("training.recipe")
+    values = recipes.read_yaml(recipe, settings) if recipe else recipes.overridden({}, settings)
+    config = recipes.build(prepared.PrepareConfig, {**values, "manifest": str(manifest), "store": str(store)})
+    stages = stage or list(prepared.STAGES)
+    if unknown := set(stages) - {*prepared.STAGES, *LATER_STAGES}:
+        raise InputError(f"unknown stage {', '.join(sorted(unknown))}; see --help")
+    opened = prepared.prepare(config, [s for s in stages if s in prepared.STAGES])
+    if "speaker-embedding" in stages:
+        developer_module("training.data.embed").embed_speaker(opened, existing(speaker, "--speaker"))
+    if "content-embedding" in stages:
+        perturbation = developer_module("training.data.perturb").PerturbConfig(noise=0.0)
+        developer_module("training.data.embed").embed_content(opened, existing(content, "--content"), perturbation)
+    if "parallel" in stages:
+        developer_module("training.data.parallel").align_parallel(opened)
+
+
+COMMANDS = (prepare,)

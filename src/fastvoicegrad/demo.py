@@ -1,0 +1,68 @@
+"""A first conversion: one shipped recording in the voice of another, and a page that shows both."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from . import audio
+from .converter import VoiceConverter
+from .errors import InputError
+from .mel import log_mel
+
+SAMPLES = Path(__file__).parent / "samples"
+TEMPLATE = SAMPLES / "page.html"
+CAPTIONS = {
+    "source.opus": "Source: these words and this melody stay",
+    "reference.opus": "Reference: this is the voice to take",
+    "converted.wav": "Converted: the source's words in the reference's voice",
+}
+DARKEST, BRIGHTEST = -9.0, 1.0  # natural log of the mel magnitude
+
+
+def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
+    """Convert the shipped source to the shipped reference's voice.
+
+    Args:
+        folder: is made; must be new or empty.
+        bundle: see `VoiceConverter.load`.
+    Returns:
+        the page, ``index.html``, beside the three recordings.
+    Raises:
+        InputError: the folder cannot be made, or is not empty.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty; name a new folder: fastvoicegrad demo NEW_FOLDER")
+        for name in ("source.opus", "reference.opus"):
+            shutil.copyfile(SAMPLES / name, folder / name)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}); name another folder") from error
+    converter = VoiceConverter.load(bundle)
+    voice = converter.voice([folder / "reference.opus"])
+    converter.convert_file(folder / "source.opus", folder / "converted.wav", voice)
+    page = folder / "index.html"
+    page.write_text(page_of(folder), encoding="utf-8")
+    return page
+
+
+def page_of(folder: Path) -> str:
+    """The page, with a player and a mel spectrogram of each recording."""
+    items = [{"file": name, "caption": caption, **picture(folder / name)} for name, caption in CAPTIONS.items()]
+    return TEMPLATE.read_text(encoding="utf-8").replace("/*RECORDINGS*/[]", json.dumps(items))
+
+
+def picture(path: Path) -> dict[str, int | str]:
+    """A recording's log-mel as bytes, 0 darkest and 255 brightest, row by row from the highest band."""
+    mel = log_mel(audio.read(path))
+    shade = np.clip((mel - DARKEST) / (BRIGHTEST - DARKEST), 0, 1)[::-1] * 255
+    return {
+        "width": mel.shape[1],
+        "height": mel.shape[0],
+        "pixels": base64.b64encode(shade.astype(np.uint8).tobytes()).decode(),
+    }

@@ -1,0 +1,65 @@
+"""The list of all metrics. A new metric is a class in a file of its own and a line in `METRICS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .metrics import Metric
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """How a metric is made.
+
+    Attributes:
+        module: the module of this package with its class.
+        make: (module, path of the weights) -> metric.
+        weights: file or folder below the folder of metric weights; "" if it needs none.
+        packages: further packages that it needs.
+    """
+
+    module: str
+    make: Callable[[Any, str], Metric]
+    weights: str = ""
+    packages: tuple[str, ...] = ()
+
+    def missing(self, metric_weights: Path) -> str:
+        """A line that names what is missing; "" if nothing is."""
+        for package in self.packages:
+            if find_spec(package) is None:
+                return f"{self.weights or self.module}: left out, it needs the package {package}"
+        if self.weights and not (metric_weights / self.weights).exists():
+            return f"{self.weights}: left out, it is not in {metric_weights}"
+        return ""
+
+
+METRICS = (
+    MetricSpec("quality", lambda m, _: m.Dnsmos(), packages=("speechmos",)),
+    MetricSpec("quality", lambda m, _: m.DnsmosP808(), packages=("speechmos",)),
+    MetricSpec("quality", lambda m, _: m.DistillMos(), packages=("distillmos",)),
+    MetricSpec("quality", lambda m, path: m.Utmos(path), "utmos.jit"),
+    MetricSpec("distortion", lambda m, _: m.MelCepstralDistortion(), packages=("librosa",)),
+    MetricSpec("asr", lambda m, path: m.ErrorRates(m.Moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
+    MetricSpec("asr", lambda m, path: m.ErrorRates(m.Whisper(path)), "whisper.pt", ("jiwer", "tokenizers", "whisper")),
+    MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.CamPlus(path)), "campplus.pt", ("speakerlab", "torchaudio")),
+    MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ecapa(path)), "ecapa.ckpt", ("speechbrain",)),
+    MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ge2e(path)), "ge2e.pt", ("librosa",)),
+    MetricSpec("pitch", lambda m, _: m.Pitch(), packages=("swift_f0",)),
+)
+
+
+def available(metric_weights: Path) -> tuple[list[Metric], list[str]]:
+    """The metrics whose weights and packages are present, and a line for each of the others."""
+    metrics, missing = [], []
+    for spec in METRICS:
+        if line := spec.missing(metric_weights):
+            missing.append(line)
+        else:
+            module = import_module(f".{spec.module}", __package__)
+            metrics.append(spec.make(module, str(metric_weights / spec.weights)))
+    return metrics, missing

@@ -1,0 +1,88 @@
+"""Log-mel frames of a signal that arrives in blocks, and windows of them with context.
+
+Whatever the blocks are, the frames equal those of the whole signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from .mel import MEL, Array, log_mel_of_padded
+from .postfilter import speech_probability
+
+
+@dataclass(frozen=True)
+class Window:
+    """Mel frames (80, T) from the absolute frame `start` on, of which those in `keep` are new."""
+
+    mel: Array
+    start: int
+    keep: slice
+
+
+def mel_frames(blocks: Iterable[Array], gain: float, stride: int) -> Iterator[Array]:
+    """Log-mel frames (80, n) of blocks of samples at 22,050 Hz, equal to those of `log_mel`.
+
+    Silence fills the signal to whole hops, whose number is a multiple of `stride`.
+    """
+    pad, hop = MEL.padding, MEL.hop_length
+    buffer, total, mirrored = np.zeros(0, np.float32), 0, False
+    for block in blocks:
+        buffer = np.concatenate([buffer, block * np.float32(gain)])
+        total += len(block)
+        if not mirrored:
+            if len(buffer) <= pad:
+                continue
+            buffer = np.concatenate([buffer[pad:0:-1], buffer])
+            mirrored = True
+        # The last samples wait: if the signal ends, they are mirrored.
+        count = (len(buffer) - 3 * pad) // hop
+        if count > 0:
+            yield log_mel_of_padded(buffer[: count * hop + 2 * pad])
+            buffer = buffer[count * hop :]
+    buffer = np.concatenate([buffer, np.zeros(-total % (hop * stride), np.float32)])
+    if not mirrored:
+        buffer = np.concatenate([buffer[pad:0:-1], buffer])
+    yield log_mel_of_padded(np.concatenate([buffer, buffer[-2 : -pad - 2 : -1]]))
+
+
+def peek(frames: Iterator[Array], speech: int, most: int) -> tuple[Array, Iterator[Array]]:
+    """Read ahead until `speech` speech frames or `most` frames have come.
+
+    Returns:
+        those frames (80, n), n at most `most`, and an iterator over everything. How many frames come beyond the last
+        speech frame depends on the blocks; the speech frames do not.
+    """
+    blocks: list[Array] = []
+    found = length = 0
+    for block in frames:
+        blocks.append(block)
+        found, length = found + int((speech_probability(block) > 0.5).sum()), length + block.shape[1]
+        if found >= speech or length >= most:
+            break
+    return np.concatenate(blocks, axis=1)[:, :most], chain(blocks, frames)
+
+
+def windows(frames: Iterable[Array], chunk: int, left: int, right: int, stride: int) -> Iterator[Window]:
+    """Cut a stream of mel frames into chunks with context.
+
+    Args:
+        chunk: new frames of a window.
+        left, right: context in frames, to each side.
+        stride: every window starts and ends on a multiple of it, or at the signal's end.
+    """
+    chunk = max(stride, chunk // stride * stride)
+    buffer, base, first = np.zeros((MEL.n_mels, 0), np.float32), 0, 0
+    for block in frames:
+        buffer = np.concatenate([buffer, block], axis=1)
+        while base + buffer.shape[1] >= first + chunk + right + stride:
+            last = first + chunk
+            yield Window(buffer[:, : last + right - base], base, slice(first - base, last - base))
+            first = last
+            start = max(0, first - left)
+            buffer, base = buffer[:, start - base :], start
+    yield Window(buffer, base, slice(first - base, buffer.shape[1]))

@@ -1,0 +1,153 @@
+"""The conversion itself: blocks of samples in, converted blocks out (FastVoiceGrad, arXiv 2409.02245, section 3).
+
+Each window of mel frames takes one way:
+
+    mel -> content, pitch -> diffuse to S_K -> one reverse step -> post-filter -> vocoder -> samples
+
+Every window carries the frames that its result depends on, all noise belongs to absolute frames, and `State` passes
+from window to window. So the size of a chunk changes the memory that is needed, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .bundle import Bundle
+from .diffusion import eps_from_x0, frame_noise, guided, initial_state, sample, subsequence
+from .errors import InputError
+from .frames import Window, mel_frames, peek, windows
+from .mel import MEL, Array, lowpass_projection
+from .postfilter import NO_SUMS, Sums
+from .reference import source_speaker
+from .timing import Timing
+from .vocoder import vocode
+from .voice import Voice
+
+CHUNK = 4096  # frames (48 s) that are converted at once, beside their context
+SOURCE_SPEECH, SOURCE_SEARCHED = 344, 2584  # frames: 4 s of speech describe the source speaker, within 30 s
+
+
+@dataclass(frozen=True)
+class State:
+    """What passes from window to window: the pulse train's phase in turns, the post-filter's running sums."""
+
+    phase: float = 0.0
+    sums: Sums = NO_SUMS
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a conversion asks for: the target voice, the source speaker if known, the sampler's steps, the seed."""
+
+    target: Voice
+    source: Voice | None
+    steps: int
+    seed: int
+
+
+def convert_blocks(
+    bundle: Bundle,
+    blocks: Iterable[Array],
+    voice: Voice,
+    *,
+    gain: float,
+    steps: int = 1,
+    seed: int = 0,
+    chunk: int = CHUNK,
+    timing: Timing | None = None,
+) -> Iterator[Array]:
+    """Convert a signal that arrives in blocks; the result comes in blocks of its own sizes.
+
+    Args:
+        blocks: samples at 22,050 Hz, mono.
+        gain: brings their speech to the level that the networks are trained on.
+        steps: K of the sampler; a distilled bundle allows 1.
+        chunk: frames that are converted at once.
+    Raises:
+        InputError: more steps than the bundle allows, or a voice of another bundle.
+    """
+    check_request(bundle, voice, steps)
+    timing = timing or Timing()
+    frames = mel_frames(blocks, gain, bundle.stride)
+    beginning, frames = peek(frames, SOURCE_SPEECH, SOURCE_SEARCHED)
+    with timing.stage("converter"):
+        source = source_speaker(bundle, beginning, voice, SOURCE_SPEECH)
+    request, state = Request(voice, source, steps, seed), State()
+    for window in windows(frames, chunk, *bundle.context(steps), bundle.stride):
+        wave, state = convert_window(bundle, window, request, state, timing)
+        yield wave / np.float32(gain)
+
+
+def check_request(bundle: Bundle, voice: Voice, steps: int) -> None:
+    """Raises InputError where the bundle cannot do what is asked."""
+    allowed = bundle.config.max_steps
+    if not 1 <= steps <= allowed:
+        raise InputError(
+            f"this bundle converts in at most {allowed} step{'s' if allowed > 1 else ''}, {steps} were asked for"
+        )
+    if voice.encoder != bundle.fingerprint:
+        raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
+
+
+def convert_window(
+    bundle: Bundle, window: Window, request: Request, state: State, timing: Timing
+) -> tuple[Array, State]:
+    """Samples of a window's new frames, and the state after them."""
+    with timing.stage("content"):
+        content = bundle.content(window.mel)
+    with timing.stage("pitch"):
+        source_pitch = bundle.pitch(window.mel)
+    # The melody stays the source's; its height becomes the target's.
+    ratio = request.target.pitch / request.source.pitch if request.source else 1.0
+    pitch = source_pitch * np.float32(ratio)
+    with timing.stage("converter"):
+        mel = convert_mel(bundle, window, content, pitch, request)
+        mel, sums = bundle.config.postfilter(mel, request.target.mel, window.keep, state.sums)
+    with timing.stage("vocoder"):
+        known = pitch if bundle.config.harmonics else None
+        wave, phase = vocode(bundle, mel, window.start, window.keep, state.phase, request.seed, known)
+    return wave, State(phase, sums)
+
+
+def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, request: Request) -> Array:
+    """The K-step sampler on a window (80, T): its mel in the target's voice.
+
+    With guidance the converter runs twice, with the target's and with the source's voice. Their difference is what
+    changes with the voice; it is amplified. Leakage of the source's voice is in both estimates and cancels.
+    """
+    config = bundle.config
+
+    def noise(stream: int) -> Array:
+        drawn = frame_noise(request.seed, window.start, window.mel.shape[1], MEL.n_mels, stream)
+        return np.float32(config.temperature) * drawn
+
+    def predict_eps(x_t: Array, t: int) -> Array:
+        x0 = estimate(bundle, x_t, t, content, pitch, request.target)
+        if config.guidance and request.source is not None:
+            source_x0 = estimate(bundle, x_t, t, content, pitch, request.source)
+            x0 = guided(x0, source_x0, config.guidance, lowpass_projection(config.guidance_cosines))
+        return eps_from_x0(x_t, x0, float(bundle.alpha_bar[t]))
+
+    x0 = (window.mel - bundle.mel_mean) / bundle.mel_std
+    x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
+    x = sample(predict_eps, x, subsequence(request.steps, config.start), bundle.alpha_bar, noise)
+    return (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
+
+
+def estimate(bundle: Bundle, x_t: Array, t: int, content: Array, pitch: Array, voice: Voice) -> Array:
+    """The converter's estimate of x0 (80, T), normalised, from x_t at step t in a voice."""
+    conditions = {"keys": voice.keys[None], "reference": voice.mel[None]} if bundle.config.retrieval else {}
+    if bundle.config.harmonics:
+        conditions["pitch"] = pitch[None]
+    return bundle.run(
+        "converter",
+        x=x_t[None].astype(np.float32),
+        step=np.array([t], np.int64),
+        alpha_bar=np.array([bundle.alpha_bar[t]], np.float32),
+        speaker=voice.embedding[None],
+        content=content[None],
+        **conditions,
+    )[0][0]

@@ -1,0 +1,54 @@
+"""From a checkpoint to the network that it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from .checkpoint import load_network, read_meta
+from .models.content import ContentConfig, ContentModel
+from .models.pitch import PitchConfig, PitchTracker
+from .models.speaker import SpeakerConfig, SpeakerEncoder
+from .models.unet import UNet, UNetConfig
+from .models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig
+from .recipe import build
+
+Vocoder = SpectralVocoder | HiFiGAN
+VocoderKind = Literal["spectral", "hifigan"]
+
+
+def load_content(path: str | Path) -> ContentModel:
+    """The content encoder with its heads, from a content run or from a student's run that trained it too."""
+    meta = read_meta(path)
+    settings = meta["model"] if meta["task"] == "content" else meta["others"]["content"]
+    model = ContentModel(build(ContentConfig, settings))
+    load_network(path, model, "content")
+    return model.eval()
+
+
+def load_speaker(path: str | Path) -> SpeakerEncoder:
+    model = SpeakerEncoder(build(SpeakerConfig, read_meta(path)["model"]))
+    load_network(path, model)
+    return model.eval()
+
+
+def load_pitch(path: str | Path) -> PitchTracker:
+    model = PitchTracker(build(PitchConfig, read_meta(path)["model"]))
+    load_network(path, model)
+    return model.eval()
+
+
+def load_unet(path: str | Path) -> UNet:
+    """The U-Net of a teacher's or a student's checkpoint, in training mode."""
+    model = UNet(build(UNetConfig, read_meta(path)["model"]))
+    load_network(path, model)
+    return model
+
+
+def load_vocoder(path: str | Path, kind: VocoderKind = "spectral") -> Vocoder:
+    """A vocoder: "spectral" is this project's, "hifigan" the published HiFi-GAN V1."""
+    if kind == "hifigan":
+        return HiFiGAN.from_checkpoint(path)
+    model = SpectralVocoder(build(VocoderConfig, read_meta(path)["model"]))
+    load_network(path, model)
+    return model.eval()

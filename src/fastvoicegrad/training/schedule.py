@@ -1,0 +1,36 @@
+"""The diffusion schedule of a training run, and its random draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..diffusion import InitialState, cosine_schedule
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The cosine schedule (arXiv 2102.09672) and the step at which conversion starts."""
+
+    steps: int = 1000  # T
+    offset: float = 0.008
+    max_beta: float = 0.999
+    start: int = 950  # S_K; less than `steps`, where nothing of the source is left
+    initial: InitialState = "diffused"  # the state x_{S_K}: diffused source, clean source or noise
+
+    def alpha_bar(self) -> Tensor:
+        """alpha_bar_t of the steps 0 to T, (T + 1,)."""
+        return torch.from_numpy(cosine_schedule(self.steps, self.offset, self.max_beta)).float()
+
+
+def normal(random: np.random.Generator, like: Tensor) -> Tensor:
+    """Standard normal noise of the shape of `like`."""
+    return torch.from_numpy(random.standard_normal(like.shape, dtype=np.float32))
+
+
+def draw_steps(random: np.random.Generator, size: int, first: int, last: int) -> Tensor:
+    """Steps t, uniform in first..last, (size,)."""
+    return torch.from_numpy(random.integers(first, last + 1, size))

@@ -1,0 +1,105 @@
+"""What the training loop trains: the interface of a task, and the settings of every run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+Scalars = dict[str, float]
+Exhibits = dict[str, tuple[Tensor, Tensor]]  # name -> log-mel (80, T) and its waveform (N,)
+
+DISCRIMINATOR = "discriminator"  # name of the network that is trained against the others
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Settings of a run. Steps are optimiser steps; the learning rate is the generator's."""
+
+    steps: int
+    batch_size: int  # of all processes together
+    accumulate: int = 1  # parts of a process's batch: less memory, the same step
+    learning_rate: float = 2e-4
+    adversary_rate: float = 1.0  # learning rate of the discriminator, in units of the generator's
+    betas: tuple[float, float] = (0.5, 0.9)  # of AdamW
+    weight_decay: float = 0.0
+    warmup: int = 0  # steps of linear rise of the learning rate
+    cooldown: float = 0.0  # share of the steps, at the end, over which the rate falls linearly to a twentieth
+    clip: float = 10.0  # largest gradient norm
+    start_from: str = ""  # checkpoint whose weights the run starts with; its discriminator too, if the shapes match
+    ema: float = 0.0  # decay of the averaged weights; 0 keeps none
+    seed: int = 0
+    save_every: int = 250
+    validate_every: int = 500
+    keep_best: str = ""  # validation score, greater is better, whose best step is kept as best.safetensors
+    log_every: int = 20
+    mixed_precision: str = "no"  # "bf16" for a GPU, or for a CPU with fast bfloat16
+    threads: int = 0  # CPU threads; 0 keeps PyTorch's choice
+
+
+class Task(ABC):
+    """Something that can be trained.
+
+    Attributes:
+        name: of the task, and of its main network.
+        modules: the trained networks, by name; the main one comes first.
+        frozen: fixed networks that the losses need; moved to the device, never saved.
+        loop: the settings of the run.
+        step: the current step; the trainer sets it.
+    """
+
+    name: str
+    modules: dict[str, nn.Module]
+    frozen: dict[str, nn.Module]
+    loop: LoopConfig
+    step: int = 0
+
+    @abstractmethod
+    def batch(self, random: np.random.Generator, size: int) -> Batch:
+        """The global batch of a step, on the CPU. All randomness of the step comes from `random`."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named terms of the generator's loss, each a scalar."""
+
+    @abstractmethod
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """Weighted sum of these terms."""
+
+    @abstractmethod
+    def validate(self) -> Scalars:
+        """Scores on held-out recordings. The trainer puts the averaged weights in place, where there are any."""
+
+    def exhibits(self) -> Exhibits:
+        """Examples of the last validation, for TensorBoard."""
+        return {}
+
+    def model_config(self) -> Any:
+        """The settings that rebuild the main network from a checkpoint."""
+        return None
+
+    @property
+    def generators(self) -> list[str]:
+        """Names of the networks that share the generator's loss: all but the discriminator."""
+        return [name for name in self.modules if name != DISCRIMINATOR]
+
+
+class AdversarialTask(Task):
+    """A task whose modules include a discriminator with a loss of its own."""
+
+    @property
+    @abstractmethod
+    def adversarial(self) -> bool:
+        """Whether the discriminator takes part in the current step."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> None:
+        """Compute and keep the outputs that both losses read."""
+
+    @abstractmethod
+    def discriminator_loss(self, batch: Batch) -> Tensor:
+        """Loss of the discriminator; its optimiser steps before the generator's."""

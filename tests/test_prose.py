@@ -1,0 +1,203 @@
+"""The manuals and the names: short sentences, short files, the field's terms, one version."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "fastvoicegrad"
+MODEL_CARD = ROOT / "MODEL_CARD.md"
+MANUALS = [ROOT / name for name in ("README.md", "MODEL_CARD.md", "CONTRIBUTING.md")]
+
+MOST_WORDS = 25  # in a sentence
+LONG_SHARE = 0.03  # of all sentences may be longer
+MOST_SOURCE_LINES = 350
+
+# Each of these is a private name for something that the field has a word for.
+PRIVATE = re.compile(
+    r"(?<![a-z])(?:drafts?|combs?|twins?|nobody|hears?|heard|told|says|said|varied|rulers?|workshop"
+    r"|new_voices|recognised_apart|own_guidance|content_learns)(?![a-z])",
+    re.IGNORECASE,
+)
+OLD_NAMES_ALLOWED = [
+    SOURCE / "training" / "legacy.py",  # reads the names of older checkpoints
+    ROOT / "tests" / "training" / "test_legacy.py",
+    Path(__file__),
+]
+
+ABBREVIATION = re.compile(r"\b(e\.g|i\.e|et al|vs|cf|Fig|Eq)\.")
+LIST_ITEM = re.compile(r"\s*(?:[-*+]|\d+\.)\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*_]*\s+(?=[\"'(*_`]*[A-Z0-9`])")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a manual and where it starts."""
+
+    path: Path
+    line: int
+    text: str
+
+    @property
+    def words(self) -> int:
+        return sum(any(c.isalnum() for c in word) for word in self.text.split())
+
+    def __str__(self) -> str:
+        return f"{self.path.name}:{self.line}: {self.words} words: {self.text}"
+
+
+def documents() -> list[Path]:
+    return [path for path in MANUALS if path.exists()] + sorted((ROOT / "docs").rglob("*.md"))
+
+
+def prose_lines(text: str) -> Iterator[str]:
+    """Every line of a document; an empty one stands for what is not prose (code, tables, headings, HTML)."""
+    fence, comment, kept = "", False, ""
+    for line in text.splitlines():
+        stripped = line.strip()
+        opening = re.match(r"`{3,}|~{3,}", stripped)
+        indented_code = line.startswith("    ") and not kept.strip() and not LIST_ITEM.match(line)
+        if fence or opening:
+            closed = fence and stripped.startswith(fence)
+            fence = "" if closed else fence or (opening.group(0) if opening else "")
+            kept = ""
+        elif comment or stripped.startswith("<!--"):
+            comment, kept = "-->" not in stripped, ""
+        else:
+            kept = "" if indented_code or stripped.startswith(("|", "#", "<", "---")) else line
+        yield kept
+
+
+def plain(text: str) -> str:
+    """Markdown as it is read: no pictures, no link targets, no tags, inline code as one word."""
+    text = re.sub(r"`[^`]*`", "`code`", text)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"<[^>]+>", "", text)
+    return ABBREVIATION.sub(lambda match: match.group(0).replace(".", ""), text)
+
+
+def paragraphs(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """(number of the first line, lines). A list item is a paragraph of its own."""
+    start, block = 0, list[str]()
+    for number, line in enumerate([*lines, ""], 1):
+        item = LIST_ITEM.match(line)
+        if block and (item or not line.strip()):
+            yield start, block
+            block = []
+        if line.strip():
+            start = start if block else number
+            block.append(line[item.end() :] if item else line)
+
+
+def sentences(path: Path) -> list[Sentence]:
+    found = []
+    for start, block in paragraphs(prose_lines(path.read_text(encoding="utf-8"))):
+        text = plain("\n".join(block))  # `plain` keeps line breaks outside code, so lines can be counted
+        position = 0
+        for part in SENTENCE_END.split(text):
+            position = text.index(part, position)
+            words = " ".join(part.split())
+            if words:
+                leading = len(part) - len(part.lstrip())
+                found.append(Sentence(path, start + text.count("\n", 0, position + leading), words))
+            position += len(part)
+    return found
+
+
+def listed(items: list[str]) -> str:
+    return "\n".join(["", *items])
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_few_sentences_are_long() -> None:
+    everything = [sentence for path in documents() for sentence in sentences(path)]
+    long = [sentence for sentence in everything if sentence.words > MOST_WORDS]
+    assert len(long) <= LONG_SHARE * len(everything), listed(
+        [f"{len(long)} of {len(everything)} sentences have over {MOST_WORDS} words:", *map(str, long)]
+    )
+
+
+def test_no_sentence_of_the_model_card_is_long() -> None:
+    long = [str(sentence) for sentence in sentences(MODEL_CARD) if sentence.words > MOST_WORDS]
+    assert not long, listed(long)
+
+
+def test_the_readme_has_at_most_900_words() -> None:
+    words = len((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert words <= 900, f"README.md has {words} words, code and tables included"
+
+
+@pytest.mark.parametrize(("name", "most"), [("MODEL_CARD.md", 90), ("docs/training.md", 200)])
+def test_a_manual_is_short(name: str, most: int) -> None:
+    lines = len((ROOT / name).read_text(encoding="utf-8").splitlines())
+    assert lines <= most, f"{name} has {lines} lines, at most {most} are allowed"
+
+
+def test_no_source_file_is_long() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sorted(SOURCE.rglob("*.py"))}
+    long = [f"{shown(path)}: {lines} lines" for path, lines in lengths.items() if lines > MOST_SOURCE_LINES]
+    assert not long, listed([*long, f"at most {MOST_SOURCE_LINES} lines are allowed: split the file by idea"])
+
+
+def test_no_private_word_is_used() -> None:
+    files = [path for folder in ("src", "docs", "tests") for path in (ROOT / folder).rglob("*")]
+    files = [path for path in files if path.suffix in {".py", ".md", ".html"}]
+    files += [*(ROOT / "recipes").rglob("*.yaml"), *(path for path in MANUALS if path.exists())]
+    found = []
+    for path in sorted(set(files) - set(OLD_NAMES_ALLOWED)):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            found += [f"{shown(path)}:{number}: '{m.group(0)}' in: {line.strip()}" for m in PRIVATE.finditer(line)]
+    assert not found, listed([f"{len(found)} private words:", *found])
+
+
+def test_there_is_one_version() -> None:
+    def first(pattern: str, path: Path) -> str:
+        match = re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE) if path.exists() else None
+        return match.group(1) if match else f"none in {shown(path)}"
+
+    versions = {
+        "pyproject.toml": first(r'^version = "([^"]+)"', ROOT / "pyproject.toml"),
+        "CITATION.cff": first(r"^version: \"?([\w.]+)", ROOT / "CITATION.cff"),
+        "CHANGELOG.md, first section": first(r"^## \[?v?(\d[\w.]*)", ROOT / "CHANGELOG.md"),
+        "bundles/default/config.json": json.loads((SOURCE / "bundles/default/config.json").read_text()).get("version"),
+    }
+    if "importlib.metadata" not in (SOURCE / "__init__.py").read_text():  # else it is pyproject.toml's
+        versions["fastvoicegrad.__version__"] = first(r'^__version__ = "([^"]+)"', SOURCE / "__init__.py")
+    assert len(set(versions.values())) == 1, versions
+
+
+def test_sentences_are_found_as_a_reader_finds_them(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A heading. It is not counted\n\nOne [link. here](https://x.y/z.html) and `a. B c`.\nTwo, e.g. Three\n"
+        "goes on. 4 is next.\n\n| a | table |\n|---|---|\n\n```sh\ncode. More code.\n```\n\n"
+        "<!-- a comment\nof two lines -->\n- an item\n  of two lines\n- another\n"
+    )
+    assert [(s.line, s.text) for s in sentences(page)] == [
+        (3, "One link. here and `code`."),
+        (4, "Two, eg Three goes on."),
+        (5, "4 is next."),
+        (16, "an item of two lines"),
+        (18, "another"),
+    ]
+    assert sentences(page)[0].words == 5
+
+
+@pytest.mark.parametrize("name", ["draft", "Drafts", "towards_draft", "_heard", "comb_of", "new_voices"])
+def test_private_words_are_found_in_names_too(name: str) -> None:
+    assert PRIVATE.search(f"x = {name}(1)")
+
+
+@pytest.mark.parametrize("word", ["combine", "drafty", "shear", "unsaid", "nobodys", "twinkle"])
+def test_other_words_are_left_alone(word: str) -> None:
+    assert not PRIVATE.search(word)
