@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastvoicegrad.postfilter import LEAST, MOST, NO_SUMS, PostFilter, match_variance, sharpen, smooth
+from fastvoicegrad.postfilter import LEAST_FACTOR, MOST_FACTOR, NO_SUMS, PostFilter, match_variance, sharpen, smooth
 
 
 def loud(seed: int, frames: int, deviation: float) -> np.ndarray:
@@ -40,8 +40,8 @@ def test_variation_is_bounded_and_leaves_silence() -> None:
     voice, mel = loud(0, 500, 1.0), loud(1, 500, 0.05)
     out, _ = match_variance(mel, voice, slice(0, 500))
     ratio = out[:, 400:].std(1) / mel[:, 400:].std(1)
-    assert ratio.max() < MOST + 0.05
-    assert ratio.min() > LEAST
+    assert ratio.max() < MOST_FACTOR + 0.05
+    assert ratio.min() > LEAST_FACTOR
     silence = np.full((80, 50), -11.0, np.float32)
     np.testing.assert_allclose(match_variance(silence, voice, slice(0, 50))[0], silence, atol=1e-3)
 

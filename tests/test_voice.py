@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastvoicegrad import InputError, Voice
-from fastvoicegrad.voice import FORMAT, MEMORY, pool
+from fastvoicegrad.voice import FORMAT, MOST_FRAMES, pool
 
 
 def unit(*x: float) -> np.ndarray:
@@ -16,7 +16,7 @@ def unit(*x: float) -> np.ndarray:
 
 
 def voice_of(embedding: np.ndarray, encoder: str, seconds: float, name: str = "", frames: int = 8) -> Voice:
-    """Every frame says whose it is."""
+    """Every frame of the mel holds the voice's duration."""
     keys, mel = np.zeros((144, frames), np.float32), np.full((80, frames), seconds, np.float32)
     return Voice(embedding, keys, mel, 100 * seconds, encoder, seconds, [name])
 
@@ -43,13 +43,13 @@ def test_pooling_is_by_duration_and_weight() -> None:
     assert pool([a, b]).sources == ["a", "b"]
 
 
-def test_frames_are_remembered_by_duration_and_weight() -> None:
-    """Of two voices that remember as much, the one that counts thrice gives three times the frames."""
+def test_frames_are_shared_by_duration_and_weight() -> None:
+    """Of two voices with equally many frames, the one with three times the weight gives three times the frames."""
     a, b = voice_of(unit(1, 0), "e", 3.0, frames=600), voice_of(unit(0, 1), "e", 1.0, frames=600)
     assert [(pool([a, b]).mel[0] == seconds).sum() for seconds in (3.0, 1.0)] == [600, 200]
     assert [(pool([a, b], [0, 1]).mel[0] == seconds).sum() for seconds in (3.0, 1.0)] == [0, 600]
-    long = voice_of(unit(1, 0), "e", 3.0, frames=2 * MEMORY)
-    assert pool([long, long]).keys.shape == (144, MEMORY)
+    long = voice_of(unit(1, 0), "e", 3.0, frames=2 * MOST_FRAMES)
+    assert pool([long, long]).keys.shape == (144, MOST_FRAMES)
 
 
 def test_bad_pools() -> None:

@@ -1,8 +1,8 @@
 """Voice conversion in a few verbs: load a bundle, make a voice, convert.
 
-    converter = VoiceConverter.load()
-    voice = converter.voice(["reference.wav"])
-    result = converter.convert(wave, rate, voice)  # same length, same rate
+converter = VoiceConverter.load()
+voice = converter.voice(["reference.wav"])
+result = converter.convert(wave, rate, voice)  # same length, same rate
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ class VoiceConverter:
         """A voice from samples, shape ``(N,)``. See `voice`."""
         wave = _checked(wave)
         with single_threaded_blas():
-            return encode_voice(
-                self.bundle, lambda: audio.resampled(iter([wave]), rate, MEL.sample_rate), name, name
-            )
+            return encode_voice(self.bundle, lambda: audio.resampled(iter([wave]), rate, MEL.sample_rate), name, name)
 
     # -- conversion -----------------------------------------------------------------------------------------
 
@@ -171,9 +169,7 @@ class VoiceConverter:
         timing: Timing | None = None,
     ) -> Iterator[Array]:
         """Blocks of samples at 22,050 Hz in, converted blocks out; see `pipeline.convert_blocks`."""
-        return convert_blocks(
-            self.bundle, blocks, voice, gain=gain, steps=steps, seed=seed, chunk=chunk, timing=timing
-        )
+        return convert_blocks(self.bundle, blocks, voice, gain=gain, steps=steps, seed=seed, chunk=chunk, timing=timing)
 
     def copy_synthesis(self, mel: Array, seed: int = 0) -> Array:
         """The vocoder alone: log-mel ``(80, T)`` -> ``(256 T,)`` samples at 22,050 Hz."""

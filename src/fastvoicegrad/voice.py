@@ -111,7 +111,8 @@ def pool(voices: list[Voice], weights: list[float] | None = None) -> Voice:
     total = sum(s * v.embedding for v, s in zip(voices, shares, strict=True))
     # The largest number of frames of which every voice can fill its share.
     frames = min(v.mel.shape[1] / s for v, s in zip(voices, shares, strict=True) if s > 0)
-    kept = [evenly_spaced(v.mel.shape[1], round(min(frames, MOST_FRAMES) * s)) for v, s in zip(voices, shares, strict=True)]
+    most = min(frames, MOST_FRAMES)
+    kept = [evenly_spaced(v.mel.shape[1], round(most * s)) for v, s in zip(voices, shares, strict=True)]
     return Voice(
         np.asarray(total / np.linalg.norm(total), dtype=np.float32),
         np.concatenate([v.keys[:, k] for v, k in zip(voices, kept, strict=True)], axis=1),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastvoicegrad.audio.files.level import LevelMeter, speech_level
+from fastvoicegrad.audio import LevelMeter, speech_level
 
 
 def test_blocks_change_nothing(speech: np.ndarray) -> None:

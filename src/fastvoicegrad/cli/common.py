@@ -22,9 +22,7 @@ BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle fold
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; default: the cores that may be used, at most 8.")
 ]
-SettingsOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: name.name=value; repeat.")
-]
+SettingsOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: name.name=value; repeat.")]
 
 
 def friendly(command: F) -> F:

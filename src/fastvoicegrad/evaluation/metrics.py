@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from ..audio import files as audio
+from .. import audio
 from ..training.data.corpus import Recording
 from .cache import FileState, digest, file_state, fingerprint
 from .pairs import Pair

@@ -101,7 +101,7 @@ def _make_pair(
     others = _other_sentences(natural, source)
     if not others:
         raise ValueError(f"{target} has too few recordings of other sentences than '{source.text}'")
-    compared = others[index % min(len(natural) - 1, len(others))]
+    compared = others[index % max(1, min(len(natural) - 1, len(others)))]
     free = [r for r in _other_sentences(of_target, source) if r.id != compared.id]
     if len(free) < references:
         raise ValueError(f"{target} has too few recordings of other sentences for {references} references")
@@ -170,8 +170,10 @@ def to_self_pairs(pairs: Iterable[Pair]) -> list[Pair]:
     found: dict[str, Pair] = {}
     for pair in pairs:
         if not pair.is_self:
-            pair = replace(pair, source=pair.natural, parallel=pair.natural)
-        found.setdefault(pair.id, pair)
+            references = tuple(_other_sentences(list(pair.references), pair.natural))
+            pair = replace(pair, source=pair.natural, parallel=pair.natural, references=references)
+        if pair.references:
+            found.setdefault(pair.id, pair)
     return list(found.values())
 
 

@@ -1,4 +1,4 @@
-"""Judge systems on pairs: every utterance and figure is kept by its content, so that nothing is done twice."""
+"""Evaluate systems on pairs. Every output and figure is cached by its inputs, so that nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -17,31 +17,42 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .. import __version__
 from ..errors import InputError
+from ..training.verification import equal_error
 from .cache import Cache, digest, fingerprint
-from .metrics import Case, Metric, available, heard
+from .metrics import Metric, Utterance, load_16k
 from .pairs import Pair, read_pairs
+from .registry import available
 from .report import write_report
-from .speaker import Likeness, equal_error_threshold
+from .speaker import SpeakerSimilarity
+from .specs import make_system
 from .speed import measure
-from .systems import Conversion, System, make_system, write
+from .systems import Conversion, System, write
 
 Row = dict[str, Any]  # the figures of an utterance
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for; all that a worker needs to know."""
+    """What to evaluate; it has all that a worker process needs.
 
-    systems: dict[str, str]  # name -> spec, see systems.make_system
-    pairs: str  # protocol file
+    Attributes:
+        systems: name -> spec, see `specs.make_system`.
+        pairs: path of the protocol file.
+        out: folder of the report and the cache.
+        metric_weights: folder of the metrics' weights.
+        base: the bundle whose other networks complete a checkpoint; None is the default one.
+    """
+
+    systems: dict[str, str]
+    pairs: str
     out: str
     metric_weights: str
-    base: str | None = None  # bundle whose networks a checkpoint is used with
+    base: str | None = None
 
 
 @dataclass
-class Judge:
-    """A process's systems and metrics, opened when they are first needed."""
+class Evaluator:
+    """The systems and metrics of one process, opened at their first use."""
 
     plan: Plan
     systems: dict[str, System] = field(default_factory=dict)
@@ -64,8 +75,8 @@ class Judge:
             self.systems[name] = make_system(self.plan.systems[name], work, self.plan.base)
         return self.systems[name]
 
-    def wave(self, name: str, pair: Pair) -> Path:
-        """The file of a system's utterance; rendered if it is not there."""
+    def output(self, name: str, pair: Pair) -> Path:
+        """The file of a system's output; rendered if it does not exist."""
         system = self.system(name)
         path = self.cache.path(digest(system.key, *system.depends(pair)), ".flac")
         if not path.exists():
@@ -75,35 +86,35 @@ class Judge:
     def row(self, name: str, index: int) -> Row:
         """All figures of one utterance."""
         pair = self.pairs[index]
-        path = self.wave(name, pair)
-        said = self.system(name).says(pair)
-        row: Row = {"system": name, "pair": pair.id, "file": str(path.relative_to(self.plan.out)), "text": said.text}
+        path = self.output(name, pair)
+        text = self.system(name).spoken(pair).text
+        row: Row = {"system": name, "pair": pair.id, "file": str(path.relative_to(self.plan.out)), "text": text}
         for metric in self.metrics:
-            row |= self._figures(metric, Case(pair, heard(str(path)), said.text), path)
+            row |= self._figures(metric, Utterance(pair, load_16k(str(path)), text), path)
         return row
 
-    def _figures(self, metric: Metric, case: Case, path: Path) -> Row:
-        key = digest(metric.version, fingerprint(str(path)), *metric.depends(case))
+    def _figures(self, metric: Metric, utterance: Utterance, path: Path) -> Row:
+        key = digest(metric.version, fingerprint(str(path)), *metric.depends(utterance))
         figures: Row | None = self.cache.get(key)
         if figures is None:
-            figures = dict(metric(case))
+            figures = dict(metric(utterance))
             self.cache.put(key, figures)
         return figures
 
     def trial(self, metric: int, index: int) -> tuple[float, float]:
-        """Cosines of a speaker metric on natural speech alone, see `Likeness.trial`."""
-        likeness, pair = self.metrics[metric], self.pairs[index]
-        assert isinstance(likeness, Likeness)
+        """Cosines of a speaker metric on natural speech, see `SpeakerSimilarity.trial`."""
+        similarity, pair = self.metrics[metric], self.pairs[index]
+        assert isinstance(similarity, SpeakerSimilarity)
         recordings = (*pair.references, pair.natural, pair.source)
-        key = digest("trial", likeness.version, *(fingerprint(r.path) for r in recordings))
+        key = digest("trial", similarity.version, *(fingerprint(r.path) for r in recordings))
         cosines = self.cache.get(key)
         if cosines is None:
-            cosines = likeness.trial(pair)
+            cosines = similarity.trial(pair)
             self.cache.put(key, cosines)
         return tuple(cosines)
 
 
-_judge: Judge  # of a worker process
+_evaluator: Evaluator  # of a worker process
 
 
 def _start(plan: Plan) -> None:
@@ -113,23 +124,23 @@ def _start(plan: Plan) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the workers
     torch.set_num_threads(1)
-    global _judge
-    _judge = Judge(plan)
+    global _evaluator
+    _evaluator = Evaluator(plan)
 
 
 def _row(name: str, index: int) -> Row:
-    return _judge.row(name, index)
+    return _evaluator.row(name, index)
 
 
 def _trial(metric: int, index: int) -> tuple[float, float]:
-    return _judge.trial(metric, index)
+    return _evaluator.trial(metric, index)
 
 
-def _finished(futures: dict[Future[Any], Any], total: int, title: str) -> Iterator[tuple[Any, Any]]:
-    """(what was asked, its result) as they come, with a progress bar."""
+def _finished(futures: dict[Future[Any], Any], title: str) -> Iterator[tuple[Any, Any]]:
+    """(task, result) as they come, with a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        bar = progress.add_task(title, total=total)
+        bar = progress.add_task(title, total=len(futures))
         waiting = set(futures)
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -138,61 +149,78 @@ def _finished(futures: dict[Future[Any], Any], total: int, title: str) -> Iterat
                 progress.advance(bar)
 
 
-def judge(plan: Plan, jobs: int = 0) -> dict[str, Any]:
+def score(plan: Plan, jobs: int = 0) -> dict[str, Any]:
     """Every figure of every utterance.
 
     Args:
         jobs: processes, one CPU thread each; 0: as many as there are cores.
     Returns:
-        ``pairs`` (ids), ``metrics`` (columns with the version that makes them), ``missing`` (lines),
-        ``thresholds`` (cosine at the equal-error rate, by encoder), ``rows`` (figures by system, in the pairs' order).
+        ``pairs`` (ids), ``metrics`` (versions and columns), ``missing`` (a line for each metric that is left out),
+        ``thresholds`` (cosine of equal error, by encoder), ``rows`` (figures by system, in the pairs' order).
     Raises:
-        InputError: a system, a pair or a recording is not as it should be.
+        InputError: a system, a pair or a recording cannot be used.
     """
-    here = Judge(plan)
-    pairs, (metrics, missing) = here.pairs, available(Path(plan.metric_weights))
+    evaluator = Evaluator(plan)
+    pairs, (metrics, missing) = evaluator.pairs, available(Path(plan.metric_weights))
     for name in plan.systems:
-        here.system(name)  # bad ones are refused, and bundles made, before anything is computed
-    verifiers = [i for i, metric in enumerate(metrics) if isinstance(metric, Likeness)]
-    work = [(name, index) for index in range(len(pairs)) for name in plan.systems]
+        evaluator.system(name)  # a bad one fails here, before anything is computed
     rows: dict[str, list[Row]] = {name: [{} for _ in pairs] for name in plan.systems}
     trials = np.zeros((len(metrics), len(pairs), 2))
     pool = ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), _start, (plan,))
     try:
-        asked: dict[Future[Any], Any] = {pool.submit(_row, *task): task for task in work}
-        for (name, index), row in _finished(asked, len(work), "utterances"):
+        tasks = [(name, index) for index in range(len(pairs)) for name in plan.systems]
+        for (name, index), row in _finished({pool.submit(_row, *task): task for task in tasks}, "utterances"):
             rows[name][index] = row
-        asked = {pool.submit(_trial, m, i): (m, i) for m in verifiers for i in range(len(pairs))}
-        for place, cosines in _finished(asked, len(asked), "verification"):
+        verifiers = [i for i, metric in enumerate(metrics) if isinstance(metric, SpeakerSimilarity)]
+        tried = [(metric, index) for metric in verifiers for index in _between_voices(pairs)]
+        for place, cosines in _finished({pool.submit(_trial, *task): task for task in tried}, "verification"):
             trials[place] = cosines
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    thresholds = {}
-    for m in verifiers:
-        metric = metrics[m]
-        assert isinstance(metric, Likeness)
-        thresholds[metric.encoder.name] = threshold = equal_error_threshold(trials[m, :, 0], trials[m, :, 1])
-        for row in (row for of_system in rows.values() for row in of_system):
-            row[metric.accepted] = 100.0 * (row[metric.target] >= threshold)
     return {
         "version": __version__,
         "pairs": [pair.id for pair in pairs],
         "systems": plan.systems,
-        "keys": {name: here.system(name).key for name in plan.systems},
+        "keys": {name: evaluator.system(name).key for name in plan.systems},
         "metrics": [
             {"version": metric.version, "columns": [vars(column) for column in metric.columns]} for metric in metrics
         ],
         "missing": missing,
-        "thresholds": thresholds,
+        "thresholds": _accept(metrics, pairs, trials, rows),
         "rows": rows,
     }
 
 
+def _between_voices(pairs: list[Pair]) -> list[int]:
+    """Numbers of the pairs of two voices. A pair of one voice holds no trial of two."""
+    return [index for index, pair in enumerate(pairs) if not pair.is_self]
+
+
+def _accept(
+    metrics: list[Metric], pairs: list[Pair], trials: np.ndarray, rows: dict[str, list[Row]]
+) -> dict[str, float]:
+    """Add to the rows whether a verifier accepts them; returns its thresholds by encoder.
+
+    Args:
+        trials: (M, P, 2), by metric and pair, see `SpeakerSimilarity.trial`.
+    """
+    thresholds: dict[str, float] = {}
+    between = _between_voices(pairs)
+    for metric, scores in zip(metrics, trials[:, between], strict=True):
+        if not isinstance(metric, SpeakerSimilarity) or not between:
+            continue
+        threshold = equal_error(scores[:, 0], scores[:, 1])[1]
+        thresholds[metric.encoder.name] = threshold
+        for row in (row for of_system in rows.values() for row in of_system):
+            row[metric.accepted] = 100.0 * (row[metric.target] >= threshold)
+    return thresholds
+
+
 def name_systems(specs: list[str]) -> dict[str, str]:
-    """``NAME=SYSTEM`` or ``SYSTEM``, whose name is itself without its path.
+    """Names of ``NAME=SYSTEM`` or ``SYSTEM``; the latter's name is its spec without the path.
 
     Raises:
-        InputError: two systems have one name, or one that cannot be a folder's.
+        InputError: two systems have the same name, or a name cannot be a folder's.
     """
     named: dict[str, str] = {}
     for spec in specs:
@@ -205,25 +233,29 @@ def name_systems(specs: list[str]) -> dict[str, str]:
 
 
 def evaluate(plan: Plan, against: str, jobs: int = 0, with_speed: bool = True) -> dict[str, Any]:
-    """Judge the plan's systems and write the report, compared with the system `against`; returns it.
+    """Evaluate the plan's systems, write the report into ``plan.out``, and return it.
 
+    Args:
+        against: name of the system that the others are compared with.
+        jobs: see `score`.
+        with_speed: measure speed and memory of the conversions as well.
     Raises:
-        InputError: see `judge`; or there is no system `against`.
+        InputError: see `score`; or there is no system `against`.
     """
     if against not in plan.systems:
         raise InputError(f"--against {against}: not among the systems, which are {', '.join(plan.systems)}")
     out = Path(plan.out)
     out.mkdir(parents=True, exist_ok=True)
-    report = judge(plan, jobs)
-    here = Judge(plan)
+    report = score(plan, jobs)
+    evaluator = Evaluator(plan)
     report["date"] = datetime.date.today().isoformat()
     report["speed"] = {}
     if with_speed:
-        conversions = {name: here.system(name) for name in plan.systems}
+        conversions = {name: evaluator.system(name) for name in plan.systems}
         report["speed"] = {
-            name: measure(system, here.pairs, os.cpu_count() or 1)
+            name: measure(system, evaluator.pairs, os.cpu_count() or 1)
             for name, system in conversions.items()
-            if isinstance(system, Conversion)
+            if type(system) is Conversion
         }
-    write_report(report, here.pairs, out, against)
+    write_report(report, evaluator.pairs, out, against)
     return report

@@ -1,4 +1,4 @@
-"""Speed and memory of a system, alone on the machine and in a process of its own."""
+"""Speed and memory of a system, measured alone on the machine and in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..audio import files as audio
+from .. import audio
 from ..converter import VoiceConverter
 from ..mel import MEL
 from ..memory import peak_mb
 from .pairs import Pair
 from .systems import Conversion
 
-SECONDS = 60  # of speech that is converted
+SECONDS = 60  # of speech to convert
 
 
 def _measure(bundle: str | None, steps: int, source: str, references: list[str], threads: int) -> dict[str, float]:
-    """Runs in a process of its own, so that the peaks are this system's."""
+    """Runs in a process of its own, so that the peaks belong to this system."""
     started = time.perf_counter()
     converter = VoiceConverter.load(bundle, threads)
     memory = {"loaded": peak_mb()}
@@ -40,15 +40,15 @@ def _measure(bundle: str | None, steps: int, source: str, references: list[str],
 
 
 def measure(system: Conversion, pairs: list[Pair], threads: int) -> dict[str, float]:
-    """Of `SECONDS` of the pairs' sources, one after the other, to the first pair's voice.
+    """Convert `SECONDS` of the pairs' sources, one after the other, to the first pair's voice.
 
-    The whole counts opening the bundle and embedding the voice; the paper counts content and converter alone.
+    The whole includes loading the bundle and embedding the voice. "content + converter" is what the paper measures.
     """
     waves: list[np.ndarray] = []
     while sum(map(len, waves)) < SECONDS * MEL.sample_rate:
         waves.append(audio.read(pairs[len(waves) % len(pairs)].source.path))
     references = [r.path for r in pairs[0].references]
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as alone:
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as process:
         source = Path(folder) / "source.wav"
         soundfile.write(source, np.concatenate(waves)[: SECONDS * MEL.sample_rate], MEL.sample_rate)
-        return alone.submit(_measure, system.bundle, system.steps, str(source), references, threads).result()
+        return process.submit(_measure, system.bundle, system.steps, str(source), references, threads).result()

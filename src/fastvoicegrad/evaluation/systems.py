@@ -1,4 +1,4 @@
-"""What can be judged: bundles, checkpoints with a number of steps, anchors, and files that another tool converted."""
+"""What can be evaluated: bundles with a number of steps, anchors, and files that another tool converted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..audio import files as audio
+from .. import audio
 from ..audio.level import TARGET_LEVEL, speech_level
 from ..bundle import Bundle
 from ..converter import VoiceConverter
@@ -21,27 +21,26 @@ from ..voice import Voice
 from .cache import digest, fingerprint
 from .pairs import Pair
 
-THREADS = 1  # of a system while it renders; several pairs are rendered at once
-_VOICES: dict[tuple[str, str], Voice] = {}  # of this process, by the encoders that made them and the recording
+THREADS = 1  # of a system while it renders; several processes render at once
+_VOICES: dict[tuple[str, str], Voice] = {}  # of this process, by the encoders and the recording
 
 
 class System(ABC):
-    """Speech for a pair."""
+    """A source of speech for a pair."""
 
-    key: str  # what its output hangs on, beside the pair
+    key: str  # identifies the system's output for a pair in the cache
+    rate = MEL.sample_rate  # Hz
 
     @abstractmethod
     def __call__(self, pair: Pair) -> np.ndarray:
         """(N,) samples at `rate`."""
 
-    rate = MEL.sample_rate
-
-    def says(self, pair: Pair) -> Recording:
-        """The recording whose words it says."""
+    def spoken(self, pair: Pair) -> Recording:
+        """The recording whose words the output has."""
         return pair.source
 
     def depends(self, pair: Pair) -> tuple[str, ...]:
-        """Digests of the recordings that it reads."""
+        """Digests of the recordings that the output depends on."""
         return tuple(fingerprint(r.path) for r in (pair.source, *pair.references))
 
 
@@ -53,7 +52,7 @@ class Natural(System):
     def __call__(self, pair: Pair) -> np.ndarray:
         return audio.read(pair.natural.path)
 
-    def says(self, pair: Pair) -> Recording:
+    def spoken(self, pair: Pair) -> Recording:
         return pair.natural
 
     def depends(self, pair: Pair) -> tuple[str, ...]:
@@ -61,7 +60,7 @@ class Natural(System):
 
 
 class Source(System):
-    """The source as it is."""
+    """The source, unchanged."""
 
     key = "source"
 
@@ -73,7 +72,7 @@ class Source(System):
 
 
 class CopySynthesis(Source):
-    """The source's mel through a bundle's vocoder: the ceiling of every system with that vocoder."""
+    """The source's mel through a bundle's vocoder: the upper bound of every system with that vocoder."""
 
     def __init__(self, bundle: str | None) -> None:
         self.bundle = bundle
@@ -84,7 +83,8 @@ class CopySynthesis(Source):
         return VoiceConverter.load(self.bundle, THREADS)
 
     def render(self, mel: np.ndarray) -> np.ndarray:
-        return self.converter.render(mel, 0, slice(0, mel.shape[1]), 0.0, seed=0)[0]
+        """(80, T), natural log -> (256 T,)."""
+        return self.converter.copy_synthesis(mel)
 
     def __call__(self, pair: Pair) -> np.ndarray:
         wave = super().__call__(pair)
@@ -93,7 +93,7 @@ class CopySynthesis(Source):
 
 
 class HifiGanCopySynthesis(CopySynthesis):
-    """The same with HiFi-GAN V1."""
+    """The source's mel through HiFi-GAN V1."""
 
     def __init__(self, weights: str) -> None:
         self.weights = weights
@@ -113,9 +113,9 @@ class HifiGanCopySynthesis(CopySynthesis):
 
 
 class Conversion(System):
-    """A bundle with a number of steps."""
+    """A bundle with a number of steps; None is the default bundle."""
 
-    def __init__(self, bundle: str | None, steps: int) -> None:
+    def __init__(self, bundle: str | None, steps: int = 1) -> None:
         self.bundle, self.steps = bundle, steps
         self.key = f"bundle {bundle_key(bundle)} steps {steps}"
 
@@ -124,18 +124,22 @@ class Conversion(System):
         return VoiceConverter.load(self.bundle, THREADS)
 
     def __call__(self, pair: Pair) -> np.ndarray:
-        voice = self.converter.voice([self._known(r.path) for r in pair.references])
-        return self.converter.convert(audio.read(pair.source.path), self.rate, voice, steps=self.steps)
+        wave = audio.read(pair.source.path)
+        return self.converter.convert(wave, self.rate, self.voice(pair), steps=self.steps)
 
-    def _known(self, path: str) -> Voice:
-        key = (self.converter.bundle.fingerprint, path)
+    def voice(self, pair: Pair) -> Voice:
+        """The voice of the pair's references."""
+        return self.converter.voice([self._voice_of(r.path) for r in pair.references])
+
+    def _voice_of(self, path: str) -> Voice:
+        key = (self.converter.bundle.fingerprint, fingerprint(path))
         if key not in _VOICES:
             _VOICES[key] = self.converter.voice([path])
         return _VOICES[key]
 
 
 class Folder(System):
-    """Files that another tool converted, named by the pairs' ids, e.g. SOURCE--TARGET.wav."""
+    """Files that another tool converted, named by the pairs' ids: SOURCE--TARGET.wav."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -155,58 +159,12 @@ class Folder(System):
 
 
 def bundle_key(path: str | None) -> str:
-    """A digest of all networks of a bundle and of its settings."""
-    config = Bundle.open(path).config
-    return digest(repr(config))
-
-
-def make_system(spec: str, work: Path, base: str | None = None) -> System:
-    """A system by its name.
-
-    Args:
-        spec: ``natural``, ``source``, ``copy-synthesis[:BUNDLE]``, ``hifigan:WEIGHTS``, ``folder:PATH``,
-            ``BUNDLE[@STEPS]`` with a bundle's folder or zip or ``default``, or ``CHECKPOINT.safetensors[@STEPS]`` of
-            a teacher or student.
-        work: folder for what has to be made first: a bundle, from a checkpoint.
-        base: the bundle whose other networks a checkpoint is used with; None: the default one.
-    Raises:
-        InputError: there is no such system.
-    """
-    kind, _, path = spec.partition(":")
-    match kind:
-        case "natural":
-            return Natural()
-        case "source":
-            return Source()
-        case "copy-synthesis":
-            return CopySynthesis(path if path not in ("", "default") else None)
-        case "hifigan":
-            return HifiGanCopySynthesis(path)
-        case "folder":
-            return Folder(path)
-    name, _, steps = spec.partition("@")
-    if steps and not steps.isdecimal():
-        raise InputError(f"{spec}: what follows '@' is a number of steps, e.g. {name}@6")
-    if name.endswith(".safetensors"):
-        name = str(bundle_of_checkpoint(Path(name), work, base))
-    return Conversion(None if name == "default" else name, int(steps or 1))
-
-
-def bundle_of_checkpoint(path: Path, work: Path, base: str | None) -> Path:
-    """A bundle of a teacher's or student's checkpoint and the other networks of `base`; made once."""
-    from ..training.checkpoint import read_meta
-    from ..training.export import with_converter
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    folder = work / digest(fingerprint(str(path)), bundle_key(base))[:16]
-    if not (folder / "config.json").exists():
-        with_converter(folder, Bundle.open(base), path, teacher=read_meta(path)["task"] == "teacher", name=path.stem)
-    return folder
+    """A digest of a bundle's settings, which include the checksums of its networks."""
+    return digest(repr(Bundle.open(path).config))
 
 
 def write(path: Path, wave: np.ndarray, rate: int) -> None:
-    """A rendering as it is judged: 16 bits, whole or not at all."""
+    """Write an output as it is evaluated: FLAC, 16 bits. A reader sees the whole file or none."""
     part = path.with_suffix(f".{os.getpid()}.part")  # several processes may write at once
     soundfile.write(part, np.clip(wave, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
     part.replace(path)

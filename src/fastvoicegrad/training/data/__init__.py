@@ -1,1 +1,1 @@
-"""Recordings in, training arrays out."""
+"""From recordings to training batches."""

@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recording:
-    """One line of a manifest. `path` is absolute; `sample_rate` is the rate that the content really fills."""
+    """One line of a manifest. `path` is absolute; `sample_rate` is twice the bandwidth that the recording fills."""
 
     id: str
     path: str
@@ -56,7 +56,7 @@ def read_manifest(path: str | Path) -> list[Recording]:
 def limit_per_voice(recordings: list[Recording], limits: dict[str, int]) -> list[Recording]:
     """Keep at most ``limits[corpus]`` recordings of each voice of a corpus, spread evenly over its list.
 
-    A corpus with few voices or poor sound can so be kept from drowning the others.
+    A limit keeps a corpus of few voices or poor sound from dominating the others.
     """
     groups: dict[tuple[str, str], list[Recording]] = defaultdict(list)
     for recording in recordings:

@@ -15,7 +15,9 @@ from .store import Entry, Store
 
 @dataclass(frozen=True)
 class Crop:
-    row: int  # of the entry in the store
+    """A run of frames of one recording."""
+
+    row: int  # of the recording in the store
     start: int  # frame in the store
     frames: int
 
@@ -24,7 +26,7 @@ class Crops:
     """Draws crops of `frames` frames from one split; long recordings and heavy corpora are drawn more often.
 
     Args:
-        weights: how much a frame of a corpus counts; 1 where nothing is said, 0 leaves the corpus out.
+        weights: weight of a frame by corpus; the default is 1, and 0 leaves the corpus out.
     Raises:
         ValueError: no recording is long enough.
     """
@@ -48,6 +50,7 @@ class Crops:
         self.probability = mass / mass.sum()
 
     def draw(self, random: np.random.Generator, count: int) -> list[Crop]:
+        """Random crops, with replacement."""
         picks = random.choice(len(self.entries), size=count, p=self.probability)
         crops = []
         for pick in picks:

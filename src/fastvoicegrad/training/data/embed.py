@@ -1,4 +1,4 @@
-"""The last two arrays of a feature store: what our own encoders make of its mels."""
+"""The content and speaker arrays of a feature store, made by this project's own encoders."""
 
 from __future__ import annotations
 
@@ -8,60 +8,49 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from ..checkpoint import load_network, read_meta
-from ..models.content import ContentConfig
-from ..models.pitch import PitchConfig, PitchTracker
-from ..models.speaker import SpeakerConfig, SpeakerEncoder
-from ..tasks.content import ContentModel
+from ..networks import load_content, load_speaker
 from .perturb import PerturbConfig, perturb
 from .store import Store, create, finish
 
 
-def load_content(path: str | Path) -> ContentModel:
-    """The content encoder of its own run, or of a student's that trained it on."""
-    meta = read_meta(path)
-    model = ContentModel(ContentConfig(**(meta["model"] if meta["task"] == "content" else meta["others"]["content"])))
-    load_network(path, model, "content")
-    return model.eval()
-
-
-def load_speaker(path: str | Path) -> SpeakerEncoder:
-    model = SpeakerEncoder(SpeakerConfig(**read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
-
-
-def load_pitch(path: str | Path) -> PitchTracker:
-    model = PitchTracker(PitchConfig(**read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
-
-
 @torch.inference_mode()
 def embed_content(store: Store, checkpoint: str | Path, voices: PerturbConfig | None, seed: int = 0) -> None:
-    """Write content.npy and content_unperturbed.npy. With `voices`, the former hears every recording in a random other
-    voice, so that what is left of a voice in the content never fits the mel that the converter has to make; the
-    latter, what references are looked up by, hears it as it is."""
+    """Write content.npy and content_unperturbed.npy.
+
+    The first encodes every recording in a random other voice. What is left of a voice in such content never fits the
+    mel that the converter has to make. The second encodes the recording as it is; retrieval compares references by it.
+
+    Args:
+        checkpoint: of the content encoder.
+        voices: the perturbation; None encodes the recording as it is in both.
+    """
     model = load_content(checkpoint)
     random = np.random.default_rng(seed)
     mel = store.array("mel")
     shape = store.total_frames, model.encoder.config.dim
-    content, own = (
+    content, unperturbed = (
         create(store.root / f"{name}.npy", shape, np.float16) for name in ("content", "content_unperturbed")
     )
     for entry in track(store.entries, "content"):
         x = torch.from_numpy(mel[entry.slice].astype(np.float32).T[None].copy())
         x = torch.nn.functional.pad(x, (0, entry.frames % 2), mode="replicate")
-        own[entry.slice] = model.encoder(x)[0, :, : entry.frames].T.numpy()
-        heard = own[entry.slice] if voices is None else model.encoder(perturb(x, random, voices))[0].T.numpy()
-        content[entry.slice] = heard[: entry.frames]
-    finish(store.root / "content_unperturbed.npy", own)
+        plain = model.encoder(x)[0, :, : entry.frames].T.numpy()
+        unperturbed[entry.slice] = plain
+        if voices is None:
+            content[entry.slice] = plain
+        else:
+            content[entry.slice] = model.encoder(perturb(x, random, voices))[0, :, : entry.frames].T.numpy()
+    finish(store.root / "content_unperturbed.npy", unperturbed)
     finish(store.root / "content.npy", content)
 
 
 @torch.inference_mode()
 def embed_speaker(store: Store, checkpoint: str | Path, longest: int = 1024) -> None:
-    """Write speaker.npy from the first `longest` frames of every recording."""
+    """Write speaker.npy from the first `longest` frames of every recording.
+
+    Args:
+        checkpoint: of the speaker encoder.
+    """
     model = load_speaker(checkpoint)
     mel = store.array("mel")
     embeddings = create(store.root / "speaker.npy", (len(store.entries), model.config.dim), np.float32)

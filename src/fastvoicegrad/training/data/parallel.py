@@ -1,8 +1,8 @@
-"""Twins: the same text read by another voice, aligned frame by frame.
+"""Parallel utterances: one text read by several voices, aligned frame by frame.
 
-A reconstruction shows a network one voice; only where a corpus has a sentence by several can it practise what it
-is for, saying in one voice what another said. `twin.npy` holds for each frame the place of the same sound in one
-other recording of the text, found by dynamic time warping of content embeddings.
+A reconstruction has one voice. Parallel utterances give real conversions: the source is one voice, the result another.
+`parallel.npy` holds, for each frame, the frame of the same sound in one other recording of the text. Dynamic time
+warping of content embeddings finds it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ from rich.progress import track
 from .store import Entry, Store, create, finish
 
 
-def align(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """For each of our frames (T, C) the number of theirs (N, C) that sounds alike: (T,), never falling."""
-    cost = 1 - ours @ theirs.T
-    _, path = librosa.sequence.dtw(C=cost)
-    frames = path[::-1]
-    # Where several of their frames meet one of ours, the middle one.
-    first, last = (np.searchsorted(frames[:, 0], np.arange(len(ours)), side) for side in ("left", "right"))
-    return np.asarray(frames[(first + last - 1) // 2, 1])
+def align(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Dynamic time warping by cosine.
+
+    Args:
+        frames, others: unit vectors of two utterances, (T, C) and (N, C).
+    Returns:
+        for each of `frames` the number of its match in `others`, (T,), never falling.
+    """
+    cost = 1 - frames @ others.T
+    _, backwards = librosa.sequence.dtw(C=cost)
+    path = backwards[::-1]
+    # Where several of the others match one frame, take the middle one.
+    first, last = (np.searchsorted(path[:, 0], np.arange(len(frames)), side) for side in ("left", "right"))
+    return np.asarray(path[(first + last - 1) // 2, 1])
 
 
 def families(store: Store) -> list[list[Entry]]:
-    """Recordings of one text by different voices of one corpus."""
+    """Training recordings of one text by different voices of one corpus, one for each voice."""
     by_text: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
     for entry in store.split("train"):
         words = re.sub(r"[^\w]+", " ", (entry.recording.text or "").lower()).strip()
@@ -43,14 +49,18 @@ def _directions(store: Store, entry: Entry, mean: np.ndarray, std: np.ndarray) -
 
 
 def align_parallel(store: Store) -> None:
-    """Write twin.npy, (F,): a frame of the recording's twin, -1 where the text was read once. Needs content_unperturbed."""
+    """Write parallel.npy, (F,): the matching frame of another voice's recording, -1 where there is none.
+
+    Raises:
+        FileNotFoundError: the store has no content_unperturbed.npy.
+    """
     sample = store.array("content_unperturbed")[:: max(1, store.total_frames // 100_000)].astype(np.float32)
     mean, std = sample.mean(0), sample.std(0)
-    twin = create(store.root / "twin.npy", (store.total_frames,), np.int32)
-    twin[:] = -1
-    for family in track(families(store), "twins"):
+    parallel = create(store.root / "parallel.npy", (store.total_frames,), np.int32)
+    parallel[:] = -1
+    for family in track(families(store), "parallel"):
         directions = [_directions(store, entry, mean, std) for entry in family]
         for i, entry in enumerate(family):
             j = (i + 1) % len(family)
-            twin[entry.slice] = family[j].start + align(directions[i], directions[j])
-    finish(store.root / "twin.npy", twin)
+            parallel[entry.slice] = family[j].start + align(directions[i], directions[j])
+    finish(store.root / "parallel.npy", parallel)

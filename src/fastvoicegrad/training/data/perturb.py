@@ -1,8 +1,8 @@
-"""Voice perturbation in the mel domain: another throat and another pitch, the same words (PyTorch).
+"""Voice perturbation in the mel domain: another vocal tract and another pitch, the same words (PyTorch).
 
-NANSY (arXiv 2110.14513) perturbs formants, pitch and equaliser of the waveform. On a log-mel all three are
-linear: split each frame into its smooth envelope (the first cepstral coefficients) and the harmonics that are
-left, stretch the two along frequency by different factors, add a smooth equaliser curve.
+NANSY (arXiv 2110.14513) perturbs formants, pitch and equaliser of the waveform. On a log-mel all three are linear. Split
+each frame into its smooth envelope (the first cepstral coefficients) and the remaining harmonics. Stretch the two along
+frequency by different factors. Add a smooth equaliser curve.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from torch import Tensor
 from ...mel import MEL, hz_to_mel, mel_to_hz
 
 
+CEPSTRA = 22  # cosine coefficients of the envelope
+
+
 @dataclass(frozen=True)
 class PerturbConfig:
+    """Strength of each perturbation. The stretches are drawn log-uniformly."""
+
     formant: float = 1.25  # largest stretch of the envelope, either way
     pitch: float = 1.5  # largest stretch of the harmonics, either way
     equaliser: float = 0.7  # standard deviation of the curve, natural log (0.7: about 6 dB)
     gain: float = 0.35  # standard deviation, natural log
     noise: float = 0.3  # probability of added noise
-    masks: int = 0  # bands, and spans of time, that are hidden (SpecAugment, arXiv 1904.08779)
-    band: int = 10  # most bins of a band
-    span: int = 10  # most frames of a span
+    masks: int = 0  # masked bands, and as many masked spans of time (SpecAugment, arXiv 1904.08779)
+    band: int = 10  # largest width of a band in bins
+    span: int = 10  # largest length of a span in frames
     tempo: float = 1.0  # largest stretch of time, either way
-    cepstra: int = 22  # cosine coefficients that make the envelope
 
 
 @lru_cache(maxsize=2)
 def _centres() -> np.ndarray:
+    """Centre frequencies of the mel bins in Hz, (n_mels,)."""
     return mel_to_hz(np.linspace(hz_to_mel(MEL.fmin), hz_to_mel(MEL.fmax), MEL.n_mels + 2)[1:-1])
 
 
@@ -46,7 +51,7 @@ def _cosines(count: int) -> np.ndarray:
 
 
 def stretch_matrix(factor: float) -> np.ndarray:
-    """Moves what is at frequency f to ``factor * f``: (n_mels, n_mels), rows interpolate two bins."""
+    """Moves the energy at frequency f to ``factor * f``: (n_mels, n_mels), rows interpolate two bins."""
     hz = _centres() / factor
     position = np.interp(hz, _centres(), np.arange(MEL.n_mels))
     low = np.minimum(position.astype(int), MEL.n_mels - 2)
@@ -58,19 +63,19 @@ def stretch_matrix(factor: float) -> np.ndarray:
     return matrix
 
 
-def voice_matrix(formant: float, pitch: float, cepstra: int = 22) -> np.ndarray:
-    """Stretch the envelope by `formant` and the harmonics by `pitch`: (n_mels, n_mels) acting on log-mel frames."""
-    smooth = _cosines(cepstra).T @ _cosines(cepstra)
+def voice_matrix(formant: float, pitch: float) -> np.ndarray:
+    """Stretch the envelope by `formant` and the harmonics by `pitch`: (n_mels, n_mels) for log-mel frames."""
+    smooth = _cosines(CEPSTRA).T @ _cosines(CEPSTRA)
     return stretch_matrix(formant) @ smooth + stretch_matrix(pitch) @ (np.eye(MEL.n_mels) - smooth)
 
 
 @dataclass(frozen=True)
 class Perturbations:
-    """Other voices, one for each item of a batch, that act on log-mels alike, and on F0 by a factor."""
+    """One perturbation for each item of a batch. Several mels of an item can get the same one."""
 
     matrices: Tensor  # (B, 80, 80)
     offset: Tensor  # (B, 80, 1)
-    pitch: Tensor  # (B,)
+    pitch: Tensor  # (B,), factor on F0
 
     def __call__(self, mel: Tensor) -> Tensor:
         """(B, 80, T) log-mel -> (B, 80, T)."""
@@ -78,20 +83,20 @@ class Perturbations:
 
 
 def draw_perturbations(random: np.random.Generator, size: int, config: PerturbConfig) -> Perturbations:
-    """As many voices that unconditional_speaker has; all of `config` but its noise."""
+    """Random voices, (B,); everything of `config` but noise, masks and tempo."""
 
     def stretch(largest: float) -> np.ndarray:
         return np.asarray(largest ** random.uniform(-1, 1, size))
 
     formant, pitch = stretch(config.formant), stretch(config.pitch)
-    matrices = np.stack([voice_matrix(f, p, config.cepstra) for f, p in zip(formant, pitch, strict=True)])
+    matrices = np.stack([voice_matrix(f, p) for f, p in zip(formant, pitch, strict=True)])
     curve = random.normal(0, config.equaliser, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
     offset = curve[:, :, None] + random.normal(0, config.gain, (size, 1, 1))
     return Perturbations(*(torch.from_numpy(x.astype(np.float32)) for x in (matrices, offset, pitch)))
 
 
 def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
-    """A different voice for every item, and for some noise or gaps: (B, 80, T) log-mel -> (B, 80, T)."""
+    """Another voice for every item, noise for some, masks: (B, 80, T) log-mel -> (B, 80, T)."""
     size = mel.shape[0]
     mel = draw_perturbations(random, size, config)(mel)
     level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(
@@ -100,34 +105,41 @@ def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> 
     hiss = level + torch.from_numpy(random.normal(0, 0.3, mel.shape).astype(np.float32))
     noisy = torch.from_numpy(random.random((size, 1, 1)) < config.noise)
     mel = torch.where(noisy, torch.logaddexp(mel, hiss), mel)
-    return hide(mel, random, config) if config.masks else mel
+    return mask(mel, random, config) if config.masks else mel
 
 
-def hide(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
-    """`masks` bands and as many spans of every item become its mean, so that what is said has to be heard around them:
-    (B, 80, T) -> (B, 80, T)."""
+def mask(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:
+    """Set `masks` bands and as many spans of every item to its mean: (B, 80, T) -> (B, 80, T).
+
+    An encoder has to infer the masked speech from what is around it.
+    """
     size, bins, frames = mel.shape
 
-    def stripes(length: int, widest: int) -> Tensor:  # (B, length), where something is hidden
+    def stripes(length: int, widest: int) -> Tensor:  # (B, length), true where masked
         width = random.integers(0, widest + 1, (config.masks, size, 1))
         first = random.integers(0, length - widest + 1, (config.masks, size, 1))
         place = np.arange(length)
         return torch.from_numpy(((place >= first) & (place < first + width)).any(0))
 
-    hidden = stripes(bins, config.band)[:, :, None] | stripes(frames, config.span)[:, None, :]
-    return torch.where(hidden, mel.mean((1, 2), keepdim=True), mel)
+    masked = stripes(bins, config.band)[:, :, None] | stripes(frames, config.span)[:, None, :]
+    return torch.where(masked, mel.mean((1, 2), keepdim=True), mel)
 
 
-def paces(random: np.random.Generator, size: int, frames: int, tempo: float) -> Tensor:
-    """Places (B, T) in crops of `frames` frames at which they are read to be said faster or slower, by a factor between
-    1 / `tempo` and `tempo`; T, even, is how many the fastest leaves."""
+def time_stretch_places(random: np.random.Generator, size: int, frames: int, tempo: float) -> Tensor:
+    """Places (B, T') at which to read crops of `frames` frames, for a random tempo each.
+
+    The factor lies between 1 / `tempo` and `tempo`. T' is even, and as long as the fastest tempo allows.
+    """
     count = int(frames / tempo) // 2 * 2
-    pace = tempo ** random.uniform(-1, 1, (size, 1))
-    return torch.from_numpy((np.arange(count) * pace).astype(np.float32)).clamp(max=frames - 1)
+    factor = tempo ** random.uniform(-1, 1, (size, 1))
+    return torch.from_numpy((np.arange(count) * factor).astype(np.float32)).clamp(max=frames - 1)
 
 
-def at_pace(x: Tensor, places: Tensor) -> Tensor:
-    """(B, T) or (B, C, T) read at `places` (B, T'): labels and pitch the nearest, mels between two frames."""
+def read_at(x: Tensor, places: Tensor) -> Tensor:
+    """(B, T) or (B, C, T) read at `places` (B, T').
+
+    Labels and pitch (B, T) take the nearest frame; mels (B, C, T) interpolate two frames.
+    """
     if x.ndim == 2:
         return x.gather(1, places.round().long())
     low = places.long().clamp(max=x.shape[2] - 2)

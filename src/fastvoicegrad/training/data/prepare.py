@@ -1,4 +1,4 @@
-"""From a manifest to a feature store, one stage per array. A stage that is done is not done again."""
+"""From a manifest to a feature store, one stage for each array. A stage whose array exists is skipped."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from .store import Entry, Store, create, finish, write_index
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What to take from a manifest and which teachers to ask."""
+    """Which recordings of a manifest to use, and the pretrained teachers."""
 
     manifest: str
     store: str
-    limits: dict[str, int] = field(default_factory=dict)  # recordings per voice, by corpus
-    content_weights: str = "tiny.en"
-    content_layer: int = 3
-    units: int = 512
-    speaker_weights: str = ""
-    speaker_recordings: int = 8  # per voice: what the speaker teacher is asked
-    speaker_seconds: float = 6.0  # of each of them
+    limits: dict[str, int] = field(default_factory=dict)  # largest number of recordings per voice, by corpus
+    content_weights: str = "tiny.en"  # Whisper: path of a checkpoint, or a name that `whisper` knows
+    content_layer: int = 3  # transformer blocks before the features
+    units: int = 512  # k-means classes
+    speaker_weights: str = ""  # path of CAM++'s checkpoint
+    speaker_recordings: int = 8  # recordings per voice that get a speaker teacher's embedding
+    speaker_seconds: float = 6.0  # length of each that it reads
     seed: int = 0
 
 
 def load(recording: Recording, rate: int) -> np.ndarray:
-    """The recording at `rate`, mono, its speech at the common loudness, shape ``(N,)``."""
+    """The recording at `rate` Hz, mono, at the common speech level, shape ``(N,)``."""
     wave, original = soundfile.read(recording.path, dtype="float32")
     if wave.ndim > 1:
         wave = wave.mean(axis=1)
@@ -48,7 +48,7 @@ def frame_times(frames: int) -> np.ndarray:
 
 
 def prepare_index(config: PrepareConfig) -> None:
-    """Stage "index": which recordings, and where each stands in the arrays."""
+    """Stage "index": the recordings and the place of each in the arrays. The split "test" is left out."""
     recordings = [r for r in read_manifest(config.manifest) if r.split in ("train", "valid")]
     entries: list[Entry] = []
     start = 0
@@ -62,6 +62,7 @@ def prepare_index(config: PrepareConfig) -> None:
 
 
 def prepare_mel(config: PrepareConfig, store: Store) -> None:
+    """Stage "mel": mel.npy and wave.npy."""
     mel = create(store.root / "mel.npy", (store.total_frames, MEL.n_mels), np.float16)
     wave = create(store.root / "wave.npy", (store.total_frames * MEL.hop_length,), np.int16)
     for entry in track(store.entries, "mel"):
@@ -75,6 +76,7 @@ def prepare_mel(config: PrepareConfig, store: Store) -> None:
 
 
 def prepare_pitch(config: PrepareConfig, store: Store) -> None:
+    """Stage "pitch": F0 from the waveform."""
     from .teachers import TEACHER_RATE, pitch
 
     f0 = create(store.root / "pitch.npy", (store.total_frames,), np.float16)
@@ -95,19 +97,16 @@ def teacher_features(config: PrepareConfig, entries: list[Entry]) -> Iterator[tu
 
 
 def prepare_units(config: PrepareConfig, store: Store) -> None:
-    """k-means units of the content teacher. Each voice's mean is taken away first: it is voice, not content."""
+    """Stage "units": k-means classes of the content teacher's features, minus each voice's mean.
+
+    That mean is voice, not content.
+    """
     from sklearn.cluster import MiniBatchKMeans
 
     features = create(store.root / "features.npy", (store.total_frames, _content_width(config, store)), np.float16)
     for entry, values in track(teacher_features(config, store.entries), "content teacher", total=len(store.entries)):
         features[entry.slice] = values
-    by_voice: dict[str, list[Entry]] = {}
-    for entry in store.entries:
-        by_voice.setdefault(entry.recording.voice, []).append(entry)
-    for entries in track(list(by_voice.values()), "voice means"):
-        mean = np.mean([features[e.slice].mean(axis=0, dtype=np.float32) for e in entries], axis=0)
-        for entry in entries:
-            features[entry.slice] -= mean.astype(np.float16)
+    _remove_voice_means(features, store)
     random = np.random.default_rng(config.seed)
     sample = np.sort(random.choice(store.total_frames, min(250_000, store.total_frames), replace=False))
     kmeans = MiniBatchKMeans(config.units, batch_size=8192, max_iter=20, n_init=1, random_state=config.seed)
@@ -120,19 +119,31 @@ def prepare_units(config: PrepareConfig, store: Store) -> None:
     (store.root / "features.part").unlink()
 
 
+def _remove_voice_means(features: np.ndarray, store: Store) -> None:
+    """Subtract from each recording's features (F, D) the mean of its voice, in place."""
+    by_voice: dict[str, list[Entry]] = {}
+    for entry in store.entries:
+        by_voice.setdefault(entry.recording.voice, []).append(entry)
+    for entries in track(list(by_voice.values()), "voice means"):
+        mean = np.mean([features[e.slice].mean(axis=0, dtype=np.float32) for e in entries], axis=0)
+        for entry in entries:
+            features[entry.slice] -= mean.astype(np.float16)
+
+
 def _content_width(config: PrepareConfig, store: Store) -> int:
     return int(next(teacher_features(config, store.entries[:1]))[1].shape[1])
 
 
 def prepare_speaker(config: PrepareConfig, store: Store) -> None:
+    """Stage "speaker": the speaker teacher's embeddings of some recordings of each voice."""
     from .teachers import TEACHER_RATE, SpeakerTeacher
 
     teacher = SpeakerTeacher(config.speaker_weights)
-    asked = {r.id for r in _spread(store, config.speaker_recordings)}
+    chosen = {r.id for r in _spread(store, config.speaker_recordings)}
     embeddings = create(store.root / "speaker_teacher.npy", (len(store.entries), 192), np.float32)
     embeddings[:] = np.nan
     for row, entry in enumerate(track(store.entries, "speaker teacher")):
-        if entry.recording.id in asked:
+        if entry.recording.id in chosen:
             wave = load(entry.recording, TEACHER_RATE)
             embeddings[row] = teacher(wave[: int(config.speaker_seconds * TEACHER_RATE)])
     finish(store.root / "speaker_teacher.npy", embeddings)
@@ -153,7 +164,11 @@ STAGES: dict[str, tuple[str, Callable[[PrepareConfig, Store], None]]] = {
 
 
 def prepare(config: PrepareConfig, stages: list[str]) -> Store:
-    """Run the stages (names of `STAGES`) whose array is not there yet, and open the store."""
+    """Run the stages whose array does not exist yet, and open the store.
+
+    Args:
+        stages: names of `STAGES`.
+    """
     if not (Path(config.store) / "index.jsonl").exists():
         prepare_index(config)
     store = Store(config.store)

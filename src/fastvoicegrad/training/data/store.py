@@ -1,20 +1,20 @@
 """The feature store: everything that training reads, as flat arrays on disk.
 
-All frames of all recordings stand one after another, so a crop is one slice and the operating system's page
-cache does the rest. `F` is the number of frames, `R` of recordings:
+All frames of all recordings stand one after another, so a crop is one slice. `F` is the number of frames, `R` of
+recordings:
 
-| file                | shape      | what                                                                  |
-|---------------------|------------|-----------------------------------------------------------------------|
-| index.jsonl         | R lines    | the recording, its first frame, its number of frames                   |
-| mel.npy             | (F, 80)    | log-mel, loudness-normalised, float16                                  |
-| pitch.npy           | (F,)       | F0 in Hz, 0 where unvoiced, float16                                    |
-| units.npy           | (F,)       | k-means unit of the content teacher, int16                             |
-| speaker_teacher.npy | (R, 192)   | the speaker teacher's embedding; NaN where it was not asked            |
-| content.npy         | (F, C)     | our content embedding, heard in a perturbed voice, float16             |
-| content_unperturbed.npy     | (F, C)     | our content embedding, heard in the recording's own voice, float16     |
-| twin.npy            | (F,)       | the frame of another voice's recording of the text, -1 if none, int32 |
-| speaker.npy         | (R, S)     | our speaker embedding                                                  |
-| wave.npy            | (F * 256,) | samples at 22,050 Hz, int16                                     |
+| file                    | shape      | content                                                               |
+|-------------------------|------------|-----------------------------------------------------------------------|
+| index.jsonl             | R lines    | the recording, its first frame, its number of frames                  |
+| mel.npy                 | (F, 80)    | log-mel at the common speech level, float16                           |
+| wave.npy                | (F * 256,) | samples at 22,050 Hz and that level, int16                            |
+| pitch.npy               | (F,)       | F0 in Hz, 0 where unvoiced, float16                                   |
+| units.npy               | (F,)       | k-means unit of the content teacher, int16                            |
+| speaker_teacher.npy     | (R, 192)   | the speaker teacher's embedding; NaN for recordings without one       |
+| content.npy             | (F, C)     | content embedding of the perturbed recording, float16                 |
+| content_unperturbed.npy | (F, C)     | content embedding of the recording itself, float16                    |
+| parallel.npy            | (F,)       | the same sound in another voice's recording of the text, -1 if none   |
+| speaker.npy             | (R, S)     | speaker embedding                                                     |
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import legacy
 from .corpus import Recording
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A recording and its place in the arrays."""
+    """A recording, its first frame in the arrays and its number of frames."""
 
     recording: Recording
     start: int
@@ -49,7 +50,7 @@ class Store:
         self.root = Path(root)
         index = self.root / "index.jsonl"
         if not index.exists():
-            raise FileNotFoundError(f"{self.root} is not a feature store; make one with 'fastvoicegrad prepare'")
+            raise FileNotFoundError(f"{self.root} is not a feature store; make one with 'fastvoicegrad dev prepare'")
         rows = [json.loads(line) for line in index.read_text().splitlines()]
         self.entries = [Entry(Recording(**row["recording"]), row["start"], row["frames"]) for row in rows]
         self._arrays: dict[str, np.ndarray] = {}
@@ -58,37 +59,46 @@ class Store:
     def total_frames(self) -> int:
         return self.entries[-1].start + self.entries[-1].frames
 
+    def _path(self, name: str) -> Path:
+        """File of an array; older stores use other names."""
+        path = self.root / f"{name}.npy"
+        older = self.root / f"{legacy.ARRAYS.get(name, name)}.npy"
+        return older if older.exists() and not path.exists() else path
+
     def has(self, name: str) -> bool:
-        return (self.root / f"{name}.npy").exists()
+        return self._path(name).exists()
 
     def array(self, name: str) -> np.ndarray:
         """One of the arrays above, read-only.
 
         Raises:
-            FileNotFoundError: the stage that makes it has not been run.
+            FileNotFoundError: its stage has not run yet.
         """
         if name not in self._arrays:
-            path = self.root / f"{name}.npy"
+            path = self._path(name)
             if not path.exists():
-                raise FileNotFoundError(f"{path} is missing; run 'fastvoicegrad prepare' with the stage that makes it")
+                raise FileNotFoundError(f"{path} is missing; run 'fastvoicegrad dev prepare' with the stage that makes it")
             self._arrays[name] = np.load(path, mmap_mode="r")
         return self._arrays[name]
 
     def split(self, name: str) -> list[Entry]:
+        """Entries of "train" or "valid"."""
         return [e for e in self.entries if e.recording.split == name]
 
 
 def create(path: Path, shape: tuple[int, ...], dtype: Any) -> np.memmap[Any, Any]:
-    """A new array on disk under a temporary name; `finish` gives it its own once it is complete."""
+    """A new array on disk under a temporary name; `finish` renames it once it is complete."""
     return np.lib.format.open_memmap(path.with_suffix(".part"), mode="w+", dtype=dtype, shape=shape)
 
 
 def finish(path: Path, array: np.memmap[Any, Any]) -> None:
+    """Give a complete array its own name."""
     array.flush()
     path.with_suffix(".part").rename(path)
 
 
 def write_index(root: Path, entries: list[Entry]) -> None:
+    """Write index.jsonl, and the store's folder if need be."""
     root.mkdir(parents=True, exist_ok=True)
     lines = (
         json.dumps({"recording": asdict(e.recording), "start": e.start, "frames": e.frames}, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Pretrained networks that only teach: none of their weights ships with this project.
+"""Pretrained networks that serve as teachers. None of their weights ships with this project.
 
 Each takes the path of its published weights; MODEL_CARD.md names the sources and licences.
 """
@@ -20,11 +20,12 @@ TEACHER_RATE = 16000  # Hz, of every teacher here
 
 
 def to_teacher_rate(wave: np.ndarray, rate: int) -> np.ndarray:
+    """Samples (N,) at `rate` Hz -> at 16 kHz."""
     return np.asarray(soxr.resample(wave, rate, TEACHER_RATE), dtype=np.float32)
 
 
 def whisper_layers(encoder: Any, mel: torch.Tensor, count: int) -> list[torch.Tensor]:
-    """What the first `count` blocks of a Whisper encoder make of its log-mel (B, 80, 2 T): (B, T, D) each."""
+    """Outputs of the first `count` blocks of a Whisper encoder: its log-mel (B, 80, 2 T) -> (B, T, D) each."""
     x = torch.nn.functional.gelu(encoder.conv1(mel))
     x = torch.nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
     x = x + encoder.positional_embedding[: x.shape[1]]  # unpadded: the embedding is cut to the input
@@ -40,7 +41,7 @@ class ContentTeacher:
 
     Args:
         weights: path of an OpenAI checkpoint (``tiny.en.pt``) or a name that ``whisper`` knows.
-        layer: how many transformer blocks the features have passed.
+        layer: number of transformer blocks before the features.
     """
 
     def __init__(self, weights: str, layer: int = 3) -> None:
@@ -83,28 +84,34 @@ class SpeakerTeacher:
 
 
 class MelFeatures(torch.nn.Module):
-    """A teacher's own log-mel from this project's, differentiable: a linear map of three neighbouring frames, brought
-    to the teacher's 10 ms, fitted by least squares on recordings. Both are log energies of 80 bands up to 8 kHz."""
+    """A teacher's own log-mel from this project's, differentiable.
+
+    Both are log energies of 80 bands up to 8 kHz. A linear map of three neighbouring frames, interpolated to the
+    teacher's hop of 10 ms, is fitted by least squares on recordings.
+
+    Args:
+        waves: some dozen recordings (N,) at 22,050 Hz to fit the map on.
+        features: the teacher's front-end: (N,) samples at 16 kHz -> (T, 80).
+        first: centre of its first frame in seconds.
+    """
 
     map: torch.Tensor
 
     def __init__(self, waves: list[np.ndarray], features: Callable[[torch.Tensor], torch.Tensor], first: float) -> None:
-        """`waves`: some dozen recordings at 22,050 Hz to fit on; `features`: of one at 16 kHz, (N,), what the teacher
-        makes, (T, 80); `first`: the time in s on which its first frame is centred."""
         super().__init__()
         self.first = first
         inputs, outputs = [], []
         for wave in waves:
-            theirs = features(torch.from_numpy(to_teacher_rate(wave, MEL.sample_rate)))
-            own = self._neighbours(torch.from_numpy(log_mel(wave))[None])[0]
-            count = min(len(own), len(theirs))
-            inputs.append(own[:count])
-            outputs.append(theirs[:count])
+            target = features(torch.from_numpy(to_teacher_rate(wave, MEL.sample_rate)))
+            known = self._neighbours(torch.from_numpy(log_mel(wave))[None])[0]
+            count = min(len(known), len(target))
+            inputs.append(known[:count])
+            outputs.append(target[:count])
         x, y = torch.cat(inputs), torch.cat(outputs)
         self.register_buffer("map", torch.linalg.solve(x.T @ x + 0.1 * torch.eye(x.shape[1]), x.T @ y))
 
     def _neighbours(self, mel: torch.Tensor) -> torch.Tensor:
-        """(B, 80, T) log-mel -> (B, T', 241): a frame every 10 ms, each beside its neighbours and a one."""
+        """(B, 80, T) log-mel -> (B, T', 241): a frame every 10 ms with its two neighbours and a constant 1."""
         frames, hop = mel.shape[-1], MEL.hop_length / MEL.sample_rate
         count = int((frames * hop - 2 * self.first) / 0.01) + 1
         place = ((torch.arange(count, device=mel.device) * 0.01 + self.first) / hop - 0.5).clamp(0, frames - 1)
@@ -121,12 +128,15 @@ class MelFeatures(torch.nn.Module):
 class MelSpeakerTeacher(torch.nn.Module):
     """CAM++ on this project's log-mels, differentiable.
 
-    With the features' map fitted on sixty recordings of 6 s, embeddings of others had a cosine of 0.84 to those made
-    from the waveform.
+    With a map fitted on sixty recordings of 6 s, its embeddings of others have a cosine of 0.84 to those of the
+    waveforms.
+
+    Args:
+        weights: path of CAM++'s checkpoint.
+        waves: see `MelFeatures`.
     """
 
     def __init__(self, weights: str, waves: list[np.ndarray]) -> None:
-        """`waves`: see `MelFeatures`."""
         from torchaudio.compliance.kaldi import fbank
 
         super().__init__()
@@ -144,13 +154,15 @@ class MelSpeakerTeacher(torch.nn.Module):
 class MelRecogniser(torch.nn.Module):
     """A Whisper encoder on this project's log-mels, differentiable.
 
-    With the features' map fitted on 64 crops of 1.5 s, what its blocks heard in others had cosines of 0.97 to 0.95 to
-    what they heard in the waveform; in the same mels, rendered, 0.96 to 0.92. Its gradient is a twentieth of the one
-    through a vocoder, and half as dear.
+    With a map fitted on 64 crops of 1.5 s, its blocks' outputs have cosines of 0.95 to 0.97 to those of the waveforms.
+    The same mels, rendered by a vocoder, reach 0.92 to 0.96, at twice the cost.
+
+    Args:
+        weights: as of `ContentTeacher`.
+        waves: see `MelFeatures`.
     """
 
     def __init__(self, weights: str, waves: list[np.ndarray]) -> None:
-        """`weights`: as of `ContentTeacher`; `waves`: see `MelFeatures`."""
         import whisper
 
         super().__init__()
@@ -166,11 +178,13 @@ class MelRecogniser(torch.nn.Module):
         self.features = MelFeatures(waves, features, first=0.0)
 
     def forward(self, mel: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 80, T) log-mel, up to 30 s -> (B, T', D) of each block, 50 frames/s, of zero mean over the frames: a
-        constant part is of voice and channel."""
+        """(B, 80, T) log-mel, up to 30 s -> (B, T', D) of each block, 50 frames/s.
+
+        The mean over the frames, which depends on voice and channel, is removed.
+        """
         log = self.features(mel).transpose(1, 2)
         log = log[..., : log.shape[2] // 2 * 2]
-        log = (torch.maximum(log, log.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0  # as Whisper scales it
+        log = (torch.maximum(log, log.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0  # Whisper's own scaling
         layers = whisper_layers(self.encoder, log, self.depth)
         return [layer - layer.mean(1, keepdim=True) for layer in layers]
 

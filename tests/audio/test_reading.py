@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError
-from fastvoicegrad.audio import files as audio
+from fastvoicegrad import audio
 from tests.conftest import vowels
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +12,18 @@ import numpy as np
 import pytest
 import soundfile
 
+import fastvoicegrad
 from tests.conftest import vowels
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fastvoicegrad.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "fastvoicegrad", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
 def test_the_run_time_never_imports_torch() -> None:
     code = (
-        "import sys, fastvoicegrad, fastvoicegrad.cli, fastvoicegrad.converter\n"
+        "import sys, fastvoicegrad, fastvoicegrad.cli, fastvoicegrad.converter, fastvoicegrad.demo\n"
         "fastvoicegrad.VoiceConverter.load()\n"
         "assert not {'torch', 'onnx', 'yaml'} & set(sys.modules)"
     )
@@ -32,7 +34,7 @@ def test_convert(tmp_path: Path, speech_file: Path, reference_file: Path) -> Non
     out = tmp_path / "out.wav"
     done = run("convert", speech_file, "--to", reference_file, "--to", speech_file, "-o", out)
     assert done.returncode == 0, done.stderr
-    assert "times faster than real time" in done.stdout
+    assert "times as fast as real time" in done.stdout
     assert soundfile.info(out).frames == soundfile.info(speech_file).frames
     wave, _ = soundfile.read(out)
     assert 0.01 < np.sqrt(np.mean(wave**2)) < 0.5
@@ -115,3 +117,31 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert done.stderr.startswith("fastvoicegrad: ")
     assert len(done.stderr.strip().splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_version_and_first_screen() -> None:
+    assert run("--version").stdout.strip() == f"fastvoicegrad {fastvoicegrad.__version__}"
+    screen = run("--help").stdout
+    shown = re.findall(r"^. (\w+) +\w", screen.split("Commands")[1], flags=re.MULTILINE)
+    assert shown == ["demo", "convert", "info", "voice", "dev"]
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "export", "store", "pairs", "evaluate", "reproduce", "probe"])
+def test_every_developer_command_has_help(command: str) -> None:
+    assert run("dev", command, "--help").returncode == 0
+
+
+def test_demo(tmp_path: Path) -> None:
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "fastvoicegrad-demo"
+    assert {f.name for f in folder.iterdir()} == {"source.opus", "reference.opus", "converted.wav", "index.html"}
+    source, _ = soundfile.read(folder / "source.opus")
+    converted, _ = soundfile.read(folder / "converted.wav")
+    assert len(converted) == len(source)
+    assert np.abs(converted - source).max() > 0.05
+    page = (folder / "index.html").read_text()
+    assert all(name in page for name in ("source.opus", "reference.opus", "converted.wav"))
+    again = run("demo", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "not empty" in again.stderr

@@ -1,0 +1,171 @@
+"""Systems that stop inside a conversion: where are similarity and words lost?
+
+`diagnose.py` compares them on pairs of a voice with itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from .. import audio
+from ..audio.level import TARGET_LEVEL, speech_level
+from ..bundle import Bundle
+from ..converter import VoiceConverter
+from ..errors import InputError
+from ..frames import Window, mel_frames
+from ..mel import MEL, Array, lowpass_projection
+from ..pipeline import SOURCE_SPEECH, Request, convert_mel
+from ..postfilter import PostFilter
+from ..reference import source_speaker
+from ..training.legacy import model_settings
+from ..vocoder import vocode
+from ..voice import Voice
+from .pairs import Pair
+from .systems import THREADS, Conversion, bundle_key
+
+ENVELOPE_COSINES = 20  # lowest cosine components over the mel bands that count as the envelope
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The converter's retrieval in NumPy: softmax over cosines of standardised content embeddings.
+
+    It is kNN-VC (arXiv 2305.18975) with a soft nearest neighbour, as in `training.models.retrieval`.
+
+    Attributes:
+        mean, std: statistics of the content embedding, (C, 1).
+        temperature: of the softmax.
+    """
+
+    mean: Array
+    std: Array
+    temperature: float
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle) -> Retrieval:
+        """Read the statistics and the temperature from the converter's graph.
+
+        Raises:
+            InputError: the converter has no retrieval.
+        """
+        model = onnx.load_from_string(bundle.graph("converter"))
+        values = {t.name: t for t in model.graph.initializer if ".retrieval." in t.name}
+        found = {name.rsplit(".", 1)[1].removesuffix("_half"): t for name, t in values.items()}
+        settings = json.loads({p.key: p.value for p in model.metadata_props}.get("model", "{}"))
+        temperature = model_settings(settings).get("retrieval_temperature")
+        if not {"mean", "std"} <= found.keys() or temperature is None:
+            raise InputError(f"the converter of '{bundle.config.name}' retrieves no mel")
+        mean, std = (numpy_helper.to_array(found[name]).astype(np.float32) for name in ("mean", "std"))
+        return cls(mean, std, float(temperature))
+
+    def _directions(self, content: Array) -> Array:
+        standardised = (content - self.mean) / self.std
+        return np.asarray(standardised / np.maximum(np.linalg.norm(standardised, axis=0, keepdims=True), 1e-12))
+
+    def __call__(self, content: Array, keys: Array, values: Array) -> Array:
+        """The retrieved mel.
+
+        Args:
+            content: of the source, (C, T).
+            keys: content of the reference, (C, N).
+            values: mel of the reference, (80, N).
+        Returns:
+            (80, T).
+        """
+        logits = self._directions(content).T @ self._directions(keys) / self.temperature
+        weights = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(values @ (weights / weights.sum(1, keepdims=True)).T, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A conversion before its post-filter: mels (80, T) in natural log, F0 (T,) in Hz of the result."""
+
+    source: Array
+    content: Array
+    converted: Array
+    pitch: Array | None
+
+
+class PlainConversion(Conversion):
+    """A conversion without guidance and post-filter."""
+
+    kind = "plain"
+
+    def __init__(self, bundle: str | None) -> None:
+        super().__init__(bundle)
+        self.key = f"{self.kind} {bundle_key(bundle)}"
+
+    @cached_property
+    def converter(self) -> VoiceConverter:
+        bundle = Bundle.open(self.bundle, THREADS)
+        bundle.config = replace(bundle.config, guidance=0.0, postfilter=PostFilter())
+        return VoiceConverter(bundle)
+
+    def stages(self, mel: Array, target: Voice) -> Stages:
+        """Convert a whole mel (80, T), T a multiple of the bundle's stride."""
+        bundle = self.converter.bundle
+        content, window = bundle.content(mel), Window(mel, 0, slice(0, mel.shape[1]))
+        source = source_speaker(bundle, mel, target, SOURCE_SPEECH)
+        pitch = bundle.pitch(mel) * np.float32(target.pitch / source.pitch if source else 1.0)
+        converted = convert_mel(bundle, window, content, pitch, Request(target, source, steps=1, seed=0))
+        return Stages(mel, content, converted, pitch if bundle.config.harmonics else None)
+
+
+class RenderedStage(PlainConversion):
+    """A mel that is made from the stages of a plain conversion, through the vocoder."""
+
+    def select(self, stages: Stages, target: Voice) -> tuple[Array, Array | None]:
+        """The mel (80, T) to render, and its F0 (T,) in Hz; without it the vocoder predicts the pitch from the mel."""
+        raise NotImplementedError
+
+    def __call__(self, pair: Pair) -> np.ndarray:
+        bundle, wave, target = self.converter.bundle, audio.read(pair.source.path), self.voice(pair)
+        gain = TARGET_LEVEL / speech_level(wave)
+        mel = np.concatenate(list(mel_frames([wave], gain, bundle.stride)), axis=1)
+        selected, pitch = self.select(self.stages(mel, target), target)
+        rendered, _ = vocode(bundle, selected, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
+        return np.asarray(rendered[: len(wave)] / np.float32(gain))
+
+
+class RetrievedMel(RenderedStage):
+    """The retrieved mel alone."""
+
+    kind = "retrieved"
+
+    @cached_property
+    def retrieval(self) -> Retrieval:
+        return Retrieval.of_bundle(self.converter.bundle)
+
+    def select(self, stages: Stages, target: Voice) -> tuple[Array, Array | None]:
+        return self.retrieval(stages.content, target.keys, target.mel), None
+
+
+class ConvertedEnvelope(RenderedStage):
+    """The conversion's envelope and the recording's fine structure."""
+
+    kind = "converted-envelope"
+
+    def select(self, stages: Stages, target: Voice) -> tuple[Array, Array | None]:
+        return with_envelope_of(stages.converted, stages.source), None
+
+
+class RecordedEnvelope(RenderedStage):
+    """The recording's envelope and the conversion's fine structure."""
+
+    kind = "recorded-envelope"
+
+    def select(self, stages: Stages, target: Voice) -> tuple[Array, Array | None]:
+        return with_envelope_of(stages.source, stages.converted), stages.pitch
+
+
+def with_envelope_of(envelope: Array, fine: Array) -> Array:
+    """The lowest cosine components of one mel (80, T) and the remainder of another."""
+    lowpass = lowpass_projection(ENVELOPE_COSINES, MEL)
+    return (lowpass @ envelope + fine - lowpass @ fine).astype(np.float32)

@@ -1,0 +1,65 @@
+"""Systems by their names on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..bundle import Bundle
+from ..errors import InputError
+from ..training.checkpoint import read_meta
+from ..training.export import with_converter
+from .cache import digest, fingerprint
+from .intermediate import ConvertedEnvelope, PlainConversion, RecordedEnvelope, RetrievedMel
+from .systems import Conversion, CopySynthesis, Folder, HifiGanCopySynthesis, Natural, Source, System, bundle_key
+
+OF_BUNDLE: dict[str, type[CopySynthesis | PlainConversion]] = {
+    "copy-synthesis": CopySynthesis,
+    **{kind.kind: kind for kind in (PlainConversion, RetrievedMel, ConvertedEnvelope, RecordedEnvelope)},
+}
+
+
+def make_system(spec: str, work: Path, base: str | None = None) -> System:
+    """A system by its name.
+
+    Args:
+        spec: ``natural``, ``source``, ``hifigan:WEIGHTS``, ``folder:PATH``, ``MODEL[@STEPS]`` or ``KIND[:MODEL]``.
+            A MODEL is a bundle's folder or zip, ``default``, or a teacher's or student's CHECKPOINT.safetensors.
+            A KIND is a key of `OF_BUNDLE`.
+        work: folder for bundles that are made of checkpoints.
+        base: the bundle whose other networks complete a checkpoint; None is the default one.
+    Raises:
+        InputError: there is no such system.
+    """
+    kind, _, path = spec.partition(":")
+    if kind in OF_BUNDLE:
+        return OF_BUNDLE[kind](bundle_path(path, work, base))
+    match kind:
+        case "natural":
+            return Natural()
+        case "source":
+            return Source()
+        case "hifigan":
+            return HifiGanCopySynthesis(path)
+        case "folder":
+            return Folder(path)
+    name, _, steps = spec.partition("@")
+    if steps and not steps.isdecimal():
+        raise InputError(f"{spec}: what follows '@' is a number of steps, e.g. {name}@6")
+    return Conversion(bundle_path(name, work, base), int(steps or 1))
+
+
+def bundle_path(model: str, work: Path, base: str | None) -> str | None:
+    """The bundle of a model; None is the default one. See `make_system`."""
+    if model in ("", "default"):
+        return None
+    return str(bundle_of_checkpoint(Path(model), work, base)) if model.endswith(".safetensors") else model
+
+
+def bundle_of_checkpoint(path: Path, work: Path, base: str | None) -> Path:
+    """A bundle of a teacher's or student's checkpoint and the other networks of `base`. It is made once."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    folder = work / digest(fingerprint(str(path)), bundle_key(base))[:16]
+    if not (folder / "config.json").exists():
+        with_converter(folder, Bundle.open(base), path, teacher=read_meta(path)["task"] == "teacher", name=path.stem)
+    return folder

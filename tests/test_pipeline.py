@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastvoicegrad import Voice, VoiceConverter
+from fastvoicegrad.frames import Window
+from fastvoicegrad.mel import log_mel, lowpass_projection
+from fastvoicegrad.pipeline import SOURCE_SPEECH, Request, convert_mel
+from fastvoicegrad.reference import source_speaker
+from tests.conftest import vowels
+
+
+def window(mel: np.ndarray) -> Window:
+    return Window(mel, 0, slice(0, mel.shape[1]))
+
+
+def converted(converter: VoiceConverter, mel: np.ndarray, request: Request) -> np.ndarray:
+    """A mel at its own pitch in the request's voice."""
+    bundle = converter.bundle
+    return convert_mel(bundle, window(mel), bundle.content(mel), bundle.pitch(mel), request)
+
+
+def whole(converter: VoiceConverter, voice: Voice, wave: np.ndarray, pieces: int, chunk: int) -> np.ndarray:
+    blocks = np.array_split(wave, pieces)
+    return np.concatenate(list(converter.convert_blocks(iter(blocks), voice, gain=1.0, chunk=chunk)))
+
+
+def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None:
+    wave = vowels(12.0)
+    one = whole(converter, voice, wave, 1, 10**6)
+    for pieces, chunk in ((1, 128), (50, 256), (7, 4), (3, 600)):
+        if chunk == 4:
+            wave, one = wave[:30000], whole(converter, voice, wave[:30000], 1, 10**6)
+        np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-5)
+
+
+def test_guidance_amplifies_the_difference_between_target_and_source(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance_cosines=10))
+    mel = log_mel(vowels(2.0, pitch=180.0))[:, :160]
+    source = source_speaker(converter.bundle, mel, voice, SOURCE_SPEECH)
+    assert source is not None
+    plain = converted(converter, mel, Request(voice, None, 1, 0))
+    unchanged = converted(converter, mel, Request(source, None, 1, 0))
+    weight = converter.bundle.config.guidance
+    assert weight > 0
+    assert np.abs(plain - unchanged).max() > 1e-2
+    scale = converter.bundle.mel_std
+    difference = lowpass_projection(10) @ ((plain - unchanged) / scale) * scale
+    assert np.abs(difference - (plain - unchanged)).max() > 1e-3
+    guided = converted(converter, mel, Request(voice, source, 1, 0))
+    np.testing.assert_allclose(guided, plain + weight * difference, atol=1e-3)
+    to_itself = converted(converter, mel, Request(source, source, 1, 0))
+    np.testing.assert_allclose(to_itself, unchanged, atol=1e-3)
+
+
+def semitones(pitch: np.ndarray, truth: np.ndarray) -> float:
+    """Median distance where voiced."""
+    voiced = pitch > 0
+    assert voiced.mean() > 0.5
+    return float(np.median(np.abs(12 * np.log2(pitch[voiced] / truth[voiced]))))
+
+
+def test_the_melody_moves_to_the_targets_height(converter: VoiceConverter, voice: Voice) -> None:
+    """Synthetic vowels of 180 Hz (gliding by 15 %) in the voice of vowels of 210 Hz."""
+    wave = vowels(3.0, pitch=180.0)
+    mel = log_mel(wave)
+    glide = 180.0 * (1 + 0.15 * np.sin(2 * np.pi * 0.7 * (np.arange(mel.shape[1]) + 0.5) * 256 / 22050))
+    assert semitones(converter.bundle.pitch(mel), glide) < 0.5
+    source = source_speaker(converter.bundle, mel, voice, SOURCE_SPEECH)
+    assert source is not None
+    assert 170 < source.pitch < 195
+    result = log_mel(converter.convert(wave, 22050, voice))
+    assert semitones(converter.bundle.pitch(result), glide * voice.pitch / source.pitch) < 0.5
+
+
+def test_temperature_scales_the_difference_between_seeds(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mel, distances = log_mel(vowels(1.0))[:, :80], []
+    for temperature in (0.0, 0.5, 1.0):
+        config = replace(converter.bundle.config, temperature=temperature)
+        monkeypatch.setattr(converter.bundle, "config", config)
+        one, other = (converted(converter, mel, Request(voice, None, 1, seed)) for seed in (0, 1))
+        distances.append(float(np.abs(one - other).mean()))
+    assert distances[0] == 0 < distances[1] < distances[2]
