@@ -1,9 +1,9 @@
-"""Speed and memory of a bundle, each length in a process of its own.
+"""Measure the speed and memory of a bundle, each length in a process of its own.
 
     python benchmarks/speed.py [--bundle PATH] [--seconds 5 60 3600] [--threads 2]
 
-Prints a JSON line per length: real-time factor of the whole command (wave in to wave out, the voice's embedding
-included), times of the stages, peak memory. The sound is made here, so that anyone can run it.
+Prints a JSON line per length: real-time factor of the whole command, times of its stages, peak memory. The command
+reads the source, embeds the voice and writes the result. The sound is synthetic: no recording is needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.conftest import vowels
 
 
 def write_long(path: Path, seconds: int) -> None:
-    """`seconds` of made speech at 22,050 Hz, written block by block."""
+    """Write `seconds` of synthetic speech at 22,050 Hz, block by block."""
     block = vowels(10.0)
     with soundfile.SoundFile(path, "w", 22050, 1) as file:
         for start in range(0, seconds, 10):
@@ -31,10 +31,11 @@ def write_long(path: Path, seconds: int) -> None:
 
 
 def measure(folder: Path, seconds: int, bundle: str | None, threads: int | None) -> dict[str, object]:
+    """The command's report and its peak memory in MB."""
     source, reference = folder / "source.wav", folder / "reference.wav"
     write_long(source, seconds)
     soundfile.write(reference, vowels(5.0, pitch=210.0, seed=3), 22050)
-    command = [sys.executable, "-m", "fastvoicegrad.cli", "convert", source, "--to", reference]
+    command = [sys.executable, "-m", "fastvoicegrad", "convert", source, "--to", reference]
     command += ["-o", folder / "out.flac", "--json"]
     command += ["--bundle", bundle] if bundle else []
     command += ["--threads", str(threads)] if threads else []
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, nargs="+", default=[5, 60, 600])
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
-    for seconds in sorted(arguments.seconds):  # rising, so that the peak seen is this length's
+    for seconds in sorted(arguments.seconds):  # the peak is that of all children so far: the longest one comes last
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(measure(Path(folder), seconds, arguments.bundle, arguments.threads)), flush=True)
 

@@ -1,10 +1,10 @@
-"""Throughput and peak memory of every stage of the training, each in a process of its own, one after the other.
+"""Throughput and peak memory of every training, each in a process of its own, one after the other.
 
     python benchmarks/training.py --store STORE [--steps 10] [--threads 2] [--set NAME=VALUE ...]
 
-Prints a row of a table per stage: optimiser steps per second, without validation, and peak memory, of the GPU where
-there is one. The release's recipes, and the student against the paper's three discriminators, all with the default
-bundle's networks to start from. The waveform discriminator, by far the slowest, takes a fifth of the steps.
+Prints a row of a table per stage: optimiser steps per second, and peak memory, of the GPU where there is one. The
+stages are the release's recipes, and the student with each of three discriminators. All start from the default bundle's
+networks. The waveform discriminator is by far the slowest and takes a fifth of the steps.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ STAGES = {  # name -> part, recipe
 
 
 def cli(*arguments: Any) -> None:
-    command = [sys.executable, "-m", "fastvoicegrad.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "fastvoicegrad", "dev", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def measure(name: str, store: str, steps: int, threads: int, init: Path, more: list[str]) -> dict[str, Any]:
-    """The cost of a stage's steps, as its checkpoint has it."""
+    """The cost of a stage's steps, from its checkpoint."""
     part, recipe = STAGES[name]
     settings = [f"loop.{key}={value}" for key, value in {"steps": steps, "warmup": 0, "threads": threads}.items()]
     settings += ["loop.start_from=", f"{'data.' if part in ('teacher', 'student') else ''}store={store}"]
-    settings += ["kept=nothing"] if part == "content" else []
+    settings += ["frozen=nothing"] if part == "content" else []
     if part == "student":
         settings += [f"teacher={init / 'student.safetensors'}", f"vocoder={init / 'vocoder.safetensors'}"]
     options = [option for setting in (*settings, *more) for option in ("--set", setting)]

@@ -135,9 +135,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
-    """Every part trained for four steps, in the order in which they need each other."""
+    """Every part trained for four steps."""
     pytest.importorskip("torch")
-    from fastvoicegrad.training.recipe import PARTS
+    from fastvoicegrad.training.tasks.registry import PARTS
     from tests.training.tasks.tiny_runs import trainer
 
     root = tmp_path_factory.mktemp("runs")

@@ -1,29 +1,50 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fastvoicegrad import Bundle, InputError
-from fastvoicegrad.bundle import DEFAULT
+from fastvoicegrad import Bundle, InputError, Voice
+from fastvoicegrad.bundle import DEFAULT, LARGEST_CONFIG, LARGEST_GRAPH
 from fastvoicegrad.mel import MEL
 from fastvoicegrad.postfilter import PostFilter
+from tests.fuzz.archives import with_many_names
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DEFAULT, tmp_path / "bundle"))
+    """The default bundle with a config.json of its own. The networks are links: remove one before writing there."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for file in DEFAULT.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "config.json").unlink()
+    shutil.copyfile(DEFAULT / "config.json", folder / "config.json")
+    return folder
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    path.unlink()
+    path.write_bytes(data)
 
 
 def edit(folder: Path, **changes: object) -> None:
     config = json.loads((folder / "config.json").read_text()) | changes
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def edit_network(folder: Path, name: str, **changes: object) -> None:
+    networks = json.loads((folder / "config.json").read_text())["networks"]
+    edit(folder, networks=networks | {name: networks[name] | changes})
 
 
 def test_default_bundle_is_small_and_described() -> None:
@@ -44,7 +65,7 @@ def test_zip_equals_folder(tmp_path: Path, speech: np.ndarray) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    for path, text in ((tmp_path / "none", "no such bundle"), (tmp_path, "no config.json")):
+    for path, text in ((tmp_path / "none", "no such bundle"), (tmp_path, "config.json is missing")):
         with pytest.raises(InputError, match=text):
             Bundle.open(path)
 
@@ -52,7 +73,7 @@ def test_missing(tmp_path: Path) -> None:
 def test_damaged_network_is_refused(copy: Path) -> None:
     data = bytearray((copy / "vocoder.onnx").read_bytes())
     data[len(data) // 2] ^= 1
-    (copy / "vocoder.onnx").write_bytes(data)
+    replace_file(copy / "vocoder.onnx", data)
     with pytest.raises(InputError, match="vocoder.*damaged"):
         Bundle.open(copy)
 
@@ -88,6 +109,16 @@ def test_settings_of_later_formats_have_defaults(copy: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"name": "x" * 201},
+        {"format": True},
+        {"format": 10**30},
+        {"start": 1001},
+        {"max_steps": 951},
+        {"max_beta": 1e-300},
+        {"offset": 1, "max_beta": 1e-9},
+        {"mel_mean": [100.0] * 80},
+        {"notes": "free"},
+        {"surprise\x1b[31m" * 1000: 1},
         {"format": "x"},
         {"networks": {}},
         {"surprise": 1},
@@ -108,9 +139,28 @@ def test_broken_config_is_refused(copy: Path, changes: dict[str, object]) -> Non
         Bundle.open(copy)
 
 
-def test_config_that_is_not_json(copy: Path) -> None:
-    (copy / "config.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
+@pytest.mark.parametrize("text", ["", "{", "null", "[" * 100_000, '{"format": 1e999}', "\x00", '{"format": 5}', "NaN"])
+def test_config_that_is_not_one(copy: Path, text: str) -> None:
+    (copy / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"^[ -~]+$"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("content", {"left": -1}), ("content", {"left": 10**6}), ("pitch", {"stride": 0}), ("pitch", {"right": "x"})],
+)
+def test_a_network_out_of_range_is_refused(copy: Path, name: str, changes: dict[str, object]) -> None:
+    edit_network(copy, name, **changes)
+    with pytest.raises(InputError, match=next(iter(changes))):
+        Bundle.open(copy)
+
+
+def test_strides_that_do_not_fit_together_are_refused(copy: Path) -> None:
+    """Each is small; their least common multiple is not."""
+    for name, stride in (("content", 61), ("pitch", 59), ("speaker", 53), ("vocoder", 64)):
+        edit_network(copy, name, stride=stride)
+    with pytest.raises(InputError, match="stride"):
         Bundle.open(copy)
 
 
@@ -136,7 +186,7 @@ def test_names_of_older_formats_are_read(copy: Path) -> None:
 
 def test_a_network_replaced_after_opening_is_refused(copy: Path) -> None:
     opened = Bundle.open(copy)
-    shutil.copyfile(copy / "pitch.onnx", copy / "content.onnx")
+    replace_file(copy / "content.onnx", (copy / "pitch.onnx").read_bytes())
     with pytest.raises(InputError, match="damaged"):
         opened.session("content")
 
@@ -153,3 +203,131 @@ def test_a_bundle_can_be_pickled() -> None:
     mel = np.zeros((80, 16), np.float32)
     expected = opened.content(mel)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened)).content(mel), expected)
+
+
+# -- what a bundle promises to the rest -----------------------------------------------------------------------
+
+
+def with_network(name: str, **changes: Any) -> Bundle:
+    """The default bundle with other settings of one network."""
+    opened = Bundle.open()
+    networks = opened.config.networks
+    changed = replace(opened.config, networks=networks | {name: replace(networks[name], **changes)})
+    return Bundle(changed, opened.read)
+
+
+def test_the_fingerprint_is_that_of_the_networks_that_make_a_voice() -> None:
+    known = Bundle.open().fingerprint
+    for name in ("speaker", "content", "pitch"):
+        assert with_network(name, sha256="0" * 64).fingerprint != known, name
+    for name in ("converter", "vocoder"):
+        assert with_network(name, sha256="0" * 64).fingerprint == known, name
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("name", "steps", "times"), [("converter", 1, 1), ("converter", 3, 3), ("vocoder", 3, 1)])
+def test_the_context_grows_with_each_network_of_the_chain(side: str, name: str, steps: int, times: int) -> None:
+    before, after = Bundle.open(), with_network(name, **{side: getattr(Bundle.open().config.networks[name], side) + 64})
+    index = ["left", "right"].index(side)
+    assert after.context(steps)[index] == before.context(steps)[index] + 64 * times
+    assert after.context(steps)[1 - index] == before.context(steps)[1 - index]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_context_holds_the_longer_one_of_content_and_pitch(side: str) -> None:
+    index, opened = ["left", "right"].index(side), Bundle.open()
+    networks = opened.config.networks
+    longest = max(getattr(networks[name], side) for name in ("content", "pitch"))
+    for name in ("content", "pitch"):
+        grown = with_network(name, **{side: longest + 64})
+        assert grown.context()[index] == opened.context()[index] + 64
+    rest = sum(getattr(networks[name], side) for name in ("converter", "vocoder"))
+    assert opened.context()[index] >= longest + rest
+
+
+def test_context_and_stride_are_in_whole_strides() -> None:
+    assert with_network("pitch", stride=3).stride == 12  # content 2, converter 4
+    assert all(frames % 12 == 0 for frames in with_network("pitch", stride=3).context())
+
+
+def test_smoothing_needs_a_neighbour() -> None:
+    opened = Bundle.open()
+    plain = Bundle(replace(opened.config, postfilter=PostFilter()), opened.read)
+    smooth = Bundle(replace(opened.config, postfilter=PostFilter(smoothing=0.1)), opened.read)
+    reach = sum(opened.config.networks[name].left for name in ("content", "converter", "vocoder"))
+    assert [plain.context()[0], smooth.context()[0]] == [-(-(reach + extra) // 4) * 4 for extra in (0, 1)]
+
+
+# -- hostile archives, paths and voices ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def zipped(tmp_path: Path) -> Callable[..., Path]:
+    """Archives of config.json and of the beginnings of the networks."""
+
+    def make(method: int = zipfile.ZIP_STORED, **changed: bytes) -> Path:
+        path = tmp_path / "bundle.zip"
+        with zipfile.ZipFile(path, "w", method) as archive:
+            for file in DEFAULT.iterdir():
+                archive.writestr(file.name, changed.get(file.stem) or file.read_bytes()[:10_000])
+        return path
+
+    return make
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(zipped: Callable[..., Path]) -> None:
+    path = zipped(zipfile.ZIP_DEFLATED, config=bytes(LARGEST_CONFIG + 1))
+    with pytest.raises(InputError, match="too large"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_packed_by_another_method_is_refused(zipped: Callable[..., Path], method: int) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        Bundle.open(zipped(method))
+
+
+def test_a_large_file_is_refused_before_it_is_read(copy: Path) -> None:
+    replace_file(copy / "pitch.onnx", b"")
+    with (copy / "pitch.onnx").open("r+b") as file:
+        file.truncate(LARGEST_GRAPH + 1)  # a sparse file
+    with pytest.raises(InputError, match="too large"):
+        Bundle.open(copy)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("name", ["config.json", "pitch.onnx"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "folder"])
+def test_only_regular_files_are_read(copy: Path, name: str, kind: str) -> None:
+    (copy / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(copy / name)
+    elif kind == "folder":
+        (copy / name).mkdir()
+    else:
+        (copy / name).symlink_to("/dev/zero" if kind == "device" else name)
+    with pytest.raises(InputError, match=f"{name} is missing"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\x00b", "\udcff", "x/y", "\x1b[31m"])
+def test_paths_that_cannot_be(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"^[ -~]*no such bundle$"):
+        Bundle.open(tmp_path / name)
+
+
+def test_a_voice_of_other_sizes_does_not_fit(voice: Voice) -> None:
+    opened = Bundle.open()
+    opened.check_voice(voice)
+    shorter = voice.embedding[:-1] / np.linalg.norm(voice.embedding[:-1])
+    for wrong in (replace(voice, embedding=shorter), replace(voice, keys=voice.keys[1:])):
+        with pytest.raises(InputError, match="does not fit"):
+            opened.check_voice(wrong)
+    with pytest.raises(InputError, match="another bundle"):
+        opened.check_voice(replace(voice, encoder="other"))
+
+
+def test_an_archive_of_very_many_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bundle.zip").write_bytes(with_many_names({"config.json": b"{}"}))
+    with pytest.raises(InputError, match="cannot be read"):
+        Bundle.open(tmp_path / "bundle.zip")

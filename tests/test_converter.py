@@ -46,7 +46,10 @@ def test_the_voice_matters(converter: VoiceConverter, voice: Voice, speech: np.n
         (np.zeros(22050), "silent"),
         (vowels(1.0)[:900], "shorter than one frame"),
         (np.full(22050, np.nan), "NaN"),
-        (np.zeros((22050, 2)), "mono"),
+        (np.zeros((22050, 2)), "silent"),
+        (np.zeros((2, 2, 2)), "shape"),
+        (np.array(["a"]), "floats or integers"),
+        (np.full(22050, 1e9), "no recording"),
         (np.zeros(0), "shorter than one frame"),
     ],
 )
@@ -106,7 +109,7 @@ def test_files_in_any_format(converter: VoiceConverter, voice: Voice, tmp_path: 
         expected = round(soundfile.info(source).frames * (out_rate or rate) / rate)
         assert (info.frames, info.samplerate, info.channels) == (expected, out_rate or rate, 1)
         assert seen[-1] == pytest.approx(result.seconds, abs=0.01)
-        assert set(result.stages) == {"content", "pitch", "converter", "vocoder"}
+        assert set(result.stages) == {"read", "voice", "content", "pitch", "converter", "vocoder"}
 
 
 def test_file_and_array_agree(converter: VoiceConverter, voice: Voice, tmp_path: Path, speech: np.ndarray) -> None:

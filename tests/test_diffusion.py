@@ -69,11 +69,23 @@ def test_sampler_with_a_perfect_oracle_returns_x0(steps: int) -> None:
     x0, start = random.standard_normal((2, 80, 20))
 
     def oracle(x_t: np.ndarray, t: int) -> np.ndarray:
-        return eps_from_x0(x_t, x0, float(AB[t]))
+        return x0
 
     x = diffuse(x0, start, float(AB[950]))
     out = sample(oracle, x, subsequence(steps, 950), AB, lambda k: random.standard_normal((80, 20)))
     np.testing.assert_allclose(out, x0, atol=1e-9)
+
+
+def test_every_step_of_the_sampler_is_a_reverse_step() -> None:
+    """With an estimate that depends on x_t, against the steps written out."""
+    x, noise = np.random.default_rng(3).standard_normal((2, 80, 20))
+    levels = subsequence(3, 950)
+    out = sample(lambda x_t, t: x_t * t / 1000, x, levels, AB, lambda k: k * noise)
+    for number, k in enumerate((3, 2, 1), 1):
+        t, previous = levels[k - 1], levels[k - 2] if k > 1 else 0
+        eps = eps_from_x0(x, x * t / 1000, float(AB[t]))
+        x = reverse_step(x, eps, number * noise if k > 1 else 0.0, float(AB[t]), float(AB[previous]))
+    np.testing.assert_allclose(out, x, atol=1e-9)
 
 
 def test_subsequence() -> None:

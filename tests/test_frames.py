@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastvoicegrad.frames import mel_frames, peek, windows
+from fastvoicegrad.frames import mel_frames, windows
 from fastvoicegrad.mel import log_mel
 
 
@@ -25,13 +25,3 @@ def test_windows_cover_every_frame_once_with_context() -> None:
         assert window.start % 4 == length % 4 == 0
         kept.append(window.mel[0, window.keep])
     np.testing.assert_array_equal(np.concatenate(kept), np.arange(1000))
-
-
-def test_peek_returns_everything_and_the_same_speech_for_all_blocks(speech: np.ndarray) -> None:
-    silence = np.full((80, 300), np.log(1e-5), np.float32)
-    mel = np.concatenate([silence, log_mel(np.tile(speech, 4))], axis=1)
-    for pieces in (1, 7, 60):
-        beginning, frames = peek(iter(np.array_split(mel, pieces, axis=1)), 200, 2000)
-        np.testing.assert_array_equal(np.concatenate(list(frames), axis=1), mel)
-        np.testing.assert_array_equal(beginning, mel[:, : beginning.shape[1]])
-        assert beginning.shape[1] >= 500

@@ -6,10 +6,13 @@ import pytest
 from fastvoicegrad.mel import (
     MEL,
     bands_of_bins,
+    bins_from_bands,
     filterbank,
     hz_to_mel,
     log_mel,
     log_mel_of_padded,
+    log_of_bands,
+    lowpass,
     lowpass_projection,
     mel_to_hz,
 )
@@ -75,3 +78,13 @@ def test_torch_front_end_is_the_same(speech: np.ndarray) -> None:
 
     ours = LogMel()(torch.from_numpy(speech)[None])[0].numpy()
     np.testing.assert_allclose(ours, log_mel(speech), atol=2e-4)
+
+
+def test_sums_over_intervals_equal_the_matrix_products() -> None:
+    random = np.random.default_rng(0)
+    magnitude = np.abs(random.standard_normal((50, 513))).astype(np.float32)
+    np.testing.assert_allclose(log_of_bands(magnitude), np.log(filterbank() @ magnitude.T), atol=1e-5)
+    bands = random.standard_normal((80, 50)).astype(np.float32)
+    np.testing.assert_allclose(bins_from_bands(bands), (bands_of_bins() @ bands).T, atol=1e-6)
+    for cosines in (1, 3, 30, 80):
+        np.testing.assert_allclose(lowpass(bands, cosines), lowpass_projection(cosines) @ bands, atol=1e-5)

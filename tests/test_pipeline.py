@@ -8,7 +8,7 @@ import pytest
 from fastvoicegrad import Voice, VoiceConverter
 from fastvoicegrad.frames import Window
 from fastvoicegrad.mel import log_mel, lowpass_projection
-from fastvoicegrad.pipeline import SOURCE_SPEECH, Request, convert_mel
+from fastvoicegrad.pipeline import Request, convert_blocks, convert_mel
 from fastvoicegrad.reference import source_speaker
 from tests.conftest import vowels
 
@@ -25,7 +25,8 @@ def converted(converter: VoiceConverter, mel: np.ndarray, request: Request) -> n
 
 def whole(converter: VoiceConverter, voice: Voice, wave: np.ndarray, pieces: int, chunk: int) -> np.ndarray:
     blocks = np.array_split(wave, pieces)
-    return np.concatenate(list(converter.convert_blocks(iter(blocks), voice, gain=1.0, chunk=chunk)))
+    source = source_speaker(converter.bundle, [wave], voice)
+    return np.concatenate(list(convert_blocks(converter.bundle, blocks, voice, source, gain=1.0, chunk=chunk)))
 
 
 def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None:
@@ -42,7 +43,7 @@ def test_guidance_amplifies_the_difference_between_target_and_source(
 ) -> None:
     monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance_cosines=10))
     mel = log_mel(vowels(2.0, pitch=180.0))[:, :160]
-    source = source_speaker(converter.bundle, mel, voice, SOURCE_SPEECH)
+    source = source_speaker(converter.bundle, [vowels(2.0, pitch=180.0)], voice)
     assert source is not None
     plain = converted(converter, mel, Request(voice, None, 1, 0))
     unchanged = converted(converter, mel, Request(source, None, 1, 0))
@@ -71,7 +72,7 @@ def test_the_melody_moves_to_the_targets_height(converter: VoiceConverter, voice
     mel = log_mel(wave)
     glide = 180.0 * (1 + 0.15 * np.sin(2 * np.pi * 0.7 * (np.arange(mel.shape[1]) + 0.5) * 256 / 22050))
     assert semitones(converter.bundle.pitch(mel), glide) < 0.5
-    source = source_speaker(converter.bundle, mel, voice, SOURCE_SPEECH)
+    source = source_speaker(converter.bundle, [wave], voice)
     assert source is not None
     assert 170 < source.pitch < 195
     result = log_mel(converter.convert(wave, 22050, voice))

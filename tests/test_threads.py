@@ -5,33 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastvoicegrad import Voice, VoiceConverter, threads
-from fastvoicegrad.threads import available_cores, default_threads, single_threaded_blas
-
-
-def blas() -> list[int]:
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-
-def test_blas_has_one_thread_inside_and_its_own_number_afterwards() -> None:
-    with threadpool_limits(2, "blas"):
-        before = blas()
-        with single_threaded_blas():
-            assert blas() == [1] * len(before)
-        assert blas() == before
-
-
-def test_overlapping_blocks_restore_what_the_first_one_found() -> None:
-    with threadpool_limits(2, "blas"):
-        before, first, second = blas(), single_threaded_blas(), single_threaded_blas()
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert blas() == [1] * len(before)
-        second.__exit__(None, None, None)
-        assert blas() == before
+from fastvoicegrad.threads import available_cores, default_threads
 
 
 def test_the_environment_and_the_quota_limit_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -53,7 +29,7 @@ def test_conversions_in_threads_equal_conversions_in_turn(
 ) -> None:
     waves = [speech[: 22050 + 2205 * i] for i in range(4)]
     in_turn = [converter.convert(wave, 22050, voice) for wave in waves]
-    before, at_once = blas(), [np.zeros(0, np.float32)] * len(waves)
+    at_once = [np.zeros(0, np.float32)] * len(waves)
 
     def work(i: int) -> None:
         at_once[i] = converter.convert(waves[i], 22050, voice)
@@ -65,4 +41,3 @@ def test_conversions_in_threads_equal_conversions_in_turn(
         worker.join()
     for one, other in zip(in_turn, at_once, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert blas() == before

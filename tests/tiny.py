@@ -1,4 +1,4 @@
-"""Networks of every kind, small and untrained, and a bundle of them (PyTorch)."""
+"""Small untrained networks of every kind, and a bundle of them (PyTorch)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 import torch
 
 from fastvoicegrad.postfilter import PostFilter
-from fastvoicegrad.training.export import (
+from fastvoicegrad.training.export import ExportSettings, write_bundle
+from fastvoicegrad.training.models.content import ContentConfig, ContentEncoder
+from fastvoicegrad.training.models.pitch import PitchConfig, PitchTracker
+from fastvoicegrad.training.models.speaker import SpeakerConfig, SpeakerEncoder
+from fastvoicegrad.training.models.unet import UNet, UNetConfig
+from fastvoicegrad.training.models.vocoder import SpectralVocoder, VocoderConfig
+from fastvoicegrad.training.onnx_graphs import (
     content_graph,
     converter_graph,
     fold_weight_norm,
     pitch_graph,
     speaker_graph,
     vocoder_graph,
-    write_bundle,
 )
-from fastvoicegrad.training.models.content import ContentConfig, ContentEncoder
-from fastvoicegrad.training.models.pitch import PitchConfig, PitchTracker
-from fastvoicegrad.training.models.speaker import SpeakerConfig, SpeakerEncoder
-from fastvoicegrad.training.models.unet import UNet, UNetConfig
-from fastvoicegrad.training.models.vocoder import SpectralVocoder, VocoderConfig
-from fastvoicegrad.training.tasks.teacher import ScheduleConfig
+from fastvoicegrad.training.schedule import ScheduleConfig
 
 Networks = tuple[ContentEncoder, PitchTracker, SpeakerEncoder, UNet, SpectralVocoder]
 
 
 def halve(module: torch.nn.Module) -> None:
-    """Round the weights as the bundle does, so that what is compared is the arithmetic."""
+    """Round the weights as the bundle does, so that tests compare the arithmetic alone."""
     for parameter in module.parameters():
         if parameter.numel() >= 1024:
             parameter.data = parameter.data.half().float()
@@ -57,13 +57,14 @@ def make_bundle(path: Path, networks: Networks) -> Path:
         "converter": converter_graph(unet),
         "vocoder": vocoder_graph(vocoder),
     }
-    settings = {
-        "corrections": vocoder.config.corrections,
-        "postfilter": PostFilter(0.1, 1.2, True),
-        "temperature": 0.8,
-        "guidance": 0.5,
-        "guidance_cosines": 30,
-        "notes": {"license": "none"},
-    }
-    write_bundle(path, "tiny teacher", made, unet, ScheduleConfig(), 950, **settings)
+    settings = ExportSettings(
+        name="tiny teacher",
+        postfilter=PostFilter(0.1, 1.2, True),
+        temperature=0.8,
+        guidance=0.5,
+        guidance_cosines=30,
+        notes={"license": "none"},
+    )
+    schedule = ScheduleConfig()
+    write_bundle(path, settings, made, unet, schedule, schedule.start, corrections=vocoder.config.corrections)
     return path

@@ -1,9 +1,26 @@
 """FastVoiceGrad: one-step diffusion voice conversion (arXiv 2409.02245) on an ordinary CPU."""
 
-from .bundle import Bundle
-from .converter import Conversion, VoiceConverter
-from .errors import InputError
-from .version import __version__
-from .voice import Voice
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Bundle", "Conversion", "InputError", "Voice", "VoiceConverter", "__version__"]
+# ONNX Runtime would write a device id into the user's cache when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+from .errors import AudioWarning, InputError
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
+    from .converter import Conversion, VoiceConverter
+    from .voice import Voice
+
+__all__ = ["AudioWarning", "Bundle", "Conversion", "InputError", "Voice", "VoiceConverter", "__version__"]
+_MODULES = {"Bundle": "bundle", "Conversion": "converter", "VoiceConverter": "converter", "Voice": "voice"}
+
+
+def __getattr__(name: str) -> Any:
+    """The public classes, imported when they are first used: the command line starts without them."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

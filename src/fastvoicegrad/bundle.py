@@ -9,21 +9,28 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from . import graphs
+from .archives import TooLargeError, is_file, read_from_folder, read_from_zip
 from .bundle_config import BundleConfig, Network, parse_config, write_config
 from .diffusion import cosine_schedule
 from .errors import InputError
+from .files import shown
 from .mel import Array
 from .threads import default_threads
+from .voice import Voice
 
 __all__ = ["DEFAULT", "Bundle", "BundleConfig", "Network", "write_config"]
 DEFAULT = Path(__file__).parent / "bundles" / "default"
+GIVE = "give the folder or .zip that 'fastvoicegrad dev export' wrote"
+LARGEST_CONFIG, LARGEST_GRAPH = 1 << 20, 1 << 28  # bytes
 
 
 class Bundle:
@@ -31,7 +38,7 @@ class Bundle:
 
     Args:
         config: its settings.
-        read: returns the bytes of one of its files by name.
+        read: returns the bytes of one of its files by name, or raises InputError.
         threads: CPU threads of each network; None: see `default_threads`.
     """
 
@@ -48,24 +55,19 @@ class Bundle:
     def open(cls, path: str | Path | None = None, threads: int | None = None) -> Bundle:
         """Open a bundle folder or zip; None opens the default bundle.
 
+        It runs no code of the bundle, and reads nothing outside it.
+
         Raises:
-            InputError: missing, damaged, incomplete, or of a newer format.
+            InputError: missing, damaged, incomplete, too large, or of a newer format.
         """
         path = DEFAULT if path is None else Path(path).absolute()
         read = _reader(path)
         try:
-            data = read("config.json")
-        except (KeyError, OSError) as error:
-            raise InputError(f"{path} is not a bundle: it has no config.json") from error
-        config = parse_config(path, data)
-        bundle = cls(config, read, threads)
-        for name, network in config.networks.items():
-            try:
+            bundle = cls(parse_config(read("config.json")), read, threads)
+            for name in bundle.config.networks:
                 bundle.graph(name)
-            except (KeyError, OSError) as error:
-                raise InputError(f"{path}: {network.file} is missing; copy the bundle again") from error
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from error
+        except InputError as error:
+            raise InputError(f"{shown(path)}: {error}") from error
         return bundle
 
     def __getstate__(self) -> dict[str, object]:
@@ -73,33 +75,49 @@ class Bundle:
         return self.__dict__ | {"_sessions": {}}
 
     def session(self, name: str) -> onnxruntime.InferenceSession:
-        """A network, loaded at its first use."""
-        if name not in self._sessions:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self.threads
-            options.log_severity_level = 3
-            # Else each network's threads would busy-wait beside whatever comes next.
-            options.add_session_config_entry("session.force_spinning_stop", "1")
-            self._sessions[name] = onnxruntime.InferenceSession(
-                self.graph(name), options, providers=["CPUExecutionProvider"]
-            )
-        return self._sessions[name]
-
-    def graph(self, name: str) -> bytes:
-        """A network's ONNX file.
+        """A network, loaded at its first use.
 
         Raises:
-            InputError: its checksum is wrong.
+            InputError: it is damaged, or not the network that the bundle names.
+        """
+        if name not in self._sessions:
+            data, options = self.graph(name), graphs.session_options(self.threads)
+            with _blamed_on(name):
+                session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+                graphs.check_session(session, *self._shapes(name))
+            self._sessions[name] = session
+        return self._sessions[name]
+
+    def _shapes(self, name: str) -> tuple[graphs.Shapes, graphs.Shapes]:
+        """The shapes of a network's inputs and outputs."""
+        return graphs.inputs_of(name, self.config.retrieval, self.config.harmonics), graphs.OUTPUTS[name]
+
+    def graph(self, name: str) -> bytes:
+        """A network's ONNX file, checked.
+
+        Raises:
+            InputError: its checksum is wrong, or it holds what no network needs (see `graphs.check_graph`).
         """
         network = self.config.networks[name]
         data = self.read(network.file)
         if hashlib.sha256(data).hexdigest() != network.sha256:
             raise InputError(f"{network.file} ({name}) is damaged; copy the bundle again")
+        with _blamed_on(name):
+            graphs.check_graph(data)
         return data
 
     def run(self, name: str, **inputs: np.ndarray) -> list[Array]:
-        """Outputs of one network in the order of its graph."""
-        outputs: list[Array] = self.session(name).run(None, inputs)
+        """Outputs of one network in the order of its graph.
+
+        Raises:
+            InputError: it cannot be loaded or run, or it gives other shapes than it should, or no finite numbers.
+        """
+        session = self.session(name)
+        expected_inputs, expected_outputs = self._shapes(name)
+        with _blamed_on(name):
+            sizes = graphs.letters(inputs, expected_inputs)
+            outputs: list[Array] = session.run(None, inputs)
+            graphs.check_outputs(outputs, expected_outputs, sizes)
         return outputs
 
     def content(self, mel: Array) -> Array:
@@ -136,21 +154,50 @@ class Bundle:
         """Number of frames of which every window's length must be a multiple."""
         return math.lcm(*(n.stride for n in self.config.networks.values()))
 
+    def check_voice(self, voice: Voice) -> None:
+        """Raises InputError where a voice was made with other encoders, or is none."""
+        if voice.encoder != self.fingerprint:
+            raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
+        voice.check()
+        sizes = [self.session(name).get_outputs()[0].shape[1] for name in ("speaker", "content")]
+        if [len(voice.embedding), len(voice.keys)] != sizes:
+            raise InputError("the voice does not fit the bundle; make it again with 'fastvoicegrad voice make'")
+
+
+@contextmanager
+def _blamed_on(name: str) -> Iterator[None]:
+    """Turns whatever goes wrong with a network into one line. ONNX Runtime has many kinds of exceptions."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(f"there is too little memory for the network '{name}'; close other programs") from error
+    except Exception as error:
+        reason = "".join(c for c in " ".join(str(error).split()) if c.isprintable())[:200] or type(error).__name__
+        raise InputError(f"the network '{name}' cannot be used ({reason}); copy the bundle again") from error
+
 
 def _reader(path: Path) -> Callable[[str], bytes]:
-    if path.is_dir():
-        return partial(_read_from_folder, path)
-    if path.is_file() and zipfile.is_zipfile(path):
-        return partial(_read_from_zip, path)
-    if path.exists():
-        raise InputError(f"{path} is not a bundle; give the folder or .zip that 'fastvoicegrad dev export' wrote")
-    raise InputError(f"{path}: no such bundle")
+    """What reads the files of a bundle: from a folder or from a .zip."""
+    try:
+        if path.is_dir():
+            return partial(_read, read_from_folder, path)
+        if is_file(path) and zipfile.is_zipfile(path):
+            return partial(_read, read_from_zip, path)
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a loop of links
+        raise InputError(f"{shown(path)}: no such bundle") from error
+    if exists:
+        raise InputError(f"{shown(path)} is not a bundle; {GIVE}")
+    raise InputError(f"{shown(path)}: no such bundle")
 
 
-def _read_from_folder(path: Path, name: str) -> bytes:
-    return (path / Path(name).name).read_bytes()
-
-
-def _read_from_zip(path: Path, name: str) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(name)
+def _read(read: Callable[[Path, str, int], bytes], path: Path, name: str) -> bytes:
+    try:
+        return read(path, name, LARGEST_CONFIG if name == "config.json" else LARGEST_GRAPH)
+    except FileNotFoundError as error:
+        advice = GIVE if name == "config.json" else "copy the bundle again"
+        raise InputError(f"{name} is missing; {advice}") from error
+    except TooLargeError as error:
+        raise InputError(f"{name} is too large for a bundle; copy the bundle again") from error
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{name} cannot be read; copy the bundle again") from error

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from .diffusion import InitialState
+from .diffusion import InitialState, cosine_schedule
 from .errors import InputError
 from .mel import MEL, MelConfig
 from .postfilter import PostFilter
@@ -21,7 +21,10 @@ NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 RENAMED = {"draft": "retrieval"}  # settings of formats 3 and 4, and their names today
 RENAMED_POSTFILTER = {"varied": "match_variance"}
 
-Frames = Annotated[int, msgspec.Meta(ge=0, le=4096)]
+MOST_STRIDE = 64  # frames of which every window is a multiple
+LEAST_SIGNAL, LEAST_NOISE = 1e-12, 1e-8  # shares of power: the sampler divides by their roots
+
+Frames = Annotated[int, msgspec.Meta(ge=0, le=640)]
 PerBand = Annotated[tuple[float, ...], msgspec.Meta(min_length=MEL.n_mels, max_length=MEL.n_mels)]
 
 
@@ -40,7 +43,7 @@ class Network:
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
     left: Frames
     right: Frames
-    stride: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    stride: Annotated[int, msgspec.Meta(ge=1, le=MOST_STRIDE)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class BundleConfig:
     mel: MelConfig
     mel_mean: PerBand  # of the diffusion model's normalisation, per band
     mel_std: PerBand
-    steps: Annotated[int, msgspec.Meta(ge=1, le=100_000)]  # T of the noise schedule
+    steps: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # T of the noise schedule
     offset: Annotated[float, msgspec.Meta(ge=0, le=1)]
     max_beta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     start: Annotated[int, msgspec.Meta(ge=1)]  # S_K: the step at which conversion starts
@@ -69,8 +72,8 @@ class BundleConfig:
     corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
 
 
-def parse_config(path: Path, data: bytes) -> BundleConfig:
-    """The checked settings of the bundle at `path`.
+def parse_config(data: bytes) -> BundleConfig:
+    """The checked settings in a bundle's ``config.json``.
 
     Raises:
         InputError: damaged, incomplete, out of range, or of a format that this version does not read.
@@ -78,24 +81,24 @@ def parse_config(path: Path, data: bytes) -> BundleConfig:
     try:
         raw = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: config.json is damaged; copy the bundle again") from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
-        raise InputError(f"{path} is not a bundle: config.json has no format number")
-    _check_format(path, raw["format"])
+        raise InputError("config.json is damaged; copy the bundle again") from error
+    if not isinstance(raw, dict) or type(raw.get("format")) is not int or abs(raw["format"]) > 10**6:
+        raise InputError("this is no bundle: config.json has no format number")
+    _check_format(raw["format"])
     try:
         config = msgspec.convert(_current_names(raw), BundleConfig)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InputError(f"{path}: config.json cannot be used ({_one_line(error)}); copy the bundle again") from error
-    return _checked(path, config)
+        raise InputError(f"config.json cannot be used ({_one_line(error)}); copy the bundle again") from error
+    return _checked(config)
 
 
-def _check_format(path: Path, number: int) -> None:
+def _check_format(number: int) -> None:
     if number > FORMAT:
         raise InputError(
-            f"{path} has format {number}, this version reads up to {FORMAT}; run 'pip install -U fastvoicegrad'"
+            f"the bundle has format {number}, this version reads up to {FORMAT}; run 'pip install -U fastvoicegrad'"
         )
     if number < OLDEST:
-        raise InputError(f"{path} has format {number}, this version reads {OLDEST} on; export the bundle again")
+        raise InputError(f"the bundle has format {number}, this version reads {OLDEST} on; export the bundle again")
 
 
 def _current_names(raw: dict[str, Any]) -> dict[str, Any]:
@@ -109,22 +112,27 @@ def _current_names(raw: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _checked(path: Path, config: BundleConfig) -> BundleConfig:
+def _checked(config: BundleConfig) -> BundleConfig:
     """What types cannot express."""
     if set(config.networks) != set(NETWORKS):
-        raise InputError(f"{path}: config.json must name the networks {', '.join(NETWORKS)}; copy the bundle again")
+        raise InputError(f"config.json must name the networks {', '.join(NETWORKS)}; copy the bundle again")
+    if math.lcm(*(network.stride for network in config.networks.values())) > MOST_STRIDE:
+        raise InputError("the networks' strides do not fit together; copy the bundle again")
     if config.mel != MEL:
-        raise InputError(f"{path} was made for another mel front-end; export it again with this version")
+        raise InputError("the bundle was made for another mel front-end; export it again with this version")
     if not (config.start <= config.steps and config.max_steps <= config.start):
-        raise InputError(f"{path}: start and max_steps do not fit {config.steps} steps; copy the bundle again")
+        raise InputError(f"start and max_steps do not fit {config.steps} steps; copy the bundle again")
     numbers = (*config.mel_mean, *config.mel_std)
-    if not all(map(math.isfinite, numbers)) or min(config.mel_std) < 1e-3 or max(map(abs, numbers)) > 100:
-        raise InputError(f"{path}: mel_mean and mel_std are out of range; copy the bundle again")
+    if not all(map(math.isfinite, numbers)) or min(config.mel_std) < 1e-3 or max(map(abs, numbers)) > 30:
+        raise InputError("mel_mean and mel_std are out of range; copy the bundle again")
+    alpha_bar = cosine_schedule(config.steps, config.offset, config.max_beta)
+    if not (alpha_bar[config.start] > LEAST_SIGNAL and alpha_bar[1] < 1 - LEAST_NOISE):
+        raise InputError("the noise schedule is out of range; copy the bundle again")
     return config
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return "".join(c for c in " ".join(str(error).split()) if c.isprintable())[:200]
 
 
 def write_config(folder: Path, config: BundleConfig) -> None:

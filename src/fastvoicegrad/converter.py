@@ -1,39 +1,53 @@
 """Voice conversion in a few verbs: load a bundle, make a voice, convert.
 
 converter = VoiceConverter.load()
-voice = converter.voice(["reference.wav"])
+voice = converter.voice("reference.wav")
 result = converter.convert(wave, rate, voice)  # same length, same rate
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from . import audio
-from .audio.level import TARGET_LEVEL
+from .audio.arrays import blocks_of_array, checked_array
+from .audio.level import TARGET_LEVEL, LevelMeter
 from .bundle import Bundle
-from .errors import InputError
+from .errors import AudioWarning, InputError
 from .mel import MEL, Array
-from .pipeline import CHUNK, convert_blocks
-from .reference import encode_voice
-from .threads import single_threaded_blas
+from .pipeline import check_request, convert_blocks
+from .reference import analyse_source, encode_voice
+from .speech import SpeechSampler
 from .timing import Timing
 from .vocoder import vocode
 from .voice import Voice, pool
 
-SHORTEST = MEL.n_fft  # samples: one frame
+SHORTEST = MEL.n_fft / MEL.sample_rate  # seconds: one frame
 
+Reference = str | os.PathLike[str] | Voice  # a recording, a .voice file or a voice
+References = Reference | Sequence[Reference]
 Progress = Callable[[float], None]  # called with the seconds of source that are done
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Report of a conversion to a file: its length in seconds, rate in Hz, samples, and seconds of work by stage."""
+    """Report of a conversion to a file.
+
+    Attributes:
+        output: the file.
+        seconds: length of the source.
+        rate, samples: of the output, Hz and count.
+        elapsed: seconds of work; `stages` has them by stage.
+        speech: seconds of speech in the references.
+        warnings: findings about source and references, a sentence each.
+    """
 
     output: Path
     seconds: float
@@ -41,6 +55,8 @@ class Conversion:
     samples: int
     elapsed: float
     stages: dict[str, float]
+    speech: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def real_time_factor(self) -> float:
@@ -48,8 +64,20 @@ class Conversion:
         return self.elapsed / self.seconds
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A source after its first pass: blocks at 22,050 Hz that can be read again, their gain, and samples of it all."""
+
+    blocks: Callable[[], Iterator[Array]]
+    gain: float
+    sampler: SpeechSampler
+
+
 class VoiceConverter:
-    """Converts any recording to any voice with the networks of one bundle."""
+    """Converts any recording to any voice with the networks of one bundle.
+
+    One converter serves several threads; it can be pickled.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -67,127 +95,183 @@ class VoiceConverter:
 
     # -- voices ---------------------------------------------------------------------------------------------
 
-    def voice(self, references: Iterable[str | Path | Voice], weights: list[float] | None = None) -> Voice:
+    def voice(self, references: References, weights: Sequence[float] | None = None) -> Voice:
         """One voice from recordings, ``.voice`` files and voices, pooled by speech duration times `weights`.
+
+        Warns with `AudioWarning` of references that are too short, clipped, noisy or narrow-band.
 
         Raises:
             InputError: a reference cannot be read, holds no speech, or belongs to another bundle.
+            TypeError: something else than paths and voices; samples go to `voice_of`.
         """
-        voices = [self._one_voice(reference) for reference in references]
-        voice = pool(voices, weights)
+        voice = pool([self._one_voice(reference) for reference in _listed(references)], weights)
         if voice.encoder != self.bundle.fingerprint:
             raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
         return voice
 
-    def _one_voice(self, reference: str | Path | Voice) -> Voice:
+    def _one_voice(self, reference: Reference) -> Voice:
         if isinstance(reference, Voice):
             return reference
         path = Path(reference)
-        if path.suffix == ".voice":
+        if path.suffix.lower() == ".voice":
             return Voice.load(path)
         info = audio.inspect(path)
-        with single_threaded_blas():
-            return encode_voice(self.bundle, lambda: audio.read_blocks(info), str(path), path.name)
+        voice = encode_voice(self.bundle, lambda: audio.read_blocks(info), info.name, path.name, _warn)
+        for message in info.warnings:
+            _warn(message)
+        return voice
 
     def voice_of(self, wave: Array, rate: int, name: str = "array") -> Voice:
-        """A voice from samples, shape ``(N,)``. See `voice`."""
-        wave = _checked(wave)
-        with single_threaded_blas():
-            return encode_voice(self.bundle, lambda: audio.resampled(iter([wave]), rate, MEL.sample_rate), name, name)
+        """A voice from samples, shape ``(N,)`` or ``(N, channels)``. See `voice`."""
+        wave, rate = checked_array(wave, rate, _warn)
+        return encode_voice(self.bundle, lambda: blocks_of_array(wave, rate), name, name, _warn)
 
     # -- conversion -----------------------------------------------------------------------------------------
 
-    def convert(self, wave: Array, rate: int, voice: Voice, *, steps: int = 1, seed: int = 0) -> Array:
+    def convert(self, wave: Array, rate: int, voice: References, *, steps: int = 1, seed: int = 0) -> Array:
         """Convert samples.
 
         Args:
-            wave: ``(N,)``, mono, full scale +-1.
+            wave: ``(N,)``, mono, or ``(N, channels)``; floats of full scale +-1, or integers of their type's.
             rate: of the samples and of the result, Hz.
+            voice: a voice, or what `voice` makes one of.
             steps: K of the sampler; a distilled bundle allows 1.
             seed: of the initial noise.
         Returns:
-            ``(N,)``.
+            ``(N,)``, float32, as loud as the source over time.
         Raises:
             InputError: silent, shorter than one frame, not finite, or more steps than the bundle allows.
         """
-        wave = _checked(wave)
-
-        def blocks() -> Iterator[Array]:
-            return audio.resampled(iter([wave]), rate, MEL.sample_rate)
-
-        gain = _gain(audio.speech_level(np.concatenate(list(blocks()))), len(wave) / rate, "the source")
-        with single_threaded_blas():
-            converted = self.convert_blocks(blocks(), voice, gain=gain, steps=steps, seed=seed)
-            return np.concatenate(list(audio.fit_length(audio.resampled(converted, MEL.sample_rate, rate), len(wave))))
+        wave, rate = checked_array(wave, rate, _warn)
+        check_request(self.bundle, steps, seed)
+        source = _first_pass(lambda: blocks_of_array(wave, rate), "the source", lambda: len(wave) / rate)
+        target, found = self.voice(voice), list[str]()
+        blocks = self._convert(source, target, steps, seed, Timing(), found)
+        result = np.concatenate(list(audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), len(wave))))
+        for message in found:
+            _warn(message)
+        return result
 
     def convert_file(
         self,
         source: str | Path,
         output: str | Path,
-        voice: Voice,
+        voice: References,
         *,
         steps: int = 1,
         seed: int = 0,
         rate: int | None = None,
+        strict: bool = False,
         progress: Progress | None = None,
     ) -> Conversion:
         """Convert a recording of any length into a new file of exactly its length, at its rate or `rate`.
 
+        Args:
+            strict: whether a source that breaks off is an error; else it is a warning.
         Raises:
             InputError: the source cannot be read or is silent, or the output cannot be written. Nothing is left
-                half-written.
+                half-written, and an old output stays as it was.
         """
-        started = time.perf_counter()
-        info = audio.inspect(source)
-        rate = info.rate if rate is None else rate
-        if not audio.LOWEST_RATE <= rate <= audio.HIGHEST_RATE:
-            raise InputError(f"rate must lie between {audio.LOWEST_RATE} and {audio.HIGHEST_RATE} Hz, got {rate}")
-        samples = round(info.samples * rate / info.rate)
-        timing = Timing()
-        with single_threaded_blas(), audio.writing(output, rate, info.seconds) as file:
-            gain = _gain(audio.level_of_blocks(audio.read_blocks(info)), info.seconds, str(source))
-            converted = self.convert_blocks(
-                audio.read_blocks(info), voice, gain=gain, steps=steps, seed=seed, timing=timing
-            )
-            done = 0
-            for block in audio.fit_length(audio.resampled(converted, MEL.sample_rate, rate), samples):
-                file.write(np.clip(block, -1.0, 1.0))
+        started, timing, found = time.perf_counter(), Timing(), list[str]()
+        info = audio.inspect(source, strict)
+        rate = output_rate(info.rate, rate)
+        audio.check_output(output, rate)
+        _check_distinct(output, source, voice)
+        check_request(self.bundle, steps, seed)
+        with timing.stage("read"):
+            first = _first_pass(lambda: audio.read_blocks(info), info.name, lambda: _seconds(info))
+        with timing.stage("voice"):
+            target = self.voice(voice)
+        seconds, done = _seconds(info), 0
+        samples = round(seconds * rate)
+        with audio.writing(output, rate, seconds) as file:
+            blocks = self._convert(first, target, steps, seed, timing, found)
+            for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), samples):
+                file.write(block)
                 done += len(block)
                 if progress:
                     progress(done / rate)
-        return Conversion(Path(output), info.seconds, rate, samples, time.perf_counter() - started, timing.stages)
+        findings = (*info.warnings, *found)
+        for message in findings:
+            _warn(message)
+        elapsed = time.perf_counter() - started
+        return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
 
-    def convert_blocks(
-        self,
-        blocks: Iterable[Array],
-        voice: Voice,
-        *,
-        gain: float,
-        steps: int = 1,
-        seed: int = 0,
-        chunk: int = CHUNK,
-        timing: Timing | None = None,
+    def _convert(
+        self, source: _Source, target: Voice, steps: int, seed: int, timing: Timing, found: list[str]
     ) -> Iterator[Array]:
-        """Blocks of samples at 22,050 Hz in, converted blocks out; see `pipeline.convert_blocks`."""
-        return convert_blocks(self.bundle, blocks, voice, gain=gain, steps=steps, seed=seed, chunk=chunk, timing=timing)
+        """Converted blocks at 22,050 Hz; what was found about the source is added to `found`."""
+        with timing.stage("voice"):
+            speaker, findings = analyse_source(self.bundle, source.sampler, source.gain, target)
+        found.extend(findings)
+        yield from convert_blocks(
+            self.bundle, source.blocks(), target, speaker, gain=source.gain, steps=steps, seed=seed, timing=timing
+        )
 
     def copy_synthesis(self, mel: Array, seed: int = 0) -> Array:
         """The vocoder alone: log-mel ``(80, T)`` -> ``(256 T,)`` samples at 22,050 Hz."""
         return vocode(self.bundle, mel, 0, slice(0, mel.shape[1]), 0.0, seed)[0]
 
 
-def _gain(level: float, seconds: float, name: str) -> float:
-    if seconds * MEL.sample_rate < SHORTEST:
-        raise InputError(f"{name} is shorter than one frame ({SHORTEST / MEL.sample_rate:.3f} s); give a longer one")
-    if level == 0.0:
-        raise InputError(f"{name} is silent; give a recording with speech")
-    return TARGET_LEVEL / level
+def output_rate(source: int, wanted: int | None) -> int:
+    """The output's rate in Hz: as wanted, else the source's, within what is written.
+
+    Raises:
+        InputError: the wanted rate is outside 8-96 kHz.
+    """
+    lowest, highest = audio.LOWEST_RATE, audio.HIGHEST_RATE
+    if wanted is not None and not lowest <= wanted <= highest:
+        raise InputError(f"rate must lie between {lowest} and {highest} Hz, got {wanted}")
+    return min(max(source, lowest), highest) if wanted is None else wanted
 
 
-def _checked(wave: Array) -> Array:
-    wave = np.asarray(wave, dtype=np.float32)
-    if wave.ndim != 1:
-        raise InputError(f"mono samples of shape (N,) are needed, got shape {wave.shape}; average the channels")
-    if not np.isfinite(wave).all():
-        raise InputError("the samples hold NaN or infinite values; clean them first")
-    return wave
+def _first_pass(blocks: Callable[[], Iterator[Array]], label: str, seconds: Callable[[], float]) -> _Source:
+    """Read a source once: for its level, and for a sample of its speech.
+
+    Raises:
+        InputError: silent, or shorter than one frame.
+    """
+    meter, sampler = LevelMeter(), SpeechSampler()
+    for block in blocks():
+        meter.add(block)
+        sampler.add(block)
+    if seconds() < SHORTEST:
+        raise InputError(f"{label} is shorter than one frame ({SHORTEST:.3f} s); give a longer one")
+    if meter.level == 0.0:
+        raise InputError(f"{label} is silent; give a recording with speech")
+    return _Source(blocks, TARGET_LEVEL / meter.level, sampler)
+
+
+def _seconds(info: audio.AudioInfo) -> float:
+    """Length of a recording that was read to its end."""
+    assert info.decoded is not None
+    return info.decoded / info.rate
+
+
+def _listed(references: References) -> list[Reference]:
+    listed = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
+    for reference in listed:
+        if not isinstance(reference, str | os.PathLike | Voice):
+            raise TypeError(
+                f"a reference is a path or a Voice, not {type(reference).__name__}; use voice_of for samples"
+            )
+    return listed
+
+
+def _check_distinct(output: str | Path, source: str | Path, references: References) -> None:
+    """Raises InputError where the output would replace one of the inputs."""
+    for path in (source, *_listed(references)):
+        if not isinstance(path, Voice) and _same_file(output, path):
+            role = "the source" if path is source else "a reference"
+            raise InputError(f"{output} is {role} itself; choose another name for the output")
+
+
+def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one of them does not exist
+        return os.path.abspath(one) == os.path.abspath(other)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, AudioWarning, stacklevel=3)

@@ -57,15 +57,15 @@ def eps_from_x0(x_t: X, x0: X, alpha_bar: X | float) -> X:
     return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # type: ignore[operator]
 
 
-def guided(x0: X, other: X, weight: float, projection: X) -> X:
-    """Classifier-free guidance (arXiv 2207.12598): x0 + w P (x0 - other). Not in the paper.
+def guided(x0: X, other: X, weight: float, project: Callable[[X], X]) -> X:
+    """Classifier-free guidance (arXiv 2207.12598): x0 + w P(x0 - other). Not in the paper.
 
     Args:
         x0, other: estimates ``(80, T)`` under the wanted condition and under another one.
         weight: w.
-        projection: P ``(80, 80)``, which keeps a part of the difference.
+        project: P, which keeps a part of the difference.
     """
-    return x0 + weight * (projection @ (x0 - other))  # type: ignore[operator]
+    return x0 + weight * project(x0 - other)  # type: ignore[operator]
 
 
 def reverse_step(x_t: X, eps: X, noise: X | float, alpha_bar: float, previous_alpha_bar: float) -> X:
@@ -92,7 +92,7 @@ def subsequence(steps: int, last: int) -> list[int]:
 
 
 def sample(
-    predict_eps: Callable[[X, int], X],
+    predict_x0: Callable[[X, int], X],
     x: X,
     steps: list[int],
     alpha_bar: NDArray[np.float64],
@@ -100,17 +100,18 @@ def sample(
 ) -> X:
     """The K-step sampler, from ``x`` at step S_K down to x0. With K = 1 this is the paper's single step.
 
+    The last step to ``alpha_bar = 1`` is the estimate of x0 itself.
+
     Args:
-        predict_eps: (x_t, t) -> eps.
+        predict_x0: (x_t, t) -> x0.
         steps: S_1 < ... < S_K.
         noise: fresh standard normal noise for the k-th step counted from the start (not called on the last).
     """
-    levels = [0, *steps]
-    for k in range(len(steps), 0, -1):
-        z: X | float = noise(len(steps) - k + 1) if k > 1 else 0.0
-        t, previous = levels[k], levels[k - 1]
-        x = reverse_step(x, predict_eps(x, t), z, float(alpha_bar[t]), float(alpha_bar[previous]))
-    return x
+    for k in range(len(steps) - 1, 0, -1):
+        t, previous = float(alpha_bar[steps[k]]), float(alpha_bar[steps[k - 1]])
+        eps = eps_from_x0(x, predict_x0(x, steps[k]), t)
+        x = reverse_step(x, eps, noise(len(steps) - k), t, previous)
+    return predict_x0(x, steps[0])
 
 
 def frame_noise(seed: int, start: int, frames: int, n_mels: int = 80, stream: int = 0) -> NDArray[np.float32]:

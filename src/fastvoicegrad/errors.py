@@ -1,5 +1,9 @@
-"""The one exception that is the user's to see."""
+"""The one exception and the one warning that are meant for the user."""
 
 
 class InputError(ValueError):
-    """Something that was given cannot be used. The message is one line: what is wrong and what to do."""
+    """An input that cannot be used. The message is one line: what is wrong and what to do."""
+
+
+class AudioWarning(UserWarning):
+    """A finding about a recording that is converted all the same."""

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
 from .mel import MEL, Array, log_mel_of_padded
-from .postfilter import speech_probability
 
 
 @dataclass(frozen=True)
@@ -48,23 +46,6 @@ def mel_frames(blocks: Iterable[Array], gain: float, stride: int) -> Iterator[Ar
     if not mirrored:
         buffer = np.concatenate([buffer[pad:0:-1], buffer])
     yield log_mel_of_padded(np.concatenate([buffer, buffer[-2 : -pad - 2 : -1]]))
-
-
-def peek(frames: Iterator[Array], speech: int, most: int) -> tuple[Array, Iterator[Array]]:
-    """Read ahead until `speech` speech frames or `most` frames have come.
-
-    Returns:
-        those frames (80, n), n at most `most`, and an iterator over everything. How many frames come beyond the last
-        speech frame depends on the blocks; the speech frames do not.
-    """
-    blocks: list[Array] = []
-    found = length = 0
-    for block in frames:
-        blocks.append(block)
-        found, length = found + int((speech_probability(block) > 0.5).sum()), length + block.shape[1]
-        if found >= speech or length >= most:
-            break
-    return np.concatenate(blocks, axis=1)[:, :most], chain(blocks, frames)
 
 
 def windows(frames: Iterable[Array], chunk: int, left: int, right: int, stride: int) -> Iterator[Window]:

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .audio.loudness import PowerTap, match_loudness
 from .bundle import Bundle
-from .diffusion import eps_from_x0, frame_noise, guided, initial_state, sample, subsequence
+from .diffusion import frame_noise, guided, initial_state, sample, subsequence
 from .errors import InputError
-from .frames import Window, mel_frames, peek, windows
-from .mel import MEL, Array, lowpass_projection
+from .frames import Window, mel_frames, windows
+from .mel import MEL, Array, lowpass
 from .postfilter import NO_SUMS, Sums
-from .reference import source_speaker
 from .timing import Timing
 from .vocoder import vocode
 from .voice import Voice
 
 CHUNK = 4096  # frames (48 s) that are converted at once, beside their context
-SOURCE_SPEECH, SOURCE_SEARCHED = 344, 2584  # frames: 4 s of speech describe the source speaker, within 30 s
+MOST_SEED = 2**64  # seeds lie below
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def convert_blocks(
     bundle: Bundle,
     blocks: Iterable[Array],
     voice: Voice,
+    source: Voice | None,
     *,
     gain: float,
     steps: int = 1,
@@ -63,31 +64,44 @@ def convert_blocks(
 
     Args:
         blocks: samples at 22,050 Hz, mono.
+        voice: the target.
+        source: the source speaker, for the height of the melody and for guidance; None where there is no speech.
         gain: brings their speech to the level that the networks are trained on.
         steps: K of the sampler; a distilled bundle allows 1.
         chunk: frames that are converted at once.
     Raises:
-        InputError: more steps than the bundle allows, or a voice of another bundle.
+        InputError: more steps than the bundle allows, a voice of another bundle, or a seed that is none.
     """
-    check_request(bundle, voice, steps)
-    timing = timing or Timing()
+    check_request(bundle, steps, seed)
+    check_voice(bundle, voice)
+    tap = PowerTap(blocks)
+    return match_loudness(_converted(bundle, tap, Request(voice, source, steps, seed), gain, chunk, timing), tap)
+
+
+def _converted(
+    bundle: Bundle, blocks: Iterable[Array], request: Request, gain: float, chunk: int, timing: Timing | None
+) -> Iterator[Array]:
+    """`convert_blocks` at the loudness that the networks give."""
+    timing, state = timing or Timing(), State()
     frames = mel_frames(blocks, gain, bundle.stride)
-    beginning, frames = peek(frames, SOURCE_SPEECH, SOURCE_SEARCHED)
-    with timing.stage("converter"):
-        source = source_speaker(bundle, beginning, voice, SOURCE_SPEECH)
-    request, state = Request(voice, source, steps, seed), State()
-    for window in windows(frames, chunk, *bundle.context(steps), bundle.stride):
+    for window in windows(frames, chunk, *bundle.context(request.steps), bundle.stride):
         wave, state = convert_window(bundle, window, request, state, timing)
         yield wave / np.float32(gain)
 
 
-def check_request(bundle: Bundle, voice: Voice, steps: int) -> None:
+def check_request(bundle: Bundle, steps: int, seed: int) -> None:
     """Raises InputError where the bundle cannot do what is asked."""
     allowed = bundle.config.max_steps
     if not 1 <= steps <= allowed:
         raise InputError(
             f"this bundle converts in at most {allowed} step{'s' if allowed > 1 else ''}, {steps} were asked for"
         )
+    if not (isinstance(seed, int) and 0 <= seed < MOST_SEED):
+        raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
+
+
+def check_voice(bundle: Bundle, voice: Voice) -> None:
+    """Raises InputError where other encoders made the voice."""
     if voice.encoder != bundle.fingerprint:
         raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
 
@@ -124,16 +138,16 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
         drawn = frame_noise(request.seed, window.start, window.mel.shape[1], MEL.n_mels, stream)
         return np.float32(config.temperature) * drawn
 
-    def predict_eps(x_t: Array, t: int) -> Array:
+    def predict_x0(x_t: Array, t: int) -> Array:
         x0 = estimate(bundle, x_t, t, content, pitch, request.target)
         if config.guidance and request.source is not None:
             source_x0 = estimate(bundle, x_t, t, content, pitch, request.source)
-            x0 = guided(x0, source_x0, config.guidance, lowpass_projection(config.guidance_cosines))
-        return eps_from_x0(x_t, x0, float(bundle.alpha_bar[t]))
+            x0 = guided(x0, source_x0, config.guidance, lambda x: lowpass(x, config.guidance_cosines))
+        return x0
 
     x0 = (window.mel - bundle.mel_mean) / bundle.mel_std
     x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
-    x = sample(predict_eps, x, subsequence(request.steps, config.start), bundle.alpha_bar, noise)
+    x = sample(predict_x0, x, subsequence(request.steps, config.start), bundle.alpha_bar, noise)
     return (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
 
 

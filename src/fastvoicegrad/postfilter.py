@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .mel import MEL, Array, lowpass_projection
+from .mel import MEL, Array, lowpass
 
 TILT_COSINES = 3  # cosine components over the bands that sharpening leaves alone
 QUIET = -6.0  # natural log of a frame's mean magnitude, 35 dB below loud speech at the converter's level
@@ -59,7 +59,7 @@ def smooth(mel: Array, weight: float) -> Array:
 
 def sharpen(mel: Array, gain: float) -> Array:
     """Multiply what is finer than each frame's spectral tilt by `gain`; the frame's power stays the same. (80, T)."""
-    coarse = lowpass_projection(TILT_COSINES) @ mel
+    coarse = lowpass(mel, TILT_COSINES)
     sharp = coarse + gain * (mel - coarse)
     return (sharp + _log_power(mel) - _log_power(sharp)).astype(np.float32)
 

@@ -1,119 +1,147 @@
-"""From recordings to a voice: speaker embedding, median pitch, and frames for retrieval."""
+"""From recordings to a voice: speaker embedding, median pitch, and frames for retrieval.
+
+A reference and a source pass through the same analysis. It reads a bounded sample, so length costs no memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .audio.level import ACTIVE_RANGE, TARGET_LEVEL, level_of_blocks
+from .audio.level import TARGET_LEVEL, LevelMeter
 from .bundle import Bundle
 from .errors import InputError
-from .mel import MEL, Array, log_mel
-from .postfilter import speech_probability
+from .judgement import LEAST_TURNS, TURN, holds_speech, judge_reference, judge_source
+from .mel import Array
+from .speech import Frames, SpeechSampler, analyse, seconds, speech_likelihood
 from .voice import MOST_FRAMES, Voice, evenly_spaced
 
-BLOCK_SAMPLES = 10 * MEL.sample_rate  # of a reference that are encoded at once
-SHORTEST_BLOCK = 2 * MEL.n_fft  # samples below which a block is left out
-LEAST_VOICED = 0.15  # share of a reference's active frames; below it there is no speech
-LEAST_SPEECH = 0.3  # seconds
 SHORTEST_WINDOW = 16  # frames below which a speaker embedding means nothing
-SPEAKER_WINDOW = 344  # frames (4 s) of which one speaker embedding is computed
+SPEAKER_WINDOW = 344  # frames (4 s) of a reference of which one speaker embedding is computed
+MOST_TURNS = 8  # windows of 2 s among which speakers are distinguished
+SOURCE_WINDOWS = 2  # windows of 4 s that describe the source speaker
+SOURCE_FRAMES = 430  # frames (5 s) of the source for retrieval: 18 ms of content encoding
+
+Warn = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Of one block of a reference.
-
-    Attributes:
-        embedding: sum over its active frames of their windows' speaker embeddings, (S,).
-        active: number of active frames.
-        pitch: F0 in Hz of the voiced active frames.
-        keys, mel: content (C, N) and log-mel (80, N) of the frames that are kept for retrieval.
-    """
-
-    embedding: Array
-    active: int
-    pitch: Array
-    keys: Array
-    mel: Array
-
-
-def encode_voice(bundle: Bundle, read: Callable[[], Iterator[Array]], label: str, name: str) -> Voice:
+def encode_voice(
+    bundle: Bundle, read: Callable[[], Iterator[Array]], label: str, name: str, warn: Warn | None = None
+) -> Voice:
     """A voice from blocks of samples at 22,050 Hz.
 
     Args:
-        read: starts the blocks again: they are read once for the level and once for the sound.
+        read: starts the blocks; they are read once.
         label: of the recording in messages.
         name: of the recording in the voice.
+        warn: receives each warning about the recording, a plain sentence.
     Raises:
         InputError: silent, or without speech.
     """
-    level = level_of_blocks(read())
-    if level == 0.0:
+    meter, sampler = LevelMeter(), SpeechSampler()
+    for block in read():
+        meter.add(block)
+        sampler.add(block)
+    if meter.level == 0.0:
         raise InputError(f"{label} is silent; give a reference with speech")
-    gain = np.float32(TARGET_LEVEL / level)
-    encoded = (_encode_block(bundle, block * gain) for block in _regroup(read(), BLOCK_SAMPLES))
-    parts = [part for part in encoded if part is not None]
-    active, pitch = sum(part.active for part in parts), np.concatenate([np.zeros(0), *(p.pitch for p in parts)])
-    seconds = active * MEL.hop_length / MEL.sample_rate
-    if seconds < LEAST_SPEECH or len(pitch) < LEAST_VOICED * active:
-        raise InputError(f"{label}: no speech was found in it; give a reference in which somebody speaks")
-    total = np.sum([part.embedding for part in parts], axis=0)
-    keys = np.concatenate([part.keys for part in parts], axis=1)
-    mel = np.concatenate([part.mel for part in parts], axis=1)
-    kept = evenly_spaced(mel.shape[1], MOST_FRAMES)
-    embedding = (total / np.linalg.norm(total)).astype(np.float32)
-    median = float(np.median(pitch))
-    return Voice(embedding, keys[:, kept], mel[:, kept], median, bundle.fingerprint, seconds, [name])
+    segments = sampler.segments()
+    frames = analyse(bundle, segments, TARGET_LEVEL / meter.level)
+    if not holds_speech(frames):
+        raise InputError(
+            f"{label} is not a voice: no speech was found in it; give a reference in which somebody speaks"
+        )
+    if warn:
+        for sentence in judge_reference(label, segments, frames, turns(bundle, frames)):
+            warn(sentence)
+    embedding = _speaker(bundle, frames.mel[:, frames.spoken])
+    keys, mel = _retrieval_frames(bundle, frames, MOST_FRAMES)
+    duration = seconds(frames.spoken) * sampler.weight
+    return Voice(embedding, keys, mel, _median_pitch(frames), bundle.fingerprint, duration, [name])
 
 
-def _encode_block(bundle: Bundle, wave: Array) -> _Block | None:
-    """The speech in a block; None where there is none."""
-    if len(wave) < SHORTEST_BLOCK:
-        return None
-    mel = log_mel(wave)
-    hops = wave[: len(wave) // MEL.hop_length * MEL.hop_length].reshape(-1, MEL.hop_length)
-    active = np.flatnonzero(np.sqrt(np.square(hops).mean(1)) > ACTIVE_RANGE * TARGET_LEVEL)
-    if len(active) < SHORTEST_WINDOW:
-        return None
-    keys, pitch = bundle.content(_even(mel)), bundle.pitch(mel)[active]
-    parts = np.array_split(mel[:, active], -(-len(active) // SPEAKER_WINDOW), axis=1)
-    embeddings = [bundle.speaker(part) * part.shape[1] for part in parts]
-    kept = evenly_spaced(mel.shape[1], MOST_FRAMES)
-    return _Block(np.sum(embeddings, axis=0), len(active), pitch[pitch > 0], keys[:, kept], mel[:, kept])
+def source_speaker(bundle: Bundle, segments: Sequence[Array], target: Voice, gain: float = 1.0) -> Voice | None:
+    """The source speaker's voice from waves at 22,050 Hz; None where there is no speech.
 
-
-def source_speaker(bundle: Bundle, mel: Array, target: Voice, most: int) -> Voice | None:
-    """The source speaker's voice from the first `most` speech frames of a mel (80, T); None where there are too few.
-
-    All frames serve retrieval; only speech frames give the embedding. A source that is never voiced gets the target's
-    pitch.
+    Args:
+        segments: see `SpeechSampler.segments`.
+        target: gives what a voice holds besides.
+        gain: brings the waves to the level that the networks are trained on.
     """
-    speech = np.flatnonzero(speech_probability(mel)[0] > 0.5)[:most]
-    if len(speech) < SHORTEST_WINDOW:
+    if isinstance(segments, np.ndarray):  # TEMPORARY until pipeline.py passes waves: a mel, and a number of frames
+        pitch = bundle.pitch(segments)
+        likelihood = speech_likelihood(segments, pitch, [len(pitch)])
+        frames = Frames(segments, pitch, [len(pitch)], likelihood > 0, likelihood)
+        return _source(bundle, frames, target)
+    return _source(bundle, analyse(bundle, segments, gain), target)
+
+
+def analyse_source(
+    bundle: Bundle, sampler: SpeechSampler, gain: float, target: Voice
+) -> tuple[Voice | None, list[str]]:
+    """The source speaker's voice as in `source_speaker`, and warnings about the source: plain sentences."""
+    frames = analyse(bundle, sampler.segments(), gain)
+    return _source(bundle, frames, target), judge_source(frames, turns(bundle, frames))
+
+
+def _source(bundle: Bundle, frames: Frames, target: Voice) -> Voice | None:
+    if not holds_speech(frames):
         return None
-    mel = mel[:, : speech[-1] + 1]
-    keys, pitch = bundle.content(_even(mel)), bundle.pitch(mel)[speech]
-    voiced = pitch[pitch > 0]
-    embedding = bundle.speaker(mel[:, speech])
-    kept = evenly_spaced(mel.shape[1], MOST_FRAMES)
-    median = float(np.median(voiced)) if len(voiced) else target.pitch
-    return replace(target, embedding=embedding, keys=keys[:, kept], mel=mel[:, kept], pitch=median)
+    keys, mel = _retrieval_frames(bundle, frames, SOURCE_FRAMES)
+    embedding = _speaker(bundle, frames.mel[:, frames.spoken], SOURCE_WINDOWS)
+    return replace(target, embedding=embedding, keys=keys, mel=mel, pitch=_median_pitch(frames))
+
+
+def _speaker(bundle: Bundle, mel: Array, most: int | None = None) -> Array:
+    """Speaker embedding (S,) of speech frames (80, T), of unit length: the mean over windows of at most 4 s.
+
+    Args:
+        most: windows that are embedded, spread evenly; None: all.
+    """
+    windows = np.array_split(mel, -(-mel.shape[1] // SPEAKER_WINDOW), axis=1)
+    kept = evenly_spaced(len(windows), most or len(windows))
+    total = np.sum([bundle.speaker(windows[k]) * windows[k].shape[1] for k in kept], axis=0)
+    return np.asarray(total / np.linalg.norm(total), np.float32)
+
+
+def turns(bundle: Bundle, frames: Frames) -> Array:
+    """Speaker embeddings of 2 s of speech each, spread evenly, in order: (n, S), n at most 8."""
+    spoken = np.flatnonzero(frames.spoken)
+    count = min(MOST_TURNS, len(spoken) // TURN)
+    if count < 2 * LEAST_TURNS:
+        return np.zeros((0, 0), np.float32)
+    starts = np.linspace(0, len(spoken) - TURN, count).round().astype(int)
+    return np.stack([bundle.speaker(frames.mel[:, spoken[start : start + TURN]]) for start in starts])
+
+
+def _median_pitch(frames: Frames) -> float:
+    """Hz, of the voiced speech frames."""
+    pitch = frames.pitch[frames.speech]
+    return float(np.median(pitch[pitch > 0]))
+
+
+def _retrieval_frames(bundle: Bundle, frames: Frames, most: int) -> tuple[Array, Array]:
+    """Content (C, n) and log-mel (80, n) of frames near speech, spread evenly; n is at most `most`."""
+    wanted = frames.near_speech
+    share = min(1.0, most / wanted.sum())
+    spans = [_densest(wanted, piece, share) for piece in frames.pieces() if wanted[piece].any()]
+    keys = np.concatenate([bundle.content(_even(frames.mel[:, s]))[:, : s.stop - s.start] for s in spans], axis=1)
+    mel, wanted = (np.concatenate([x[..., s] for s in spans], axis=-1) for x in (frames.mel, wanted))
+    kept = np.flatnonzero(wanted)[evenly_spaced(int(wanted.sum()), most)]
+    return keys[:, kept], mel[:, kept]
+
+
+def _densest(wanted: NDArray[np.bool_], piece: slice, share: float) -> slice:
+    """The stretch that covers `share` of a piece and holds most of the wanted frames."""
+    length = piece.stop - piece.start
+    size = min(length, max(SHORTEST_WINDOW, round(share * length)))
+    count = np.convolve(wanted[piece], np.ones(size), "valid")
+    start = piece.start + int(count.argmax())
+    return slice(start, start + size)
 
 
 def _even(mel: Array) -> Array:
     """The content encoder reads pairs of frames."""
     return np.pad(mel, ((0, 0), (0, mel.shape[1] % 2)), mode="edge")
-
-
-def _regroup(blocks: Iterable[Array], size: int) -> Iterator[Array]:
-    """The same samples in blocks of `size`; the last one is up to half longer, or shorter."""
-    rest = np.zeros(0, np.float32)
-    for block in blocks:
-        rest = np.concatenate([rest, block])
-        while len(rest) >= size + size // 2:
-            yield rest[:size]
-            rest = rest[size:]
-    yield rest

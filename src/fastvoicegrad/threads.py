@@ -1,22 +1,12 @@
-"""How many CPU threads a conversion may use, and how it shares them with NumPy."""
+"""How many CPU threads a conversion may use."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from threadpoolctl import ThreadpoolController
 
 MOST_THREADS = 8  # small networks gain nothing from more
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-_lock = threading.Lock()
-_users = 0  # conversions that run now, in all threads of this process
-_limit: Any = None  # what restores BLAS when the last of them ends
 
 
 def default_threads() -> int:
@@ -39,25 +29,3 @@ def _cgroup_cores(otherwise: int) -> int:
         return -(-int(quota) // int(period))
     except (OSError, ValueError):  # no cgroup, or no quota: "max"
         return otherwise
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Limits BLAS to one thread for the whole process while any such block runs.
-
-    The matrix products here are small. Idle BLAS workers busy-wait and would take cores from ONNX Runtime. Blocks may
-    overlap in several threads: the last one that ends restores what the first one found.
-    """
-    global _users, _limit
-    with _lock:
-        if _users == 0:
-            _limit = ThreadpoolController().limit(limits=1, user_api="blas")
-        _users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _limit.restore_original_limits()
-                _limit = None

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .diffusion import frame_noise
-from .mel import MAGNITUDE_EPSILON, MEL, Array, bands_of_bins, filterbank, hann
+from .mel import MAGNITUDE_EPSILON, MEL, Array, bins_from_bands, hann, log_of_bands
 
 LARGEST_CORRECTION = 1.5  # natural log: 13 dB
-PIECE = 256  # frames (3 s) that are rendered at once
+FILTERED = 1024  # frames (12 s) whose filters the network predicts at once
+PIECE = 256  # frames (3 s) that one thread renders at once
 NOISE_STREAM = 1 << 20  # far from the sampler's draws
 PITCH_GRID = 0.125  # Hz: at 100 Hz two hundredths of a semitone
 
@@ -34,7 +35,7 @@ def reach(corrections: int) -> int:
 def vocode(
     bundle: Bundle, mel: Array, start: int, keep: slice, phase: float, seed: int, pitch: Array | None = None
 ) -> tuple[Array, float]:
-    """Render a window of mel frames.
+    """Render a window of mel frames, a few seconds at a time: the filters take much memory.
 
     Args:
         mel: ``(80, T)``, natural log; its first frame is the absolute frame `start`.
@@ -45,7 +46,22 @@ def vocode(
     Returns:
         the samples of the kept frames, and the phase after the last one.
     """
-    predicted, *filters = (x[0] for x in bundle.run("vocoder", mel=mel[None]))
+    network, parts = bundle.config.networks["vocoder"], []
+    for first in range(keep.start, keep.stop, FILTERED):
+        last = min(first + FILTERED, keep.stop)
+        part = slice(max(0, first - network.left), last + network.right)
+        new = slice(first - part.start, last - part.start)
+        part_pitch = None if pitch is None else pitch[part]
+        wave, phase = _vocode_part(bundle, mel[:, part], start + part.start, new, phase, seed, part_pitch)
+        parts.append(wave)
+    return np.concatenate(parts), phase
+
+
+def _vocode_part(
+    bundle: Bundle, mel: Array, start: int, keep: slice, phase: float, seed: int, pitch: Array | None
+) -> tuple[Array, float]:
+    """`vocode` at once."""
+    predicted, *filters = (x[0] for x in bundle.run("vocoder", mel=np.ascontiguousarray(mel)[None]))
     pitch = predicted if pitch is None else np.where(pitch > 0, pitch, predicted)
     # The phase is a sum of pitch values: a grid keeps rounding errors of different chunk sizes from adding up.
     pitch = (np.round(pitch / PITCH_GRID) * PITCH_GRID).astype(np.float32)
@@ -119,9 +135,8 @@ def match_mel(wave: Array, mel: Array, iterations: int) -> Array:
     for _ in range(iterations):
         spectrum = stft(wave)
         magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + MAGNITUDE_EPSILON)
-        rendered = np.log(np.maximum(filterbank() @ magnitude.T, MEL.floor))
-        change = np.clip(mel - rendered, -LARGEST_CORRECTION, LARGEST_CORRECTION)
-        wave = inverse_stft(spectrum * np.exp(bands_of_bins() @ change).T)
+        change = np.clip(mel - log_of_bands(magnitude), -LARGEST_CORRECTION, LARGEST_CORRECTION)
+        wave = inverse_stft(spectrum * np.exp(bins_from_bands(change)))
     return wave
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastvoicegrad import InputError
-from fastvoicegrad import audio
+from fastvoicegrad import InputError, audio
+from fastvoicegrad.audio import spliced
 from tests.conftest import vowels
 
 
@@ -37,12 +37,6 @@ def test_reads_what_people_have(
     assert 0.5 < out.std() / vowels(1.0).std() < 1.5
 
 
-def test_channels_are_averaged(tmp_path: Path) -> None:
-    left = vowels(0.5)
-    soundfile.write(tmp_path / "x.wav", np.stack([left, -left], 1), 22050, "FLOAT")
-    assert np.abs(audio.read(tmp_path / "x.wav")).max() < 1e-6
-
-
 def test_blocks_equal_the_whole() -> None:
     import soxr
 
@@ -59,56 +53,64 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
-    wave = vowels(1.0)
-    soundfile.write(folder / "nan.wav", np.where(np.arange(len(wave)) == 100, np.nan, wave), 22050, "FLOAT")
-    soundfile.write(folder / "whole.wav", wave, 22050)
-    soundfile.write(folder / "whole.flac", wave, 22050)
-    soundfile.write(folder / "slow.wav", wave, 4000)
+    wave = vowels(0.2)
+    soundfile.write(folder / "slow.wav", wave, 3000)
+    soundfile.write(folder / "fast.wav", wave, 400000)
     soundfile.write(folder / "nothing.wav", wave[:0], 22050)
+    soundfile.write(folder / "nothing.flac", wave[:0], 22050)
     return {
         "no such file": folder / "missing.wav",
         "is not a file": folder,
         "is empty": write(folder / "empty.wav", b""),
         "is not audio": write(folder / "text.wav", b"hello, I am not a recording" * 50),
-        "not numbers": folder / "nan.wav",
-        "resample it": folder / "slow.wav",
+        "has 3000 Hz; resample it": folder / "slow.wav",
+        "has 400000 Hz; resample it": folder / "fast.wav",
         "holds no samples": folder / "nothing.wav",
-        "is cut off": write(folder / "cut.wav", (folder / "whole.wav").read_bytes()[:20000]),
-        "damaged after|cut off": write(folder / "cut.flac", (folder / "whole.flac").read_bytes()[:20000]),
+        "nothing.flac": folder / "nothing.flac",
     }
 
 
-@pytest.mark.parametrize("index", range(9))
-def test_bad_input_says_what_is_wrong(tmp_path: Path, index: int) -> None:
-    text, path = list(bad_files(tmp_path).items())[index]
-    with pytest.raises(InputError, match=text):
-        audio.read(path)
+def test_bad_input_gives_what_is_wrong(tmp_path: Path) -> None:
+    for text, path in bad_files(tmp_path).items():
+        with pytest.raises(InputError, match=text):
+            audio.read(path)
 
 
-def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "out.wav"
-    path.write_bytes(b"old")
-
-    def fail() -> None:
-        with audio.writing(path, 22050) as file:
-            file.write(np.zeros(1000))
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+@pytest.mark.parametrize("rate", [4000, 8000, 16000, 192000, 384000])
+def test_rates(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "x.wav", np.sin(2 * np.pi * 440 * np.arange(rate // 2) / rate), rate)
+    out = audio.read(tmp_path / "x.wav")
+    assert abs(len(out) - 11025) <= 1
+    expected = np.sin(2 * np.pi * 440 * np.arange(len(out)) / 22050)
+    assert np.abs(out - expected)[3000:-3000].max() < 0.01
 
 
-@pytest.mark.parametrize(
-    ("name", "rate", "text"),
-    [
-        ("x.xyz", 22050, "unknown kind"),
-        ("none/x.wav", 22050, "not a folder"),
-        ("x.opus", 44100, "cannot hold"),
-    ],
-)
-def test_bad_output_is_refused(tmp_path: Path, name: str, rate: int, text: str) -> None:
-    with pytest.raises(InputError, match=text), audio.writing(tmp_path / name, rate):
-        pass
-    assert list(tmp_path.iterdir()) == []
+def test_an_interrupt_while_reading_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile swallows exceptions of the functions that it calls, so these run where no signal arrives."""
+    import threading
+
+    threads = set()
+    read_next = spliced.Spliced.read
+
+    def read(self: spliced.Spliced, count: int) -> bytes:
+        threads.add(threading.current_thread())
+        return read_next(self, count)
+
+    monkeypatch.setattr(spliced.Spliced, "read", read)
+    soundfile.write(tmp_path / "x.flac", vowels(0.5), 22050)
+    audio.read(tmp_path / "x.flac")
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_a_disk_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "x.flac", vowels(0.5), 22050)
+    info = audio.inspect(tmp_path / "x.flac")
+
+    def read(self: spliced.Spliced, count: int) -> bytes:
+        self.error = OSError(5, "Input/output error")
+        return b""
+
+    monkeypatch.setattr(spliced.Spliced, "_next", read)
+    with pytest.raises(InputError, match="cannot be read"):
+        list(audio.read_blocks(info))

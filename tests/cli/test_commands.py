@@ -63,7 +63,9 @@ def test_convert_by_json_rate_and_voice_file(tmp_path: Path, speech_file: Path, 
     report = json.loads(done.stdout)
     assert report["rate"] == soundfile.info(tmp_path / "o.flac").samplerate == 16000
     assert report["samples"] == soundfile.info(tmp_path / "o.flac").frames
-    assert set(report["stages"]) == {"load", "voice", "content", "pitch", "converter", "vocoder", "audio"}
+    stages = {"load", "read", "voice", "content", "pitch", "converter", "vocoder", "audio"}
+    assert set(report["stages"]) == stages
+    assert report["warnings"] == []
     assert report["seed"] == 3
 
 
@@ -81,11 +83,11 @@ def test_info() -> None:
         (["convert", "empty.wav", "--to", "ref.wav", "-o", "o.wav"], "is empty"),
         (["convert", "silent.wav", "--to", "ref.wav", "-o", "o.wav"], "is silent"),
         (["convert", "text.wav", "--to", "ref.wav", "-o", "o.wav"], "is not audio"),
-        (["convert", "cut.wav", "--to", "ref.wav", "-o", "o.wav"], "cut off"),
+        (["convert", "cut.wav", "--to", "ref.wav", "-o", "o.wav", "--strict"], "ends after"),
         (["convert", "nan.wav", "--to", "ref.wav", "-o", "o.wav"], "not numbers"),
         (["convert", "short.wav", "--to", "ref.wav", "-o", "o.wav"], "shorter than one frame"),
         (["convert", "ref.wav", "--to", "noise.wav", "-o", "o.wav"], "no speech"),
-        (["convert", "ref.wav", "--to", "text.voice", "-o", "o.wav"], "is not a voice"),
+        (["convert", "ref.wav", "--to", "text.voice", "-o", "o.wav"], "no voice"),
         (["convert", "ref.wav", "--to", "ref.wav", "-o", "none/o.wav"], "not a folder"),
         (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.doc"], "unknown kind"),
         (["convert", "ref.wav", "--to", "ref.wav", "-o", "ref.wav"], "is the source itself"),

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
-from fastvoicegrad.cli import app
 from tests.conftest import vowels
 
 
 @pytest.fixture(scope="session")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A protocol of two voices that say five things each, made by the command."""
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two synthetic voices with six sentences each."""
     folder = tmp_path_factory.mktemp("speech")
     rows = []
     for voice, pitch in (("low", 110.0), ("high", 200.0)):
@@ -25,8 +23,16 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 | {"speaker": voice, "text": f"sentence {number}", "duration": 1.2, "sample_rate": 16000}
             )
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = ("--make-pairs", folder / "manifest.jsonl", "--pairs", folder / "pairs.jsonl", "--sentences", 2)
-    made = CliRunner().invoke(app, ["evaluate", *map(str, words)])
-    assert made.exit_code == 0, made.output
-    assert len((folder / "pairs.jsonl").read_text().splitlines()) == 4
-    return folder / "pairs.jsonl"
+    return folder / "manifest.jsonl"
+
+
+@pytest.fixture(scope="session")
+def pairs(manifest: Path) -> Path:
+    """A protocol file of four pairs."""
+    pytest.importorskip("torch")
+    from fastvoicegrad.evaluation.pairs import pairs_of_manifest, write_pairs
+
+    made = pairs_of_manifest(manifest, [], "test", sentences=2, references=3, seed=0, longest=30.0)
+    assert len(made) == 4
+    write_pairs(manifest.parent / "pairs.jsonl", made)
+    return manifest.parent / "pairs.jsonl"

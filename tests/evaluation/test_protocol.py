@@ -1,6 +1,9 @@
+"""Pairs, the cache, intervals and the point of equal error."""
+
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +14,10 @@ pytest.importorskip("torch")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.evaluation.cache import Cache, digest, fingerprint
-from fastvoicegrad.evaluation.pairs import make_pairs, pairs_of_manifest, read_pairs, write_pairs
-from fastvoicegrad.evaluation.speaker import equal_error_threshold
+from fastvoicegrad.evaluation.pairs import make_pairs, pairs_of_manifest, read_pairs, to_self_pairs, write_pairs
 from fastvoicegrad.evaluation.statistics import difference, estimate, resamples
 from fastvoicegrad.training.data.corpus import Recording
-from fastvoicegrad.training.tasks.speaker import equal_error_rate, verification_scores
+from fastvoicegrad.training.verification import equal_error, verification_scores
 
 
 def recordings(folder: Path, each: int = 15) -> list[Recording]:
@@ -33,9 +35,9 @@ def test_pairs_are_every_ordered_pair_with_other_sentences(tmp_path: Path) -> No
     assert len({(p.source.voice, p.target) for p in pairs}) == 12
     for pair in pairs:
         assert pair.source.voice != pair.target
-        said = [r.text for r in (*pair.references, pair.natural)]
-        assert pair.source.text not in said
-        assert len(set(said)) == len(said)
+        texts = [r.text for r in (*pair.references, pair.natural)]
+        assert pair.source.text not in texts
+        assert len(set(texts)) == len(texts)
         assert pair.parallel is not None
         assert pair.parallel.text == pair.source.text
         assert {r.voice for r in (*pair.references, pair.natural, pair.parallel)} == {pair.target}
@@ -53,24 +55,24 @@ def test_long_recordings_are_only_references(tmp_path: Path) -> None:
         make_pairs(rows, 7, keep=lambda r: r.duration < 10)
 
 
-def test_a_protocol_comes_back_from_its_file_wherever_that_is(tmp_path: Path) -> None:
+def test_a_protocol_file_can_move_with_its_recordings(tmp_path: Path) -> None:
     pairs = make_pairs(recordings(tmp_path), 2)
     write_pairs(tmp_path / "deep" / "pairs.jsonl", pairs)
     assert read_pairs(tmp_path / "deep" / "pairs.jsonl") == pairs
-    (tmp_path / "deep").rename(tmp_path / "augmented")
-    assert read_pairs(tmp_path / "augmented" / "pairs.jsonl") == pairs
+    (tmp_path / "deep").rename(tmp_path / "moved")
+    assert read_pairs(tmp_path / "moved" / "pairs.jsonl") == pairs
 
 
 @pytest.mark.parametrize("content", ["", "{}\n", "not json\n", None])
-def test_a_bad_protocol_is_refused_in_a_line(tmp_path: Path, content: str | None) -> None:
+def test_a_bad_protocol_is_refused_with_advice(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "pairs.jsonl"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(InputError, match="--make-pairs"):
+    with pytest.raises(InputError, match="dev pairs"):
         read_pairs(path)
 
 
-def test_a_manifest_without_enough_is_refused_with_advice(tmp_path: Path) -> None:
+def test_a_manifest_with_too_few_recordings_is_refused_with_advice(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
     rows = [vars(r) | {"path": Path(r.path).name} for r in recordings(tmp_path, 6)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -81,6 +83,42 @@ def test_a_manifest_without_enough_is_refused_with_advice(tmp_path: Path) -> Non
         pairs_of_manifest(manifest, [], "test", 2, 3, 0, 0.5)
     with pytest.raises(InputError, match="no split 'test' of d"):
         pairs_of_manifest(manifest, ["d"], "test", 2, 3, 0, 30.0)
+    with pytest.raises(InputError, match="no split 'valid'"):
+        pairs_of_manifest(manifest, [], "valid", 2, 3, 0, 30.0)
+    with pytest.raises(InputError, match="no such manifest"):
+        pairs_of_manifest(tmp_path / "nowhere.jsonl", [], "test", 2, 3, 0, 30.0)
+
+
+@pytest.mark.parametrize("with_texts", [True, False])
+def test_self_pairs_convert_every_voice_to_itself(tmp_path: Path, with_texts: bool) -> None:
+    rows = [replace(r, text=r.text if with_texts else None) for r in recordings(tmp_path)]
+    pairs = make_pairs(rows, 3, self_pairs=True)
+    assert len(pairs) == 4 * 3
+    for pair in pairs:
+        assert pair.is_self
+        ids = [r.id for r in (pair.source, pair.natural, *pair.references)]
+        assert len(set(ids)) == len(ids)
+        assert {r.voice for r in (pair.natural, *pair.references)} == {pair.source.voice}
+        assert pair.parallel == pair.source
+    assert to_self_pairs(pairs) == pairs
+
+
+def test_ordinary_pairs_become_self_pairs_of_their_targets(tmp_path: Path) -> None:
+    pairs = make_pairs(recordings(tmp_path), 3)
+    found = to_self_pairs(pairs)
+    assert {pair.target for pair in found} == set("abcd")
+    assert {pair.source.id for pair in found} == {pair.natural.id for pair in pairs}
+    assert len(found) == len({pair.source.id for pair in found})
+    for pair in found:
+        assert pair.is_self
+        assert pair.source.text not in [r.text for r in pair.references]
+
+
+def test_a_sentence_recorded_twice_is_no_other_sentence(tmp_path: Path) -> None:
+    rows = recordings(tmp_path, each=8)
+    rows += [replace(r, id=f"{r.id}again") for r in rows]
+    for pair in make_pairs(rows, 6) + make_pairs(rows, 6, self_pairs=True):
+        assert pair.source.text not in [r.text for r in (pair.natural, *pair.references)]
 
 
 def test_the_cache_keeps_parts_of_a_key_apart(tmp_path: Path) -> None:
@@ -89,11 +127,22 @@ def test_the_cache_keeps_parts_of_a_key_apart(tmp_path: Path) -> None:
     assert cache.get(key) is None
     cache.put(key, {"a": 0.1})
     assert Cache(tmp_path).get(key) == {"a": 0.1}
-    (tmp_path / "file").write_bytes(b"1")
-    assert fingerprint(str(tmp_path / "file")) == digest(b"1")
 
 
-def test_an_interval_of_a_normal_mean_is_the_textbooks() -> None:
+def test_a_fingerprint_follows_its_file(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", str(tmp_path)
+    file.write_bytes(b"1")
+    assert fingerprint(str(file)) == digest(b"1")
+    of_folder = fingerprint(folder)
+    file.write_bytes(b"22")
+    assert fingerprint(str(file)) == digest(b"22")
+    assert fingerprint(folder) != of_folder
+    file.write_bytes(b"33")  # of the same size
+    os.utime(file, ns=(0, 1))
+    assert fingerprint(str(file)) == digest(b"33")
+
+
+def test_the_interval_of_a_normal_mean_agrees_with_theory() -> None:
     values = np.random.default_rng(1).normal(3, 2, 400)
     found = estimate(values, np.ones(400), resamples(400))
     assert found is not None
@@ -116,20 +165,21 @@ def test_weights_and_missing_figures() -> None:
 def test_a_difference_is_paired() -> None:
     random = np.random.default_rng(2)
     easy, ones, draws = random.normal(0, 5, 200), np.ones(200), resamples(200)
-    found = difference(easy + 0.1, easy, (ones, ones), draws)  # far below what the pairs differ by themselves
+    found = difference(easy + 0.1, easy, (ones, ones), draws)  # far less than pairs differ from each other
     assert found is not None
     assert (found.low, found.mean, found.high) == pytest.approx((0.1, 0.1, 0.1))
 
 
-def test_equal_error_rate_at_its_ends() -> None:
-    assert equal_error_rate(np.ones(50), np.zeros(50)) == 0
+def test_equal_error_of_known_distributions() -> None:
+    rate, threshold = equal_error(np.ones(50), np.zeros(50))
+    assert rate == 0
+    assert 0 < threshold <= 1
     random = np.random.default_rng(0)
-    assert equal_error_rate(random.normal(size=5000), random.normal(size=5000)) == pytest.approx(0.5, abs=0.03)
-    # Two unit Gaussians two apart cross at one: the tail beyond it is 15.9 %.
-    same, different = random.normal(2, 1, 20000), random.normal(0, 1, 20000)
-    assert equal_error_rate(same, different) == pytest.approx(0.159, abs=0.01)
-    assert equal_error_threshold(same, different) == pytest.approx(1, abs=0.03)
-    assert 0 < equal_error_threshold(np.ones(5), np.zeros(5)) <= 1
+    assert equal_error(random.normal(size=5000), random.normal(size=5000))[0] == pytest.approx(0.5, abs=0.03)
+    # Unit Gaussians around 0 and 2 cross at 1: the tail beyond it is 15.9 %.
+    rate, threshold = equal_error(random.normal(2, 1, 20000), random.normal(0, 1, 20000))
+    assert rate == pytest.approx(0.159, abs=0.01)
+    assert threshold == pytest.approx(1, abs=0.03)
 
 
 def test_verification_scores_split_pairs() -> None:

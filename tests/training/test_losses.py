@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastvoicegrad import losses  # noqa: E402
+from fastvoicegrad.training import losses  # noqa: E402
 
 
 def test_least_squares_at_its_optima() -> None:
@@ -58,31 +58,31 @@ def test_weighted_sum_names_what_is_missing() -> None:
         losses.weighted_sum(named, {"a": 1.0})
 
 
-def test_same_content_is_an_angle_between_standardised_frames() -> None:
-    said = torch.randn(2, 16, 90)
-    assert float(losses.content_consistency_loss(said, said)) == pytest.approx(0, abs=1e-6)
-    assert float(losses.content_consistency_loss(2 * said.mean((0, 2), keepdim=True) - said, said)) == pytest.approx(
-        2, abs=1e-5
-    )
-    assert float(losses.content_consistency_loss(5 * said + 3, 5 * said + 3)) == pytest.approx(
-        0, abs=1e-6
-    )  # a scale says nothing
-    assert float(losses.content_consistency_loss(torch.randn(2, 16, 90), said)) == pytest.approx(1, abs=0.1)
+def test_content_consistency_is_an_angle_between_standardised_frames() -> None:
+    target = torch.randn(2, 16, 90)
+    mirrored = 2 * target.mean((0, 2), keepdim=True) - target
+    scaled = 5 * target + 3
+
+    def loss(content: torch.Tensor, target: torch.Tensor) -> float:
+        return float(losses.content_consistency_loss(content, target))
+
+    assert loss(target, target) == pytest.approx(0, abs=1e-6)
+    assert loss(mirrored, target) == pytest.approx(2, abs=1e-5)
+    assert loss(scaled, scaled) == pytest.approx(0, abs=1e-6)
+    assert loss(torch.randn(2, 16, 90), target) == pytest.approx(1, abs=0.1)
 
 
-def test_recogniser_loss_is_a_mean_of_angles() -> None:
+def test_recogniser_loss_is_a_mean_of_angles_beyond_margins() -> None:
     layers = [torch.randn(2, 30, 8), torch.randn(2, 30, 16)]
+    opposite = [layers[0], -layers[1]]
     assert float(losses.recogniser_loss([3 * x for x in layers], layers)) == pytest.approx(0, abs=1e-6)
-    assert float(losses.recogniser_loss([layers[0], -layers[1]], layers)) == pytest.approx(1, abs=1e-6)
-    assert float(losses.recogniser_loss([layers[0], -layers[1]], layers, [0.5, 0.5])) == pytest.approx(0.75, abs=1e-6)
+    assert float(losses.recogniser_loss(opposite, layers)) == pytest.approx(1, abs=1e-6)
+    assert float(losses.recogniser_loss(opposite, layers, [0.5, 0.5])) == pytest.approx(0.75, abs=1e-6)
 
 
-def test_voice_likeness_is_least_at_the_target() -> None:
-    target, source, neither = torch.eye(3).unbind(0)
-    found = [
-        float(losses.speaker_similarity_loss(x[None], target[None], source[None])) for x in (target, neither, source)
-    ]
+def test_speaker_similarity_is_least_at_the_target() -> None:
+    target, source, neither = (x[None] for x in torch.eye(3))
+    found = [float(losses.speaker_similarity_loss(x, target, source)) for x in (target, neither, source)]
     assert found == [0.0, 1.0, 2.0]
-    assert (
-        float(losses.speaker_similarity_loss(target[None], target[None], target[None])) == 0.0
-    )  # one voice: nothing to leave
+    one_voice = losses.speaker_similarity_loss(target, target, target)
+    assert float(one_voice) == 0.0

@@ -1,4 +1,4 @@
-"""Eight-bit bundles: nearly what they were made of, whose weights they give back."""
+"""Bundles with 8-bit arithmetic: nearly the same outputs, and the same weights."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from fastvoicegrad.cli import app  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
 from fastvoicegrad.training.quantise import NETWORK, inputs_of_conversions, quantise  # noqa: E402
 from fastvoicegrad.training.restore import restore  # noqa: E402
+from fastvoicegrad.training.storage import storage_of, store_bundle  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 
 
@@ -34,16 +35,16 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def eight(folder: Path, speech: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("eight")
-    done = CliRunner().invoke(app, ["quantise", *map(str, speech), "--bundle", str(folder), "-o", str(out)])
+    done = CliRunner().invoke(app, ["dev", "quantise", *map(str, speech), "--bundle", str(folder), "-o", str(out)])
     assert done.exit_code == 0, done.output
     return out
 
 
-def test_it_says_nearly_the_same(folder: Path, eight: Path, speech: list[Path]) -> None:
-    plain, ours = Bundle.open(folder), Bundle.open(eight)
-    assert ours.fingerprint == plain.fingerprint  # voices stay what they are
+def test_outputs_are_nearly_the_same(folder: Path, eight: Path, speech: list[Path]) -> None:
+    plain, quantised = Bundle.open(folder), Bundle.open(eight)
+    assert quantised.fingerprint == plain.fingerprint  # voices fit both
     for inputs in inputs_of_conversions(plain, speech):
-        (whole,), (bytewise,) = plain.run(NETWORK, **inputs), ours.run(NETWORK, **inputs)
+        (whole,), (bytewise,) = plain.run(NETWORK, **inputs), quantised.run(NETWORK, **inputs)
         assert 0 < np.square(whole - bytewise).mean() < 0.05**2 * np.square(whole).mean()
 
 
@@ -57,14 +58,14 @@ def test_the_runtime_multiplies_bytes(folder: Path, eight: Path, tmp_path: Path)
     assert sum(node.op_type == "QLinearConv" for node in graph.node) == layers - 1  # all but the last
 
 
-def test_weights_come_back(folder: Path, eight: Path, tmp_path: Path) -> None:
+def test_weights_are_restored(folder: Path, eight: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
-    for plain, ours in zip(restore(folder, tmp_path / "plain"), restore(eight, tmp_path / "eight"), strict=True):
-        theirs = load_file(ours)
+    for plain, quantised in zip(restore(folder, tmp_path / "plain"), restore(eight, tmp_path / "eight"), strict=True):
+        restored = load_file(quantised)
         for name, weight in load_file(plain).items():
             if ".heads." not in name:  # no bundle has these
-                np.testing.assert_allclose(theirs[name], weight, atol=1e-4, err_msg=name)  # biases are rounded
+                np.testing.assert_allclose(restored[name], weight, atol=1e-4, err_msg=name)  # biases are rounded
 
 
 def test_bad_input_is_refused_in_a_line(folder: Path, eight: Path, speech: list[Path], tmp_path: Path) -> None:
@@ -72,7 +73,17 @@ def test_bad_input_is_refused_in_a_line(folder: Path, eight: Path, speech: list[
         quantise(folder, speech[:1], tmp_path / "out")
     with pytest.raises(InputError, match="already"):
         quantise(eight, speech, tmp_path / "out")
-    done = CliRunner().invoke(app, ["quantise", *map(str, speech), "nothing.wav", "-o", str(tmp_path / "out")])
+    done = CliRunner().invoke(app, ["dev", "quantise", *map(str, speech), "nothing.wav", "-o", str(tmp_path / "out")])
     assert done.exit_code == 2
     assert "nothing.wav" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_storage_of_the_weights_is_kept(folder: Path, speech: list[Path], tmp_path: Path) -> None:
+    store_bundle(folder, tmp_path / "byte", "byte")
+    quantise(tmp_path / "byte", speech[:2], tmp_path / "eight")
+    plain, quantised = Bundle.open(tmp_path / "byte"), Bundle.open(tmp_path / "eight")
+    assert storage_of(onnx.load_from_string(quantised.graph(NETWORK))) == "byte"
+    inputs = inputs_of_conversions(plain, speech[:2])[0]
+    (whole,), (eight_bit,) = plain.run(NETWORK, **inputs), quantised.run(NETWORK, **inputs)
+    assert 0 < np.square(whole - eight_bit).mean() < 0.05**2 * np.square(whole).mean()

@@ -10,22 +10,23 @@ from ..mel import Array
 
 TARGET_LEVEL = 0.056  # RMS of active speech (-25 dB of full scale) that all networks are trained on
 BLOCK = 512  # samples, about 23 ms at 22,050 Hz
-SILENCE = 1e-4  # RMS (-80 dB of full scale) below which a recording counts as silent
-ACTIVE_RANGE = 0.03  # a block counts as active within 30 dB of the loud ones
+SILENCE = 1e-4  # RMS (-80 dB of full scale) below which a block holds nothing
+ACTIVE_RANGE = 0.03  # RMS in units of the loud blocks': a block counts as active within 30 dB of them
+LOUD_SHARE = 0.05  # of the blocks that hold something: the loud ones
+HEADROOM = 10  # dB above the loud blocks' level to which louder ones count: a click is no speech
+LOWEST, BINS = -80, 260  # dB of full scale, and bins of 1 dB from there on
 
 
 class LevelMeter:
     """Active speech level of a signal that arrives in pieces (a plain relative of ITU-T P.56).
 
-    Block energies are kept as a histogram in steps of 0.5 dB: its size does not grow with the signal.
+    A histogram with bins of 1 dB keeps the blocks' powers: its size does not grow with the signal.
     """
-
-    _bins = 400  # 0.5 dB each, from -160 dB
 
     def __init__(self) -> None:
         self._rest = np.zeros(0, np.float32)
-        self._count = np.zeros(self._bins, np.int64)
-        self._energy = np.zeros(self._bins, np.float64)
+        self._count = np.zeros(BINS, np.int64)
+        self._power = np.zeros(BINS)  # sums
 
     def add(self, wave: Array) -> None:
         """Take the next samples, shape ``(N,)``."""
@@ -33,33 +34,28 @@ class LevelMeter:
         whole = len(wave) // BLOCK * BLOCK
         self._rest = wave[whole:]
         power = np.mean(np.square(wave[:whole].reshape(-1, BLOCK), dtype=np.float64), axis=1)
-        index = np.clip((20 * np.log10(np.maximum(power, 1e-16)) + 320) / 1, 0, 2 * self._bins - 1).astype(int) // 2
-        self._count += np.bincount(index, minlength=self._bins)
-        self._energy += np.bincount(index, weights=power, minlength=self._bins)
+        power = power[power > SILENCE**2]
+        index = np.clip(10 * np.log10(power) - LOWEST, 0, BINS - 1).astype(int)
+        self._count += np.bincount(index, minlength=BINS)
+        self._power += np.bincount(index, weights=power, minlength=BINS)
 
     @property
     def level(self) -> float:
         """RMS of the active blocks; 0.0 where there is nothing but silence."""
         if not self._count.any():
-            if len(self._rest) == 0:
-                return 0.0
-            rms = float(np.sqrt(np.mean(np.square(self._rest, dtype=np.float64))))
+            rms = float(np.sqrt(np.mean(np.square(self._rest, dtype=np.float64)))) if len(self._rest) else 0.0
             return rms if rms > SILENCE else 0.0
-        count, energy = self._count, self._energy
-        # The loud end: the level that a twentieth of the blocks reach.
-        loud = int(np.searchsorted(np.cumsum(count[::-1]), max(1.0, count.sum() / 20)))
-        loud = self._bins - 1 - loud
-        floor = max(loud - int(-20 * np.log10(ACTIVE_RANGE)), 0)
-        active = slice(floor, None)
-        rms = float(np.sqrt(energy[active].sum() / count[active].sum()))
-        return rms if rms > SILENCE else 0.0
+        from_top = np.cumsum(self._count[::-1])
+        loud = BINS - 1 - int(np.searchsorted(from_top, max(1.0, LOUD_SHARE * from_top[-1])))
+        active = slice(max(loud + round(20 * np.log10(ACTIVE_RANGE)), 0), None)
+        ceiling = 10.0 ** ((LOWEST + loud + HEADROOM) / 10)
+        power = np.minimum(self._power, self._count * ceiling)
+        return float(np.sqrt(power[active].sum() / self._count[active].sum()))
 
 
 def speech_level(wave: Array) -> float:
     """RMS of the active speech in ``wave``, shape ``(N,)``; 0.0 for silence."""
-    meter = LevelMeter()
-    meter.add(wave)
-    return meter.level
+    return level_of_blocks([wave])
 
 
 def level_of_blocks(blocks: Iterable[Array]) -> float:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
-from ..errors import InputError
+from ..errors import AudioWarning, InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,20 +28,45 @@ SettingsOption = Annotated[list[str] | None, typer.Option("--set", help="Overrid
 
 
 def friendly(command: F) -> F:
-    """Bad input ends in one line and exit code 2, Ctrl-C in exit code 130."""
+    """Bad input ends in one line and exit code 2."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
         except InputError as error:
-            errors.print(f"fastvoicegrad: {error}", style="red")
+            errors.print(f"fastvoicegrad: {printable(str(error))}", style="red")
             raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            errors.print("stopped")
-            raise typer.Exit(130) from error
+        except MemoryError as error:
+            errors.print("fastvoicegrad: there is too little memory; close other programs and try again", style="red")
+            raise typer.Exit(2) from error
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def findings(quiet: bool = False) -> Iterator[list[str]]:
+    """Collects what is found about recordings; without `quiet` each finding is a line on stderr."""
+    found: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AudioWarning)
+        show_other = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, AudioWarning):
+                show_other(message, category, *place, **more)
+            elif (line := printable(str(message))) not in found:
+                found.append(line)
+                if not quiet:
+                    errors.print(f"fastvoicegrad: warning: {line}", style="yellow")
+
+        warnings.showwarning = show
+        yield found
+
+
+def printable(text: str) -> str:
+    """One line without control characters, which could steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def developer_module(module: str) -> Any:

@@ -48,10 +48,10 @@ def diagnose(
     Raises:
         InputError: a pair, a recording or the bundle cannot be used.
     """
-    own_pairs = out / "pairs.jsonl"
-    write_pairs(own_pairs, to_self_pairs(read_pairs(pairs)))
+    self_pairs = out / "pairs.jsonl"
+    write_pairs(self_pairs, to_self_pairs(read_pairs(pairs)))
     opened = bundle_path(bundle or "", out / "cache" / "bundles", base)
-    plan = Plan(rows_of(opened), str(own_pairs), str(out), str(metric_weights), base)
+    plan = Plan(rows_of(opened), str(self_pairs), str(out), str(metric_weights), base)
     report = evaluate(plan, "copy synthesis", jobs, with_speed=False)
     path = out / "diagnosis.md"
     path.write_text(markdown(report, bundle or "default"), encoding="utf-8")
@@ -64,8 +64,11 @@ def markdown(report: dict[str, Any], bundle: str) -> str:
     columns = [c for c in columns if any(c.name in row for row in report["summary"].values())]
     rows = ([name, *(cell(row.get(c.name), c.digits) for c in columns)] for name, row in report["summary"].items())
     header = ["each voice converted to itself", *(c.name for c in columns)]
-    return (
-        f"# Where similarity and words are lost: {Path(bundle).name}\n\n"
+    parts = [
+        f"# Where similarity and words are lost: {Path(bundle).name}\n",
         f"{len(report['pairs'])} recordings, {report['date']}, fastvoicegrad {report['version']}. Means with 95 % "
-        f"confidence intervals.\n\n{markdown_table(header, rows)}"
-    )
+        "confidence intervals.\n",
+        markdown_table(header, rows),
+        *(f"- {line}" for line in report["missing"]),
+    ]
+    return "\n".join(parts) + "\n"

@@ -23,7 +23,10 @@ def cepstrum(wave: np.ndarray) -> np.ndarray:
 
 
 def mel_cepstral_distortion(output: np.ndarray, reference: np.ndarray) -> float:
-    """MCD in dB of two cepstra (24, T): the mean of 10 / ln 10 * sqrt(2 sum d^2) over the path of time warping."""
+    """MCD in dB of two cepstra (24, T).
+
+    Dynamic time warping aligns them. The result is the mean of 10 / ln 10 * sqrt(2 sum d^2) over its path.
+    """
     import librosa
 
     _, path = librosa.sequence.dtw(output, reference)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,14 +16,11 @@ from onnx import numpy_helper
 
 from .. import audio
 from ..audio.level import TARGET_LEVEL, speech_level
-from ..bundle import Bundle
+from ..bundle import Bundle, BundleConfig
 from ..converter import VoiceConverter
 from ..errors import InputError
-from ..frames import Window, mel_frames
 from ..mel import MEL, Array, lowpass_projection
-from ..pipeline import SOURCE_SPEECH, Request, convert_mel
 from ..postfilter import PostFilter
-from ..reference import source_speaker
 from ..training.legacy import model_settings
 from ..vocoder import vocode
 from ..voice import Voice
@@ -83,13 +81,33 @@ class Retrieval:
         return np.asarray(values @ (weights / weights.sum(1, keepdims=True)).T, dtype=np.float32)
 
 
+class TracedBundle(Bundle):
+    """A bundle that keeps inputs and outputs of each network's last call."""
+
+    def __init__(self, config: BundleConfig, read: Callable[[str], bytes], threads: int | None = None) -> None:
+        super().__init__(config, read, threads)
+        self.inputs: dict[str, dict[str, np.ndarray]] = {}
+        self.outputs: dict[str, list[Array]] = {}
+
+    def run(self, name: str, **inputs: np.ndarray) -> list[Array]:
+        outputs = super().run(name, **inputs)
+        self.inputs[name], self.outputs[name] = inputs, outputs
+        return outputs
+
+
 @dataclass(frozen=True)
 class Stages:
-    """A conversion before its post-filter: mels (80, T) in natural log, F0 (T,) in Hz of the result."""
+    """What a conversion computes on its way.
+
+    Attributes:
+        source, converted: mels (80, T), natural log.
+        content: of the source, (C, T).
+        pitch: F0 (T,) in Hz of the result, 0 where unvoiced; None if the converter reads none.
+    """
 
     source: Array
-    content: Array
     converted: Array
+    content: Array
     pitch: Array | None
 
 
@@ -103,35 +121,44 @@ class PlainConversion(Conversion):
         self.key = f"{self.kind} {bundle_key(bundle)}"
 
     @cached_property
-    def converter(self) -> VoiceConverter:
-        bundle = Bundle.open(self.bundle, THREADS)
+    def traced(self) -> TracedBundle:
+        bundle = TracedBundle.open(self.bundle, THREADS)
+        assert isinstance(bundle, TracedBundle)
         bundle.config = replace(bundle.config, guidance=0.0, postfilter=PostFilter())
-        return VoiceConverter(bundle)
+        return bundle
 
-    def stages(self, mel: Array, target: Voice) -> Stages:
-        """Convert a whole mel (80, T), T a multiple of the bundle's stride."""
-        bundle = self.converter.bundle
-        content, window = bundle.content(mel), Window(mel, 0, slice(0, mel.shape[1]))
-        source = source_speaker(bundle, mel, target, SOURCE_SPEECH)
-        pitch = bundle.pitch(mel) * np.float32(target.pitch / source.pitch if source else 1.0)
-        converted = convert_mel(bundle, window, content, pitch, Request(target, source, steps=1, seed=0))
-        return Stages(mel, content, converted, pitch if bundle.config.harmonics else None)
+    @cached_property
+    def converter(self) -> VoiceConverter:
+        return VoiceConverter(self.traced)
 
 
 class RenderedStage(PlainConversion):
     """A mel that is made from the stages of a plain conversion, through the vocoder."""
 
     def select(self, stages: Stages, target: Voice) -> tuple[Array, Array | None]:
-        """The mel (80, T) to render, and its F0 (T,) in Hz; without it the vocoder predicts the pitch from the mel."""
+        """The mel (80, T) to render and its F0 (T,) in Hz. Where F0 is None, the vocoder predicts it from the mel."""
         raise NotImplementedError
 
+    def stages(self, wave: Array, target: Voice) -> Stages:
+        """Convert a wave (N,) at 22,050 Hz.
+
+        Raises:
+            InputError: it is longer than what the pipeline converts at once.
+        """
+        self.converter.convert(wave, self.rate, target)
+        inputs, outputs = self.traced.inputs, self.traced.outputs
+        mel, pitch = inputs["content"]["mel"][0], inputs["converter"].get("pitch")
+        if mel.shape[1] * MEL.hop_length < len(wave):
+            raise InputError(f"a recording of {len(wave) / self.rate:.0f} s is too long for this; make other pairs")
+        converted = inputs["vocoder"]["mel"][0]
+        return Stages(mel, converted, outputs["content"][0][0], None if pitch is None else pitch[0])
+
     def __call__(self, pair: Pair) -> np.ndarray:
-        bundle, wave, target = self.converter.bundle, audio.read(pair.source.path), self.voice(pair)
-        gain = TARGET_LEVEL / speech_level(wave)
-        mel = np.concatenate(list(mel_frames([wave], gain, bundle.stride)), axis=1)
-        selected, pitch = self.select(self.stages(mel, target), target)
-        rendered, _ = vocode(bundle, selected, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
-        return np.asarray(rendered[: len(wave)] / np.float32(gain))
+        wave, target = audio.read(pair.source.path), self.voice(pair)
+        mel, pitch = self.select(self.stages(wave, target), target)
+        rendered, _ = vocode(self.traced, mel, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
+        gain = np.float32(TARGET_LEVEL / speech_level(wave))
+        return np.asarray(rendered[: len(wave)] / gain)
 
 
 class RetrievedMel(RenderedStage):

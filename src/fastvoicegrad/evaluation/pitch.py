@@ -27,8 +27,7 @@ def correlation_and_voicing_errors(output: np.ndarray, source: np.ndarray) -> tu
     """Compare two contours.
 
     Returns:
-        Correlation of log F0 where both are voiced (NaN if undefined), and the share of frames in per cent whose
-        voicing differs.
+        The correlation of log F0 where both are voiced; NaN if undefined. The per cent of frames whose voicing differs.
     """
     frames = min(len(output), len(source))
     output, source = output[:frames], source[:frames]

@@ -46,7 +46,9 @@ METRICS = (
     MetricSpec("distortion", lambda m, _: m.MelCepstralDistortion(), packages=("librosa",)),
     MetricSpec("asr", lambda m, path: m.ErrorRates(m.Moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
     MetricSpec("asr", lambda m, path: m.ErrorRates(m.Whisper(path)), "whisper.pt", ("jiwer", "tokenizers", "whisper")),
-    MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.CamPlus(path)), "campplus.pt", ("speakerlab", "torchaudio")),
+    MetricSpec(
+        "speaker", lambda m, path: m.SpeakerSimilarity(m.CamPlus(path)), "campplus.pt", ("speakerlab", "torchaudio")
+    ),
     MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ecapa(path)), "ecapa.ckpt", ("speechbrain",)),
     MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ge2e(path)), "ge2e.pt", ("librosa",)),
     MetricSpec("pitch", lambda m, _: m.Pitch(), packages=("swift_f0",)),

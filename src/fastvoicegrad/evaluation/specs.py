@@ -6,8 +6,6 @@ from pathlib import Path
 
 from ..bundle import Bundle
 from ..errors import InputError
-from ..training.checkpoint import read_meta
-from ..training.export import with_converter
 from .cache import digest, fingerprint
 from .intermediate import ConvertedEnvelope, PlainConversion, RecordedEnvelope, RetrievedMel
 from .systems import Conversion, CopySynthesis, Folder, HifiGanCopySynthesis, Natural, Source, System, bundle_key
@@ -59,6 +57,9 @@ def bundle_of_checkpoint(path: Path, work: Path, base: str | None) -> Path:
     """A bundle of a teacher's or student's checkpoint and the other networks of `base`. It is made once."""
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
+    from ..training.checkpoint import read_meta  # only a checkpoint needs the exporter, which loads slowly
+    from ..training.export import with_converter
+
     folder = work / digest(fingerprint(str(path)), bundle_key(base))[:16]
     if not (folder / "config.json").exists():
         with_converter(folder, Bundle.open(base), path, teacher=read_meta(path)["task"] == "teacher", name=path.stem)

@@ -1,8 +1,7 @@
-"""Bring a content encoder into another one's coordinates, so that what was trained on the other goes on with it.
+"""Bring one content encoder into the coordinates of another, so that the other's converters work with it.
 
-Two runs may hear alike and say it along different axes. The affine map that brings the contents of the one nearest to
-the other's, by least squares over recordings of a store, is folded into the encoder's last layer, and its inverse into
-the heads: what they tell stays as it was.
+Two encoders may represent the same content along different axes. A least-squares affine map from one to the other is
+folded into the encoder's last layer, and its inverse into the heads, whose predictions stay the same.
 """
 
 from __future__ import annotations
@@ -15,42 +14,44 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from . import checkpoint
-from .data.embed import load_content
 from .data.store import Store
-from .models.content import ContentHeads
-from .tasks.content import ContentModel
+from .models.content import ContentHeads, ContentModel
+from .networks import load_content
 
-RECORDINGS, FRAMES = 200, 400  # that the map is fitted on, and of each of them at most
+RECORDINGS, FRAMES = 200, 400  # for the fit: recordings, and frames of each at most
 
 
 @torch.inference_mode()
 def contents(model: ContentModel, store: Store, seed: int = 0) -> Tensor:
-    """What an encoder hears in some recordings, (N, C)."""
+    """Content embeddings of some recordings, (N, C)."""
     mel, random = store.array("mel"), np.random.default_rng(seed)
     rows = random.permutation(len(store.entries))[:RECORDINGS]
-    heard = []
+    encoded = []
     for entry in (store.entries[row] for row in rows):
         frames = mel[entry.start : entry.start + min(entry.frames, FRAMES) // 2 * 2]
-        heard.append(model.encoder(torch.from_numpy(frames.astype(np.float32).T[None].copy()))[0].T)
-    return torch.cat(heard)
+        encoded.append(model.encoder(torch.from_numpy(frames.astype(np.float32).T[None].copy()))[0].T)
+    return torch.cat(encoded)
 
 
 def affine_map(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-    """The matrix (C, C) and the offset (C,) for which ``matrix @ x + offset`` is nearest to y, both (N, C); and the
-    share of y's variance that is met."""
-    known = torch.cat([x, torch.ones_like(x[:, :1])], 1).double()
-    solution = torch.linalg.lstsq(known, y.double(), driver="gelsd").solution
-    missed = (y - known @ solution).square().sum() / (y - y.mean(0)).square().sum()
-    return solution[:-1].T, solution[-1], 1 - float(missed)
+    """Least squares: argmin over A, b of |y - (A x + b)|^2, for x and y (N, C).
+
+    Returns:
+        A (C, C), b (C,) and the explained share of y's variance.
+    """
+    inputs = torch.cat([x, torch.ones_like(x[:, :1])], 1).double()
+    solution = torch.linalg.lstsq(inputs, y.double(), driver="gelsd").solution
+    residual = (y - inputs @ solution).square().sum() / (y - y.mean(0)).square().sum()
+    return solution[:-1].T, solution[-1], 1 - float(residual)
 
 
 @torch.no_grad()
 def fold(model: ContentModel, matrix: Tensor, offset: Tensor) -> None:
-    """Give an encoder's contents other coordinates, in place; its heads tell what they told."""
+    """Give an encoder's contents new coordinates, A c + b, in place; its heads predict the same as before."""
     last, dim = model.encoder.bottleneck[-1], model.config.dim
     assert isinstance(last, nn.Conv1d)
     assert last.bias is not None
-    two = torch.block_diag(matrix, matrix)  # the layer says two frames at once
+    two = torch.block_diag(matrix, matrix)  # the layer outputs two frames at once
     last.bias.copy_(two @ last.bias.double() + offset.repeat(2))
     last.weight.copy_((two @ last.weight[:, :, 0].double())[:, :, None])
     for head in (model.heads.units, model.heads.prosody):
@@ -61,24 +62,29 @@ def fold(model: ContentModel, matrix: Tensor, offset: Tensor) -> None:
 
 
 def align(new: Path, to: Path, store: Path, out: Path, fresh_heads: bool = False) -> float:
-    """Write the content encoder of a checkpoint in the coordinates of another's; returns the share of the latter's
-    variance that is met.
+    """Write the content encoder of a checkpoint in the coordinates of another.
 
     Args:
-        fresh_heads: whether the heads begin anew, to be learnt by a content run that keeps the "encoder". Those that
-            the inverse is folded into are too steep where the two see least for an encoder that learns on.
+        new: checkpoint of the encoder that changes its coordinates.
+        to: checkpoint of the encoder that has the wanted ones.
+        store: feature store whose recordings the fit uses.
+        out: checkpoint to write.
+        fresh_heads: replace the heads by untrained ones, for a content run with `frozen: encoder`. Heads with the
+            inverse map are too steep for an encoder that trains on.
+    Returns:
+        the explained share of the variance of `to`'s contents.
     Raises:
-        InputError: the encoders' contents are of different sizes.
+        InputError: the two contents have different sizes.
     """
     model, other = load_content(new), load_content(to)
     if model.config.dim != other.config.dim:
         raise InputError(f"contents of {model.config.dim} and of {other.config.dim} numbers cannot be aligned")
     recordings = Store(store)
-    matrix, offset, met = affine_map(contents(model, recordings), contents(other, recordings))
+    matrix, offset, explained = affine_map(contents(model, recordings), contents(other, recordings))
     fold(model, matrix, offset)
     if fresh_heads:
         torch.manual_seed(0)
         model.heads = ContentHeads(model.config)
     meta = {"step": 0, "task": "content", "model": checkpoint.plain(model.config), "ema": False, "recipe": {}}
     checkpoint.save(out, {"content": model}, {}, meta)
-    return met
+    return explained

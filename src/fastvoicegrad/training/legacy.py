@@ -50,7 +50,7 @@ def renamed(settings: dict[str, Any], names: dict[str, str | None]) -> dict[str,
     Args:
         names: dotted old name -> dotted new name, or None for a setting that is gone.
     """
-    table = {tuple(old.split(".")): new and tuple(new.split(".")) for old, new in names.items()}
+    table = {tuple(old.split(".")): None if new is None else tuple(new.split(".")) for old, new in names.items()}
     current: dict[str, Any] = {}
     for path, value in _leaves(settings):
         known = [length for length in range(len(path), 0, -1) if path[:length] in table]

@@ -1,4 +1,7 @@
-"""Every loss, one readable definition each (PyTorch). None of them knows a network."""
+"""Every loss, one definition each, with its equation (PyTorch). None of them knows a network.
+
+"Section" is of FastVoiceGrad (arXiv 2409.02245) where no other source is named.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ Weighting = Literal["sqrt_alpha_bar", "alpha_bar", "const"]
 
 
 def adversarial_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """Least squares: E[(D(x) - 1)^2 + D(x_phi)^2], summed over sub-discriminators (section 3, L_adv(D))."""
+    """L_adv(D) = E[(D(x) - 1)^2 + D(x_phi)^2], summed over sub-discriminators (section 3; least squares)."""
     return torch.stack([(r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]).sum()
 
 
 def adversarial_generator(fake: Sequence[Tensor]) -> Tensor:
-    """Least squares: E[(D(x_phi) - 1)^2] (section 3, L_adv(phi))."""
+    """L_adv(phi) = E[(D(x_phi) - 1)^2], summed over sub-discriminators (section 3; least squares)."""
     return torch.stack([(f - 1).square().mean() for f in fake]).sum()
 
 
 def feature_matching(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Sum over the discriminators' layers of mean |D_l(x) - D_l(x_phi)| (section 3, L_FM)."""
+    """L_FM = sum over the discriminators' layers l of E[|D_l(x) - D_l(x_phi)|] (section 3)."""
     return torch.stack(
         [(r.detach() - f).abs().mean() for rs, fs in zip(real, fake, strict=True) for r, f in zip(rs, fs, strict=True)]
     ).sum()
@@ -35,11 +38,11 @@ def feature_matching(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[T
 def score_distillation(
     student_x0: Tensor, teacher_x0: Tensor, alpha_bar: Tensor, weighting: Weighting = "sqrt_alpha_bar"
 ) -> Tensor:
-    """E[c(t) |x_phi - x_theta|_1], the teacher's estimate held fixed (section 3, L_dist).
+    """L_dist = E[c(t) |x_phi - x_theta|_1], without a gradient to the teacher (section 3).
 
     Args:
         student_x0: (B, 80, T), x_phi.
-        teacher_x0: (B, 80, T), the teacher's x0 of the student's output diffused to t.
+        teacher_x0: (B, 80, T), x_theta: the teacher's x0 from the student's output diffused to t.
         alpha_bar: (B,) at the drawn t.
         weighting: c(t).
     """
@@ -47,31 +50,42 @@ def score_distillation(
     return (c * (student_x0 - teacher_x0.detach()).abs().mean((1, 2))).mean()
 
 
-def speaker_similarity_loss(heard: Tensor, target: Tensor, source: Tensor, same: float = 0.7) -> Tensor:
-    """A verifier's opinion of a conversion: like the target, and, the "inverse" term of ADCD (arXiv 2508.17868),
-    not like the source.
+def speaker_similarity_loss(embedding: Tensor, target: Tensor, source: Tensor, same: float = 0.7) -> Tensor:
+    """E[1 - cos(e, e_target) + max(0, cos(e, e_source))]: like the target and unlike the source.
+
+    The second term is the "inverse" loss of ADCD (arXiv 2508.17868). It is left out where source and target count as
+    one voice.
 
     Args:
-        heard, target, source: unit embeddings (B, S) of the conversion and of the two voices.
-        same: cosine of two embeddings above which source and target count as one voice.
+        embedding, target, source: a verifier's unit embeddings (B, S) of the conversion and of the two voices.
+        same: cosine of two embeddings above which they count as one voice.
     """
-    away = (heard * source).sum(1).clamp(min=0) * ((target * source).sum(1) < same)
-    return (1 - (heard * target).sum(1) + away).mean()
+    source_similarity = (embedding * source).sum(1).clamp(min=0) * ((target * source).sum(1) < same)
+    return (1 - (embedding * target).sum(1) + source_similarity).mean()
 
 
-def content_consistency_loss(heard: Tensor, said: Tensor) -> Tensor:
-    """1 - cosine, mean over frames, of the content (B, C, T) heard in a conversion and that of its source, both
-    brought to zero mean and unit variance by the latter's statistics."""
-    mean, std = said.mean((0, 2), keepdim=True), said.std((0, 2), keepdim=True).clamp(min=1e-5)
-    return (1 - F.cosine_similarity((heard - mean) / std, (said - mean) / std, dim=1)).mean()
+def content_consistency_loss(content: Tensor, target: Tensor) -> Tensor:
+    """E[1 - cos(c, c*)] over frames, with c and c* standardised by the statistics of c*.
+
+    Args:
+        content: (B, C, T), encoded from a conversion.
+        target: (B, C, T), encoded from its source.
+    """
+    mean, std = target.mean((0, 2), keepdim=True), target.std((0, 2), keepdim=True).clamp(min=1e-5)
+    return (1 - F.cosine_similarity((content - mean) / std, (target - mean) / std, dim=1)).mean()
 
 
-def recogniser_loss(heard: Sequence[Tensor], said: Sequence[Tensor], allowed: Sequence[float] = ()) -> Tensor:
-    """1 - cosine of what a recogniser hears, (B, T, D) per layer, in the student's speech and in that which says the
-    same: mean over frames and, of what is more than `allowed` in a layer, over items and layers."""
-    apart = [(1 - F.cosine_similarity(h, s, dim=2)).mean(1) for h, s in zip(heard, said, strict=True)]
-    limits = allowed or [0.0] * len(apart)
-    return torch.stack([F.relu(a - limit).mean() for a, limit in zip(apart, limits, strict=True)]).mean()
+def recogniser_loss(layers: Sequence[Tensor], target: Sequence[Tensor], margins: Sequence[float] = ()) -> Tensor:
+    """Mean over layers l and items of max(0, E_t[1 - cos(r_l, r*_l)] - m_l): a feature loss on a recogniser's layers.
+
+    Args:
+        layers: outputs (B, T, D) of each layer for the student's speech.
+        target: the same for real speech of the same content.
+        margins: m_l, distances that count as none; () is 0 for every layer.
+    """
+    distances = [(1 - F.cosine_similarity(x, y, dim=2)).mean(1) for x, y in zip(layers, target, strict=True)]
+    limits = margins or [0.0] * len(distances)
+    return torch.stack([F.relu(d - limit).mean() for d, limit in zip(distances, limits, strict=True)]).mean()
 
 
 class LogMel(nn.Module):
@@ -111,7 +125,7 @@ def _magnitude(wave: Tensor, n_fft: int) -> Tensor:
 
 
 def multi_resolution_stft(real: Tensor, fake: Tensor, sizes: Sequence[int] = (256, 512, 2048)) -> Tensor:
-    """Spectral convergence plus log-magnitude L1, mean over FFT sizes (Parallel WaveGAN, arXiv 1910.11480)."""
+    """Mean over FFT sizes of |S - S'|_F / |S|_F + E[|log S - log S'|] (Parallel WaveGAN, arXiv 1910.11480, eq. 3-5)."""
     losses = []
     for size in sizes:
         r, f = _magnitude(real, size), _magnitude(fake, size)
@@ -121,9 +135,13 @@ def multi_resolution_stft(real: Tensor, fake: Tensor, sizes: Sequence[int] = (25
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
-    """|m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2)) of two sets of features (N, C) with means m and covariances S (arXiv
-    1706.08500), in units of Tr(S): 0 for sets that are alike, 1 for features that are all the real ones' mean. A
-    score, not a loss."""
+    """(|m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2))) / Tr(S), a validation score (arXiv 1706.08500).
+
+    It is 0 for equal distributions, and 1 for features that all are the real ones' mean.
+
+    Args:
+        real, fake: features (N, C) with means m, m' and covariances S, S'.
+    """
     s, t = real.T.cov(), fake.T.cov()
     # The trace of (S S')^(1/2) is the sum of the roots of the eigenvalues of S^(1/2) S' S^(1/2).
     values, vectors = torch.linalg.eigh(s)
@@ -134,7 +152,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """The total of named losses; a loss without a weight is an error, a weight of 0 switches its loss off.
+    """L = sum of w_name L_name. A loss without a weight is an error; a weight of 0 switches a loss off.
 
     Raises:
         KeyError: a loss has no weight.

@@ -1,13 +1,14 @@
-"""From a bundle back to checkpoints: training goes on from what ships, on another machine or on other voices.
+"""From a bundle back to checkpoints, to continue training from it.
 
-An exported graph keeps its networks' names for weights, but for those of `nn.Linear` over time, which became
-transposed factors of a matrix product and stand in the order of their layers.
+A graph keeps the names of its network's weights. Only those of `nn.Linear` over time became transposed factors of a
+matrix product; they stand in the order of their layers.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -19,44 +20,53 @@ from torch.nn.utils.parametrize import is_parametrized
 from ..bundle import Bundle
 from ..errors import InputError
 from . import checkpoint
-from .models.content import ContentConfig
+from .legacy import model_settings
+from .models.content import ContentConfig, ContentModel
 from .models.pitch import PitchConfig, PitchTracker
 from .models.speaker import SpeakerConfig, SpeakerEncoder
 from .models.unet import UNet, UNetConfig
 from .models.vocoder import SpectralVocoder, VocoderConfig
 from .recipe import build
-from .tasks.content import ContentModel
+from .storage import full_weights
 
-# Part of a bundle -> name in checkpoints, network, its settings, and its names in the graph -> its own.
-PARTS: dict[str, tuple[str, type[nn.Module], type, dict[str, str]]] = {
-    "content": ("content", ContentModel, ContentConfig, {"": "encoder."}),
-    "pitch": ("pitch", PitchTracker, PitchConfig, {"tracker.": ""}),
-    "speaker": ("speaker", SpeakerEncoder, SpeakerConfig, {}),
-    "converter": ("student", UNet, UNetConfig, {"unet.": ""}),
-    "vocoder": ("vocoder", SpectralVocoder, VocoderConfig, {"vocoder.": ""}),
+
+class Restored(NamedTuple):
+    """How a network of a bundle becomes a checkpoint."""
+
+    task: str  # name in checkpoints
+    network: type[nn.Module]
+    settings: type
+    renamed: dict[str, str]  # prefix of a name in the graph -> prefix in the network
+
+
+RESTORED = {
+    "content": Restored("content", ContentModel, ContentConfig, {"": "encoder."}),
+    "pitch": Restored("pitch", PitchTracker, PitchConfig, {"tracker.": ""}),
+    "speaker": Restored("speaker", SpeakerEncoder, SpeakerConfig, {}),
+    "converter": Restored("student", UNet, UNetConfig, {"unet.": ""}),
+    "vocoder": Restored("vocoder", SpectralVocoder, VocoderConfig, {"vocoder.": ""}),
 }
-FOLDED = "val_"  # how the names of what a trace made begin
+FOLDED = "val_"  # prefix of constants that the tracer made
 
 
 def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tensor]:
-    """Initializers by their network's names, in single precision."""
+    """Initializers by the names of the network, in float32."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:  # biases of layers in eight bits (quantise.py)
+    for node in graph.node:  # biases of layers in 8-bit arithmetic (quantise.py)
         if node.op_type == "DequantizeLinear" and node.input[0] in stored:
             stored[node.output[0]] = stored[node.input[0]] * stored[node.input[1]]
     weights = {}
     for name, values in stored.items():
-        name = name.removesuffix("_half")
-        for ours, theirs in renamed.items():
-            named = name.startswith(ours) and not name.startswith(FOLDED)
-            name = theirs + name.removeprefix(ours) if named else name
+        for old, new in renamed.items():
+            named = name.startswith(old) and not name.startswith(FOLDED)
+            name = new + name.removeprefix(old) if named else name
         if np.issubdtype(values.dtype, np.floating):
             weights[name] = torch.from_numpy(values.astype(np.float32))
     return weights
 
 
 def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
-    """Give a network a graph's weights, in place; what a graph has no use for (the content's heads) stays as it is."""
+    """Give a network a graph's weights, in place. What the graph lacks, the content's heads, stays as it is."""
     weights = _weights(graph, renamed)
     folded = [w for name, w in weights.items() if name.startswith(FOLDED) and w.ndim == 2]
     with torch.no_grad():
@@ -79,22 +89,24 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
     Args:
         bundle: a folder or zip; None is the default one.
         out: folder for `content.safetensors` and so on; the converter becomes a student's checkpoint.
+    Returns:
+        the checkpoints.
     Raises:
-        InputError: the bundle was exported before graphs said of which network they are.
+        InputError: the graphs do not store their networks' settings.
     """
     opened = Bundle.open(bundle)
     out.mkdir(parents=True, exist_ok=True)
     schedule = {name: getattr(opened.config, name) for name in ("steps", "offset", "max_beta", "start", "initial")}
     written = []
-    for part, (name, network, settings, renamed) in PARTS.items():
-        proto = onnx.load_from_string(opened.graph(part))
-        said = {entry.key: entry.value for entry in proto.metadata_props}
-        if "model" not in said:
-            raise InputError(f"{part} of this bundle does not say of which network it is; export it again")
-        config = json.loads(said["model"])
+    for part, (task, network, settings, renamed) in RESTORED.items():
+        proto = full_weights(onnx.load_from_string(opened.graph(part)))
+        stored = {entry.key: entry.value for entry in proto.metadata_props}
+        if "model" not in stored:
+            raise InputError(f"'{part}' of this bundle lacks its network's settings; export the bundle again")
+        config = model_settings(json.loads(stored["model"]))
         model = network(build(settings, config))
         fill(model, proto.graph, renamed)
-        meta = {"step": 0, "task": name, "model": config, "ema": False, "recipe": {"schedule": schedule}}
-        written.append(out / f"{name}.safetensors")
-        checkpoint.save(written[-1], {name: model}, {}, meta)
+        meta = {"step": 0, "task": task, "model": config, "ema": False, "recipe": {"schedule": schedule}}
+        written.append(out / f"{task}.safetensors")
+        checkpoint.save(written[-1], {task: model}, {}, meta)
     return written

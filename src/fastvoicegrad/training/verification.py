@@ -20,8 +20,7 @@ def equal_error(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
         same: scores of trials with one voice, (N,).
         different: scores of trials with two voices, (M,).
     Returns:
-        The error rate between 0 and 1 where false rejects equal false accepts, and the score from which a trial is
-        accepted there.
+        The error rate (0 to 1) where false rejects equal false accepts. The score from which it accepts a trial.
     """
     candidates = np.unique(np.concatenate([same, different]))
     rejects = np.searchsorted(np.sort(same), candidates) / len(same)

@@ -18,11 +18,11 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 def test_a_slowed_reading_is_found_frame_by_frame() -> None:
     random = np.random.default_rng(0)
-    ours = unit(np.repeat(random.standard_normal((20, 16)), 3, axis=0))
-    theirs = np.repeat(ours, 2, axis=0)
-    found = align(ours, theirs)
+    frames = unit(np.repeat(random.standard_normal((20, 16)), 3, axis=0))
+    slower = np.repeat(frames, 2, axis=0)
+    found = align(frames, slower)
     assert (np.diff(found) >= 0).all()
-    np.testing.assert_array_equal(theirs[found], ours)
+    np.testing.assert_array_equal(slower[found], frames)
     distinct = unit(random.standard_normal((60, 16)))
     np.testing.assert_array_equal(align(distinct, distinct), np.arange(60))
 
@@ -31,7 +31,7 @@ def recording(name: str, voice: str, text: str | None, split: str = "train", cor
     return Recording(name, name, corpus, split, 1.0, 16000, voice, text)
 
 
-def test_only_other_voices_of_the_same_text_are_twins(tmp_path: Path) -> None:
+def test_only_other_voices_of_the_same_text_are_parallel(tmp_path: Path) -> None:
     recordings = [
         recording("0", "x", "Glue the sheet."),
         recording("1", "y", "glue the SHEET"),
@@ -47,7 +47,7 @@ def test_only_other_voices_of_the_same_text_are_twins(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert [[e.recording.id for e in family] for family in families(store)] == [["0", "1"]]
     align_parallel(store)
-    twin = store.array("twin")
-    np.testing.assert_array_equal(twin[:40], np.arange(40, 80))
-    np.testing.assert_array_equal(twin[40:80], np.arange(40))
-    assert (twin[80:] == -1).all()
+    parallel = store.array("parallel")
+    np.testing.assert_array_equal(parallel[:40], np.arange(40, 80))
+    np.testing.assert_array_equal(parallel[40:80], np.arange(40))
+    assert (parallel[80:] == -1).all()

@@ -8,17 +8,17 @@ torch = pytest.importorskip("torch")
 from fastvoicegrad.mel import log_mel  # noqa: E402
 from fastvoicegrad.training.data.perturb import (  # noqa: E402
     PerturbConfig,
-    at_pace,
-    hide,
-    paces,
+    mask,
     perturb,
+    read_at,
     stretch_matrix,
+    time_stretch_places,
     voice_matrix,
 )
 from tests.conftest import vowels  # noqa: E402
 
 
-def test_nothing_asked_nothing_done() -> None:
+def test_neutral_settings_change_nothing() -> None:
     np.testing.assert_allclose(voice_matrix(1.0, 1.0), np.eye(80), atol=1e-9)
     mel = torch.randn(3, 80, 20)
     config = PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.0, gain=0.0, noise=0.0)
@@ -30,12 +30,12 @@ def test_stretching_moves_a_peak_by_its_factor(factor: float) -> None:
     from fastvoicegrad.training.data.perturb import _centres
 
     frame = np.exp(-0.5 * ((_centres() - 2000) / 150) ** 2)
-    augmented = stretch_matrix(factor) @ frame
-    assert abs(_centres()[augmented.argmax()] / 2000 - factor) < 0.06
+    stretched = stretch_matrix(factor) @ frame
+    assert abs(_centres()[stretched.argmax()] / 2000 - factor) < 0.06
 
 
 def test_pitch_can_move_without_the_formants() -> None:
-    # A stretched voice is nearer to the same throat with the other pitch than it was.
+    # The stretched voice is nearer to the same formants with the other pitch.
     low, high = log_mel(vowels(2.0, pitch=140.0)), log_mel(vowels(2.0, pitch=175.0))
     ours = voice_matrix(1.0, 1.25) @ low
     bins = slice(0, 24)  # where harmonics are resolved
@@ -49,22 +49,22 @@ def test_every_item_gets_its_own_voice_from_the_seed() -> None:
     assert not torch.allclose(a[0], a[1])
 
 
-def test_what_is_hidden_is_the_mean_and_the_rest_is_as_it_was() -> None:
+def test_masks_set_the_mean_and_leave_the_rest() -> None:
     mel = torch.randn(4, 80, 60)
     config = PerturbConfig(masks=2, band=10, span=8)
-    hidden = hide(mel, np.random.default_rng(0), config)
-    changed = hidden != mel
+    masked = mask(mel, np.random.default_rng(0), config)
+    changed = masked != mel
     assert 0 < changed.float().mean() < 2 * (10 / 80 + 8 / 60)
     means = mel.mean((1, 2), keepdim=True).expand_as(mel)
-    torch.testing.assert_close(hidden[changed], means[changed])
+    torch.testing.assert_close(masked[changed], means[changed])
 
 
 def test_a_ramp_read_faster_is_steeper() -> None:
-    places = paces(np.random.default_rng(0), 5, 120, 1.25)
+    places = time_stretch_places(np.random.default_rng(0), 5, 120, 1.25)
     assert places.shape == (5, 96)
     ramp = torch.arange(120.0).expand(5, 120)
-    torch.testing.assert_close(at_pace(ramp[:, None], places)[:, 0], places)
-    torch.testing.assert_close(at_pace(ramp, places), places.round())
+    torch.testing.assert_close(read_at(ramp[:, None], places)[:, 0], places)
+    torch.testing.assert_close(read_at(ramp, places), places.round())
     steps = places.diff(dim=1).mean(1)
     assert ((steps > 0.8) & (steps < 1.25)).all()
     assert len(set(steps.tolist())) == 5

@@ -12,8 +12,7 @@ import soundfile
 pytest.importorskip("torch")
 pytest.importorskip("swift_f0")
 
-from fastvoicegrad.audio.files.level import TARGET_LEVEL, speech_level
-
+from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
 from fastvoicegrad.mel import log_mel
 from fastvoicegrad.training.data.prepare import PrepareConfig, frame_times, load, prepare
 from fastvoicegrad.training.data.store import Store
@@ -57,7 +56,7 @@ def test_mels_waves_and_pitch_stand_in_their_places(manifest: Path, tmp_path: Pa
         assert abs(np.median(voiced) / expected - 1) < 0.2
 
 
-def test_what_is_there_is_not_made_again(manifest: Path, tmp_path: Path) -> None:
+def test_a_finished_stage_is_skipped(manifest: Path, tmp_path: Path) -> None:
     config = PrepareConfig(str(manifest), str(tmp_path / "store"))
     prepare(config, ["mel"])
     before = (tmp_path / "store" / "mel.npy").stat().st_mtime_ns
@@ -68,7 +67,7 @@ def test_what_is_there_is_not_made_again(manifest: Path, tmp_path: Path) -> None
 
 def test_a_missing_stage_is_named(manifest: Path, tmp_path: Path) -> None:
     store = prepare(PrepareConfig(str(manifest), str(tmp_path / "store")), [])
-    with pytest.raises(FileNotFoundError, match="fastvoicegrad prepare"):
+    with pytest.raises(FileNotFoundError, match="fastvoicegrad dev prepare"):
         store.array("units")
     with pytest.raises(FileNotFoundError, match="not a feature store"):
         Store(tmp_path / "nowhere")
@@ -79,17 +78,8 @@ def test_frame_times_are_the_middles_of_hops() -> None:
 
 
 def test_command(manifest: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "fastvoicegrad.cli",
-        "prepare",
-        str(manifest),
-        "-o",
-        str(tmp_path / "s"),
-        "--stage",
-        "mel",
-    ]
+    command = [sys.executable, "-m", "fastvoicegrad", "dev", "prepare", str(manifest), "-o", str(tmp_path / "s")]
+    command += ["--stage", "mel"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert Store(tmp_path / "s").has("mel")

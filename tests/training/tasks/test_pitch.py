@@ -1,4 +1,4 @@
-"""What the pitch tracker is shown, and that it learns from it."""
+"""Batches of the pitch tracker, and a short training on them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def task(store: Path, out: Path, *settings: str) -> PitchTask:
     return made
 
 
-def test_the_pitch_moves_with_the_voice(store: Path, tmp_path: Path) -> None:
-    """The store's voices all have 120 Hz: whoever moves has another, the same in every frame."""
-    for share, moves in ((0.0, False), (1.0, True)):
+def test_the_pitch_changes_with_the_voice(store: Path, tmp_path: Path) -> None:
+    """The store's voices all have 120 Hz. An augmented one has another pitch, the same in every frame."""
+    for share, changed in ((0.0, False), (1.0, True)):
         batch = task(store, tmp_path, f"augmented_voices={share}").batch(np.random.default_rng(0), 6)
         pitch = batch["pitch"]
         torch.testing.assert_close(pitch, pitch[:, :1].expand_as(pitch))
-        assert ((pitch[:, 0] - 120).abs() > 0.5).all() == moves
+        assert ((pitch[:, 0] - 120).abs() > 0.5).all() == changed
         assert pitch.min() >= 120 / 1.5
         assert pitch.max() <= 120 * 1.5
 

@@ -21,7 +21,7 @@ def test_two_processes_equal_one(runs: Path, store: Path, tmp_path: Path, part: 
     more = [f"content={runs / 'content' / 'last.safetensors'}", "train_content=true", "data.context=32"]
     more = [*more, "weights.content=1.0", "conversions=2"] if content else []
     recipe = RECIPES / "smoke" / f"{part}.yaml"
-    command = ["-m", "fastvoicegrad.cli", "train", part, "--recipe", recipe, "-o", tmp_path / part]
+    command = ["-m", "fastvoicegrad", "dev", "train", part, "--recipe", recipe, "-o", tmp_path / part]
     for setting in (*settings(store, runs, part, *more), "loop.threads=1"):
         command += ["--set", setting]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -36,13 +36,13 @@ def export(
         existing(path, "checkpoint")
     exporter.export(
         output,
+        recipes.build(exporter.ExportSettings, recipes.read_yaml(recipe, settings)),
         content=content,
         speaker=speaker,
         pitch=pitch,
         vocoder=vocoder,
         converter=converter,
         teacher=teacher is not None,
-        settings=recipes.build(exporter.ExportSettings, recipes.read_yaml(recipe, settings)),
     )
     _report_size(output)
 

@@ -74,7 +74,7 @@ def diagnose(
 ) -> None:
     """Show where likeness and words are lost: each voice converted to itself, stage by stage."""
     module = developer_module("evaluation.diagnose")
-    module.diagnose(pairs, output, metric_weights, str(bundle) if bundle else None, jobs)
+    print(module.diagnose(pairs, output, metric_weights, str(bundle) if bundle else None, jobs).read_text())
 
 
 @friendly

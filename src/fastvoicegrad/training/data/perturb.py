@@ -1,8 +1,8 @@
 """Voice perturbation in the mel domain: another vocal tract and another pitch, the same words (PyTorch).
 
-NANSY (arXiv 2110.14513) perturbs formants, pitch and equaliser of the waveform. On a log-mel all three are linear. Split
-each frame into its smooth envelope (the first cepstral coefficients) and the remaining harmonics. Stretch the two along
-frequency by different factors. Add a smooth equaliser curve.
+NANSY (arXiv 2110.14513) perturbs formants, pitch and equaliser of the waveform. On a log-mel all three are linear.
+Split each frame into its smooth envelope (the first cepstral coefficients) and the remaining harmonics. Stretch the two
+along frequency by different factors. Add a smooth equaliser curve.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ...mel import MEL, hz_to_mel, mel_to_hz
-
 
 CEPSTRA = 22  # cosine coefficients of the envelope
 

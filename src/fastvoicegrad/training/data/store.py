@@ -77,7 +77,7 @@ class Store:
         if name not in self._arrays:
             path = self._path(name)
             if not path.exists():
-                raise FileNotFoundError(f"{path} is missing; run 'fastvoicegrad dev prepare' with the stage that makes it")
+                raise FileNotFoundError(f"{path} is missing; run 'fastvoicegrad dev prepare' with its stage")
             self._arrays[name] = np.load(path, mmap_mode="r")
         return self._arrays[name]
 

@@ -1,1 +1,1 @@
-"""The networks (PyTorch). None of them knows how it is trained."""
+"""The networks (PyTorch)."""

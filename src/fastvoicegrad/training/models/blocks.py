@@ -13,8 +13,8 @@ class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over time, then a two-layer perceptron on every frame (ConvNeXt, as in Vocos).
 
     Args:
-        right: frames of look-ahead. The default looks as far ahead as back; 0 is causal.
-        layers: how many blocks the network stacks; scales the residual branch at the start.
+        right: frames of look-ahead; None is symmetric, 0 is causal.
+        layers: number of stacked blocks; the residual branch starts at one over it.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class MelNorm(nn.Module):
-    """Per-bin mean and standard deviation of the training mels (method: undone before the vocoder)."""
+    """Normalisation by the mean and standard deviation of each mel bin over the training set."""
 
     mean: Tensor
     std: Tensor
@@ -64,13 +64,10 @@ class MelNorm(nn.Module):
         return (mel - self.mean) / self.std
 
     def undo(self, x: Tensor) -> Tensor:
+        """The inverse of `forward`."""
         return x * self.std + self.mean
 
 
 def inner(module: nn.Module) -> Any:
-    """The network itself, beneath the wrapper that several processes need."""
+    """The network without the wrapper that training in several processes adds."""
     return getattr(module, "module", module)
-
-
-def parameter_count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

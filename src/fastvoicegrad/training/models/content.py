@@ -1,9 +1,8 @@
-"""Content encoder: what is said and with which melody, without who says it. Mel in, bottleneck out.
+"""Content encoder: words and melody without the voice. Mel in, bottleneck out.
 
-The paper reads a Conformer phoneme recogniser's 144-dim bottleneck. Ours is a small causal-leaning ConvNeXt
-stack that learns to name the k-means units which a speech recogniser's encoder hears (soft units,
-arXiv 2111.02392), beside the melody relative to the speaker's own pitch; the voice is perturbed on its input
-only (NANSY, arXiv 2110.14513).
+The paper reads the 144-dim bottleneck of a Conformer phoneme recogniser. This is a small ConvNeXt stack with little
+look-ahead. It learns k-means units of a speech recogniser's encoder (soft units, arXiv 2111.02392), and the melody
+relative to the speaker's median pitch. Only its input is perturbed (NANSY, arXiv 2110.14513).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class ContentConfig:
     width: int = 256
     layers: int = 10
     kernel: int = 7
-    lookahead: int = 4  # encoder frames (two mel frames each): 8 mel frames, 93 ms
+    lookahead: int = 4  # in encoder frames of two mel frames: 93 ms
     dim: int = 144  # of the bottleneck
     units: int = 512  # classes of the content teacher
     n_mels: int = 80
@@ -47,6 +46,7 @@ class ContentEncoder(nn.Module):
         self.bottleneck = nn.Sequential(ChannelNorm(config.width), nn.Conv1d(config.width, config.dim * 2, 1))
 
     def forward(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) log-mel -> (B, 144, T)."""
         x = torch.nn.functional.pad(self.norm(mel), (2, 0))
         x = self.blocks(self.stem_norm(self.stem(x)))
         x = self.bottleneck(x)  # (B, 2 * dim, T / 2): the two halves are the two frames of a pair
@@ -55,10 +55,10 @@ class ContentEncoder(nn.Module):
 
 
 class ContentHeads(nn.Module):
-    """What the bottleneck must be able to tell, in training alone.
+    """Linear readouts of the bottleneck that training needs: the bottleneck has to keep these.
 
-    Outputs: unit logits (B, units, T); prosody (B, 3, T): voicing logit, log F0 relative to the utterance's
-    median, log energy relative to the utterance's mean.
+    Outputs: unit logits (B, units, T); prosody (B, 3, T): voicing logit, log F0 relative to the utterance's median,
+    log energy relative to the utterance's mean.
     """
 
     def __init__(self, config: ContentConfig) -> None:
@@ -68,3 +68,18 @@ class ContentHeads(nn.Module):
 
     def forward(self, content: Tensor) -> tuple[Tensor, Tensor]:
         return self.units(content), self.prosody(content)
+
+
+class ContentModel(nn.Module):
+    """Encoder and heads in one module, so that both are trained, averaged and saved together."""
+
+    def __init__(self, config: ContentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ContentEncoder(config)
+        self.heads = ContentHeads(config)
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 80, T) log-mel -> content (B, C, T), unit logits and prosody (see `ContentHeads`)."""
+        content = self.encoder(mel)
+        return content, *self.heads(content)

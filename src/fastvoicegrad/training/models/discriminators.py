@@ -1,4 +1,4 @@
-"""Discriminators of waveforms and of vocoder features. Each returns its score maps and its inner features."""
+"""Discriminators of waveforms, vocoder features and mels. Each returns its score maps and its layers' features."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from ...mel import MEL
 from .unet import StepEmbedding
 
 SLOPE = 0.1  # of every leaky ReLU
-FAINTEST = 1e-3  # magnitude of a bin below which a log spectrogram hears nothing
+FAINTEST = 1e-3  # added to each magnitude before the logarithm
 Spectrum = Literal["linear", "log"]
 DiscriminatorOutput = tuple[list[Tensor], list[list[Tensor]]]  # scores, features: one entry per sub-discriminator
 
 
 @dataclass(frozen=True)
 class WaveDiscriminatorConfig:
-    """Periods and resolutions as in BigVGAN (arXiv 2206.04658), which the paper names; widths are settings."""
+    """Periods and resolutions as in BigVGAN (arXiv 2206.04658), the paper's choice."""
 
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
     resolutions: tuple[tuple[int, int, int], ...] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
     resolution_channels: int = 32
-    # Magnitudes as published, or their logarithm, in which the faint upper half of the spectrum counts as much: a
-    # narrow discriminator needs that to hear buzz from breath.
+    # Linear magnitudes as published, or their logarithm. The logarithm weighs the faint upper half of the spectrum as
+    # much as the lower; a narrow discriminator needs it to tell harmonics from noise.
     spectrum: Spectrum = "linear"
 
 
 class ConvStack(nn.Module):
-    """Convolutions with leaky ReLUs between; remembers what each one said.
+    """Convolutions with leaky ReLUs between them; returns the output and every layer's features.
 
-    Every layer starts as loud as its input (arXiv 1502.01852). PyTorch's default halves it each time, and a small
-    stack then says the same of everything for thousands of steps.
+    The initialisation keeps the variance from layer to layer (arXiv 1502.01852). PyTorch's default halves it each time;
+    a small stack then gives one score for all inputs for thousands of steps.
     """
 
     def __init__(self, *layers: nn.Conv1d | nn.Conv2d) -> None:
@@ -56,7 +56,7 @@ class ConvStack(nn.Module):
 
 
 class PeriodDiscriminator(nn.Module):
-    """Folds (B, N) samples to (B, 1, N / period, period) and looks along the columns (HiFi-GAN)."""
+    """Folds (B, N) samples to (B, 1, N / period, period) and convolves along the columns (HiFi-GAN)."""
 
     def __init__(self, period: int, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class ResolutionDiscriminator(nn.Module):
-    """Looks at the magnitude spectrogram of (B, N) samples at one resolution (UnivNet)."""
+    """Convolutions over the magnitude spectrogram of (B, N) samples at one resolution (UnivNet)."""
 
     window: Tensor
 
@@ -115,7 +115,7 @@ class WaveDiscriminator(nn.Module):
 
 
 class FeatureDiscriminator(nn.Module):
-    """VPFD (arXiv 2508.17874): judges (B, C, T') features of a frozen vocoder at two scales.
+    """VPFD (arXiv 2508.17874): scores (B, C, T') features of a frozen vocoder at two scales.
 
     A small convolutional network that halves its rate twice; both the fine and the coarse end give scores.
     """
@@ -141,8 +141,10 @@ class FeatureDiscriminator(nn.Module):
 
 
 class MelDiscriminator(nn.Module):
-    """Diffusion-GAN (arXiv 2206.02262) on mels, as MeanVoiceFlow2 has it: judges (B, 80, T) normalised mels that are
-    diffused to steps (B,), and is told how far."""
+    """Diffusion-GAN (arXiv 2206.02262) on mels, as in MeanVoiceFlow2.
+
+    Scores normalised mels (B, 80, T) that are diffused to steps (B,), given those steps.
+    """
 
     def __init__(self, channels: int = 128) -> None:
         super().__init__()
@@ -150,5 +152,5 @@ class MelDiscriminator(nn.Module):
         self.stack = FeatureDiscriminator(MEL.n_mels, channels)
 
     def forward(self, x: Tensor, step: Tensor) -> DiscriminatorOutput:
-        judgement: DiscriminatorOutput = self.stack(x + self.step(step)[:, :, None])
-        return judgement
+        output: DiscriminatorOutput = self.stack(x + self.step(step)[:, :, None])
+        return output

@@ -1,9 +1,8 @@
-"""The comb: where a pitch puts its harmonics in a log-mel frame.
+"""Harmonic features: the log-mel of a pulse train at a given pitch, one frame for each frame.
 
-A one-step model that is unsure of the pitch returns the mean over what it may be, and the mean of harmonics is
-none. Told the pitch, it need not guess: each frame also shows what a train of pulses at that pitch looks like
-in the mel, the excitation of a source-filter model (NSF, arXiv 1904.12088), and the network puts the voice's
-envelope over it. A setting (`UNetConfig.harmonics`), off in the paper's recipe.
+A one-step model returns a mean over all possible pitches, and such a mean has no harmonics. With the pitch as an input
+it need not guess. The features are the excitation of a source-filter model (NSF, arXiv 1904.12088); the network adds
+the voice's envelope. Not in the paper (`UNetConfig.harmonics`).
 """
 
 from __future__ import annotations
@@ -22,8 +21,10 @@ ROWS = 256
 
 
 def harmonic_table() -> np.ndarray:
-    """Log-mels of pulse trains from `LOWEST` to `HIGHEST` on a logarithmic grid, (ROWS, n_mels); every bin of zero
-    mean, the whole of unit variance."""
+    """Log-mels of pulse trains from `LOWEST` to `HIGHEST` on a logarithmic grid, (ROWS, n_mels).
+
+    Every bin has zero mean, the whole table unit variance.
+    """
     time = np.arange(16 * MEL.hop_length) / MEL.sample_rate
     rows = []
     for pitch in np.geomspace(LOWEST, HIGHEST, ROWS):
@@ -36,7 +37,7 @@ def harmonic_table() -> np.ndarray:
 
 
 class Harmonics(nn.Module):
-    """Pitch (B, T) in Hz, 0 where unvoiced -> its comb (B, 80, T), 0 where unvoiced."""
+    """Pitch (B, T) in Hz, 0 where unvoiced -> harmonic features (B, 80, T), 0 where unvoiced."""
 
     table: Tensor
 

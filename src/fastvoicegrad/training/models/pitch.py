@@ -1,8 +1,8 @@
-"""Pitch tracker: the F0 of every frame, heard in the log-mel that every other network sees.
+"""Pitch tracker: the F0 of every frame, from the log-mel that all networks share.
 
-Beside the content, a conversion keeps the source's melody. Mels of 80 bins blur harmonics, but a network that knows how
-they move from frame to frame tells F0 from them as a detector does from the waveform (CREPE, arXiv 1802.06182): a
-choice among narrow bands of pitch, refined by the mean over those around the best.
+A conversion keeps the source's melody. Mels of 80 bins blur harmonics, but their movement from frame to frame shows the
+F0. The network classifies among narrow bands of pitch; the mean over the classes around the best one refines it (CREPE,
+arXiv 1802.06182).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
 @dataclass(frozen=True)
 class PitchConfig:
     width: int = 128
-    layers: int = 6  # each looks one frame ahead, the stem two: 8 frames, 93 ms, as far as the content encoder
+    layers: int = 6  # look-ahead of one frame each, the stem of two: 93 ms in all, as the content encoder
     kernel: int = 7
     lowest: float = 50.0  # Hz
     highest: float = 600.0
     classes: int = 176  # bands of pitch, 24 cents each
-    around: int = 4  # classes on either side of the best that refine it
+    around: int = 4  # classes on either side of the best one for the mean
     n_mels: int = 80
 
 
@@ -52,8 +52,7 @@ class PitchTracker(nn.Module):
         return x[:, :-1], x[:, -1]
 
     def classes_of(self, pitch: Tensor) -> Tensor:
-        """Pitch (B, T) in Hz -> probabilities (B, classes, T): a bell over the classes around it, since neighbours are
-        nearly right."""
+        """Pitch (B, T) in Hz -> target probabilities (B, classes, T): a Gaussian over the nearest classes."""
         octaves = pitch.clamp(self.config.lowest, self.config.highest).log2()
         step = self.octaves[1] - self.octaves[0]
         return torch.softmax(-((octaves[:, None] - self.octaves) / step).square() / 2, dim=1)
@@ -65,18 +64,22 @@ class PitchTracker(nn.Module):
         weights = torch.softmax(logits.masked_fill(~near, -1e4), dim=1)
         return (weights * self.octaves).sum(1).exp2()
 
-    def hear(self, mel: Tensor) -> Tensor:
+    def track(self, mel: Tensor) -> Tensor:
         """(B, 80, T) log-mel -> F0 (B, T) in Hz, 0 where unvoiced."""
         logits, voicing = self(mel)
         return torch.where(voicing > 0, self.decode(logits), torch.zeros_like(voicing))
 
 
 def pitch_losses(tracker: PitchTracker, logits: Tensor, voicing: Tensor, pitch: Tensor) -> dict[str, Tensor]:
-    """Cross-entropy of the pitch where there is one, and of whether there is one: pitch (B, T) in Hz, 0 where unvoiced,
-    against what `PitchTracker` returns."""
+    """Cross-entropy of the pitch classes over voiced frames, and of voicing over all frames.
+
+    Args:
+        logits: (B, classes, T), with `voicing` (B, T) the tracker's outputs.
+        pitch: (B, T) in Hz, 0 where unvoiced.
+    """
     voiced = (pitch > 0).float()
-    apart = F.cross_entropy(logits, tracker.classes_of(pitch), reduction="none")
+    entropy = F.cross_entropy(logits, tracker.classes_of(pitch), reduction="none")
     return {
-        "pitch": (apart * voiced).sum() / voiced.sum().clamp(min=1),
+        "pitch": (entropy * voiced).sum() / voiced.sum().clamp(min=1),
         "voicing": F.binary_cross_entropy_with_logits(voicing, voiced),
     }

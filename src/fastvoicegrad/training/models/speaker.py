@@ -1,7 +1,7 @@
 """Speaker encoder: a few seconds of log-mel in, one unit vector per voice out.
 
-Distilled from a pretrained verifier (the paper uses GE2E; ours learns from CAM++) so that the run time needs
-neither its second front-end nor its size.
+The paper uses GE2E. This network is distilled from a pretrained verifier, CAM++: it is smaller, and shares the mel with
+all other networks.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class SpeakerEncoder(nn.Module):
         self.project = nn.Linear(2 * config.width, config.dim)
 
     def forward(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) -> (B, 192)."""
         x = self.stem_norm(self.stem(self.norm(mel)))
         x = self.out_norm(self.blocks(x))
         weights = self.attention(x)

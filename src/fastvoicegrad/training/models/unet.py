@@ -1,10 +1,9 @@
 """The denoiser: VoiceGrad's one-dimensional U-Net (arXiv 2010.02977, table of layers; FastVoiceGrad section 3).
 
-Twelve convolutions, two down- and two up-samplings, a gated linear unit after every layer but the last,
-weight normalisation, skips that add. Every layer sees its input beside the content embedding at its own rate
-and, over all frames alike, the step and speaker embeddings. The paper concatenates those two to the input of
-each convolution; a convolution of something constant in time is a bias, so here they are one: the same
-function (but at the zero-padded ends) for a tenth of the work.
+Twelve convolutions, two down- and two up-samplings, a gated linear unit after every layer but the last, weight
+normalisation, skips that add. Every layer reads the content embedding at its own rate, and the step and speaker
+embeddings. The paper concatenates those two to each convolution's input. They are constant in time, so here they make a
+bias: the same function, but for the zero-padded ends, at a tenth of the cost.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from .blocks import MelNorm, inner
 from .harmonics import Harmonics
-from .retrieval import Retrieval, agreement
+from .retrieval import Retrieval
 
 Prediction = Literal["eps", "v", "x0"]
 
@@ -34,11 +33,10 @@ class UNetConfig:
     speaker_dim: int = 192
     step_dim: int = 128
     n_mels: int = 80
-    prediction: Prediction = "eps"  # what the last layer says; the paper: eps
-    retrieval: bool = False  # whether the first and last layers see a draft beside x_t (retrieval.py); the paper: no
-    retrieval_temperature: float = 0.02
-    draft_tolerance: float = 0.0  # how far a result goes towards its draft (retrieval.agreement); 0: not at all
-    harmonics: bool = False  # the same with the comb of a pitch (harmonics.py); the paper: no
+    prediction: Prediction = "eps"  # output of the last layer; the paper: eps
+    retrieval: bool = False  # first and last layer also read a retrieved mel (retrieval.py); the paper: no
+    retrieval_temperature: float = 0.02  # of the softmax over reference frames
+    harmonics: bool = False  # first and last layer also read harmonic features (harmonics.py); the paper: no
 
 
 class StepEmbedding(nn.Module):
@@ -58,7 +56,7 @@ class StepEmbedding(nn.Module):
 
 
 class ConditionedConv(nn.Module):
-    """One row of the table: convolution of (x, content) plus a bias made of (step, speaker), then GLU."""
+    """One row of the paper's table: convolution of (x, content), plus a bias from (step, speaker), then GLU."""
 
     def __init__(
         self, config: UNetConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, up: bool = False
@@ -78,8 +76,8 @@ class ConditionedConv(nn.Module):
 class UNet(nn.Module):
     """The raw network: (x_t, step, speaker, content) -> the prediction, all mels normalised.
 
-    Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T) and, for a network
-    that was built to see any, hints (B, 80 or 160, T) -> (B, 80, T).
+    Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T) -> (B, 80, T). A
+    network with retrieval or harmonics also reads hints (B, 80 or 160, T).
     """
 
     stride = 4
@@ -112,12 +110,14 @@ class UNet(nn.Module):
     def hints(
         self, content: Tensor, keys: Tensor | None, reference: Tensor | None, pitch: Tensor | None
     ) -> Tensor | None:
-        """What the network sees beside x_t; None if that is nothing.
+        """The retrieved mel and the harmonic features, concatenated; None for a network without either.
 
         Args:
             content: (B, C, T) of the source.
-            keys, reference: content (B, C, N) and log-mel (B, 80, N) of the voice, for a draft.
-            pitch: (B, T) of the result in Hz, 0 where unvoiced, for a comb.
+            keys, reference: content (B, C, N) and log-mel (B, 80, N) of the target's frames, for retrieval.
+            pitch: (B, T) of the result in Hz, 0 where unvoiced, for harmonics.
+        Returns:
+            (B, 80 or 160, T).
         """
         hints = []
         if self.retrieval is not None:
@@ -129,20 +129,13 @@ class UNet(nn.Module):
             hints.append(self.harmonics(pitch))
         return torch.cat(hints, 1) if hints else None
 
-    def towards_draft(self, x0: Tensor, hints: Tensor | None) -> Tensor:
-        """A conversion (B, 80, T), normalised, with what its draft knows better; unchanged where that is not asked."""
-        if not self.config.draft_tolerance:
-            return x0
-        assert hints is not None
-        return agreement(x0, hints[:, : self.config.n_mels], self.config.draft_tolerance)
-
     def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, hints: Tensor | None = None) -> Tensor:
-        beside = [] if hints is None else [hints]
+        extra = [] if hints is None else [hints]
         s = torch.cat([self.step(step), speaker * speaker.shape[1] ** 0.5], 1)  # unit variance per channel
         p1 = self.content(content)
         p2 = F.avg_pool1d(p1, 2)
         p4 = F.avg_pool1d(p2, 2)
-        out1 = self.conv1(torch.cat([x, *beside], 1), p1, s)
+        out1 = self.conv1(torch.cat([x, *extra], 1), p1, s)
         out2 = self.conv2(out1, p1, s)
         out3 = self.conv3(out2, p2, s)
         out = first = self.middle[0](self.conv4(out3, p2, s), p4, s)
@@ -152,11 +145,11 @@ class UNet(nn.Module):
         out = self.conv9(out + out3, p2, s)
         out = self.conv10(out + out2, p2, s)
         out = self.conv11(out + out1, p1, s)
-        return self.conv12(torch.cat([out, p1, *beside], 1))
+        return self.conv12(torch.cat([out, p1, *extra], 1))
 
 
 class Denoiser(nn.Module):
-    """A U-Net read as an estimate of x0 and eps, whatever its last layer predicts (k-diffusion's wrapper).
+    """A U-Net as an estimate of x0 and eps, whatever its last layer predicts (the wrapper of k-diffusion).
 
     With ``a = sqrt(alpha_bar_t)`` and ``b = sqrt(1 - alpha_bar_t)``, ``x_t = a x0 + b eps`` and
     ``v = a eps - b x0`` (arXiv 2202.00512); any one of x0, eps, v gives the others.

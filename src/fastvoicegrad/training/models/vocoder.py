@@ -1,9 +1,8 @@
 """Vocoders: log-mel in, samples out.
 
-`SpectralVocoder` has the body of Vocos (arXiv 2306.00814), ConvNeXt at the mel rate and one inverse STFT, over
-a pulse train and noise.
-`HiFiGAN` is HiFi-GAN V1 (arXiv 2010.05646), the paper's vocoder; it loads the published UNIVERSAL weights.
-Both offer `features`, what the projected discriminator (VPFD, arXiv 2508.17874) looks at.
+`SpectralVocoder` has the body of Vocos (arXiv 2306.00814): ConvNeXt at the mel rate and one inverse STFT. It filters a
+pulse train and noise. `HiFiGAN` is HiFi-GAN V1 (arXiv 2010.05646), the paper's vocoder; it loads the published
+UNIVERSAL weights. Both have `features`, the input of the projected discriminator (VPFD, arXiv 2508.17874).
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ class VocoderConfig:
     n_mels: int = 80
     n_fft: int = 1024
     hop_length: int = 256
-    feature_layers: int = 2  # blocks before the features that the projected discriminator sees
-    corrections: int = 0  # times that the rendering's mel is measured and brought to the given one
+    feature_layers: int = 2  # blocks before `features`
+    corrections: int = 0  # iterations of `match_mel`
 
 
 class SpectralVocoder(nn.Module):
     """(B, 80, T) log-mel -> (B, 256 T) samples, by filtering a pulse train and noise frame by frame.
 
-    Vocos must invent the phase of every bin from a mel that does not tell it, which takes a long adversarial
-    training. Here a network hears the pitch in the mel, a pulse train of that pitch carries the phase from frame
-    to frame, and all that is left to learn is the two filters: what a vocal tract does (DDSP, arXiv 2001.04643).
+    Vocos has to generate the phase of every bin, which the mel lacks; that takes a long adversarial training. Here the
+    network estimates the pitch, and a pulse train of that pitch carries the phase from frame to frame. Only the two
+    filters, those of a vocal tract, remain to be learnt (DDSP, arXiv 2001.04643).
     """
 
     window: Tensor
@@ -61,7 +60,7 @@ class SpectralVocoder(nn.Module):
         bins = config.n_fft // 2 + 1
         self.head = nn.Conv1d(config.width, 3 * bins, 1)
         with torch.no_grad():
-            self.head.get_parameter("bias")[2 * bins :] = -4.0  # white noise is far louder than breath
+            self.head.get_parameter("bias")[2 * bins :] = -4.0  # unfiltered noise is far louder than breath
         self.pitch = nn.Conv1d(config.width, 1, 1)
         self.register_buffer("window", torch.hann_window(config.n_fft), False)
         self.register_buffer("mel_filters", torch.from_numpy(filterbank()), False)
@@ -72,15 +71,19 @@ class SpectralVocoder(nn.Module):
         return self.config.width
 
     def features(self, mel: Tensor) -> Tensor:
-        """(B, 80, T) -> (B, width, T): the first blocks, already speech_probability of sound rather than of mel."""
+        """(B, 80, T) -> (B, width, T): output of the first blocks."""
         x = self.stem_norm(self.stem(self.norm(mel)))
         for block in self.blocks[: self.config.feature_layers]:
             x = block(x)
         return x
 
     def filters(self, mel: Tensor) -> Filters:
-        """(B, 80, T) -> pitch in Hz (B, T); of the pulses' filter the log-magnitude and the phase, of the noise's
-        the log-magnitude, each (B, n_fft / 2 + 1, T)."""
+        """(B, 80, T) log-mel -> the two filters.
+
+        Returns:
+            pitch in Hz (B, T); log-magnitude and phase of the pulses' filter; log-magnitude of the noise's filter, each
+            (B, n_fft / 2 + 1, T).
+        """
         x = self.features(mel)
         for block in self.blocks[self.config.feature_layers :]:
             x = block(x)
@@ -110,25 +113,25 @@ class SpectralVocoder(nn.Module):
         return overlap_add(frames)[:, keep] / envelope[:, keep].clamp(min=1e-5)
 
     def match_mel(self, wave: Tensor, mel: Tensor) -> Tensor:
-        """The samples (B, 256 T) with a mel nearer to the given one (B, 80, T).
+        """Bring the mel of samples (B, 256 T) nearer to a given one (B, 80, T).
 
-        A mel says how loud every band of every frame has to be, so what the filters miss can be measured and made
-        good. Frames overlap, so that one frame's correction is a part of its neighbours': it takes several.
+        Each iteration measures the mel and corrects the gain of every band and frame. Frames overlap, so a correction
+        also changes the neighbours; that is why it takes several.
         """
         for _ in range(self.config.corrections):
             spectrum = self.stft(wave)
             magnitude = (spectrum.real.square() + spectrum.imag.square() + MAGNITUDE_EPSILON).sqrt()
-            heard = (self.mel_filters @ magnitude).clamp(min=MEL.floor).log()
-            gain = (mel - heard).clamp(-LARGEST_CORRECTION, LARGEST_CORRECTION)
+            measured = (self.mel_filters @ magnitude).clamp(min=MEL.floor).log()
+            gain = (mel - measured).clamp(-LARGEST_CORRECTION, LARGEST_CORRECTION)
             wave = self.inverse_stft(spectrum * (self.bands @ gain).exp())
         return wave
 
     def render(self, mel: Tensor, filters: Filters, noise: Tensor, start: Tensor | float = 0.0) -> Tensor:
-        """Filter the two sources, and correct the result.
+        """Filter the two sources and match the result's mel.
 
         Args:
-            mel: (B, 80, T), what to render.
-            filters: of `filters`, perhaps with another pitch.
+            mel: (B, 80, T) log-mel to render.
+            filters: as `filters` returns them, perhaps with another pitch.
             noise: (B, 256 T), standard normal.
             start: (B, 1) phase of the pulse train before the first sample, in turns.
         Returns:
@@ -140,6 +143,7 @@ class SpectralVocoder(nn.Module):
         return self.match_mel(self.inverse_stft(filtered), mel)
 
     def forward(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) -> (B, 256 T), with fresh noise."""
         noise = torch.randn(mel.shape[0], mel.shape[2] * self.config.hop_length, device=mel.device)
         return self.render(mel, self.filters(mel), noise)
 
@@ -196,7 +200,7 @@ class HiFiGAN(nn.Module):
         return model.eval()
 
     def features(self, mel: Tensor) -> Tensor:
-        """(B, 80, T) -> (B, 256, 8 T): after the first upsampling stage, where VPFD looks."""
+        """(B, 80, T) -> (B, 256, 8 T): output of the first upsampling stage, the input of VPFD."""
         return self.ups[0](F.leaky_relu(self.conv_pre(mel), 0.1))
 
     def forward(self, mel: Tensor) -> Tensor:

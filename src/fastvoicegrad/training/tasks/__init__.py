@@ -1,1 +1,1 @@
-"""Training: one readable file per thing that is trained, one shared loop."""
+"""The tasks: one file for each network that is trained."""

@@ -1,4 +1,4 @@
-"""Train the content encoder: name the teacher's units and the melody from a perturbed voice."""
+"""Train the content encoder: predict the teacher's units and the melody from a perturbed voice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ..data.crops import Crop, Crops, statistics
-from ..data.perturb import PerturbConfig, at_pace, paces, perturb
+from ..data.perturb import PerturbConfig, perturb, read_at, time_stretch_places
 from ..data.store import Entry, Store
-from ..loop import Batch, LoopConfig, Scalars, Task
 from ..losses import weighted_sum
-from ..models.content import ContentConfig, ContentEncoder, ContentHeads
+from ..models.content import ContentConfig, ContentModel
+from ..task import Batch, LoopConfig, Scalars, Task
 
 CONTENT_WEIGHTS: dict[str, float] = {"units": 1.0, "voicing": 0.3, "melody": 2.0, "energy": 0.3}
+VALIDATED, VALIDATION_SEED = 64, 1  # held-out crops
 
 
 @dataclass(frozen=True)
@@ -26,45 +27,44 @@ class ContentRecipe:
     store: str
     loop: LoopConfig
     model: ContentConfig = field(default_factory=ContentConfig)
-    perturb: PerturbConfig = field(default_factory=PerturbConfig)
-    # What stays as it is in loop.start_from: the "encoder", where a restored one has to learn names for the units; the
-    # names of the "units", which hold the encoder to its coordinates while it learns on.
-    kept: Literal["nothing", "encoder", "units"] = "nothing"
-    frames: int = 192
-    corpora: dict[str, float] = field(default_factory=dict)
+    perturb: PerturbConfig = field(default_factory=PerturbConfig)  # of the input
+    # Part of loop.start_from that stays fixed. "encoder" trains new heads for a restored encoder. "units" fixes the
+    # unit classifier, so the encoder keeps its coordinates.
+    frozen: Literal["nothing", "encoder", "units"] = "nothing"
+    frames: int = 192  # of a crop
+    corpora: dict[str, float] = field(default_factory=dict)  # weight of a frame by corpus; default 1
     weights: dict[str, float] = field(default_factory=lambda: dict(CONTENT_WEIGHTS))
 
 
-class ContentModel(torch.nn.Module):
-    """Encoder and heads under one roof, so that both are trained, averaged and saved together."""
+def content_losses(units: Tensor, prosody: Tensor, targets: Batch) -> dict[str, Tensor]:
+    """Losses of `ContentHeads`.
 
-    def __init__(self, config: ContentConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = ContentEncoder(config)
-        self.heads = ContentHeads(config)
+    units: cross-entropy. voicing: binary cross-entropy. melody: E[|log f - log f*|] over voiced frames. energy:
+    E[|e - e*|].
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 80, T) log-mel -> content (B, C, T) and what the heads tell from it (`ContentHeads`)."""
-        content = self.encoder(mel)
-        return content, *self.heads(content)
-
-
-def content_losses(units: Tensor, prosody: Tensor, told: Batch) -> dict[str, Tensor]:
-    """What the heads say against what is so: units (B, T), voiced, melody and energy, (B, T) each."""
+    Args:
+        units: logits (B, units, T).
+        prosody: (B, 3, T).
+        targets: units (B, T), and voiced, melody and energy of `prosody_targets`.
+    """
     voicing, melody, energy = prosody.unbind(1)
-    voiced = told["voiced"]
+    voiced = targets["voiced"]
     return {
-        "units": F.cross_entropy(units, told["units"]),
+        "units": F.cross_entropy(units, targets["units"]),
         "voicing": F.binary_cross_entropy_with_logits(voicing, voiced),
-        "melody": ((melody - told["melody"]).abs() * voiced).sum() / voiced.sum().clamp(min=1),
-        "energy": (energy - told["energy"]).abs().mean(),
+        "melody": ((melody - targets["melody"]).abs() * voiced).sum() / voiced.sum().clamp(min=1),
+        "energy": (energy - targets["energy"]).abs().mean(),
     }
 
 
-def prosody_of(mel: Tensor, pitch: Tensor, median: Tensor) -> Batch:
-    """What the heads are to tell of a mel (B, 80, T) beside its units: pitch (B, T) in Hz, 0 where unvoiced, relative
-    to its median (B,)."""
+def prosody_targets(mel: Tensor, pitch: Tensor, median: Tensor) -> Batch:
+    """Targets of the prosody head, (B, T) each: voiced, melody (log F0 relative to the median) and energy.
+
+    Args:
+        mel: (B, 80, T) log-mel.
+        pitch: (B, T) in Hz, 0 where unvoiced.
+        median: (B,) of the pitch.
+    """
     energy = mel.mean(1)
     return {
         "voiced": (pitch > 0).float(),
@@ -85,9 +85,7 @@ class ContentTask(Task):
         model = ContentModel(recipe.model)
         model.encoder.norm.fit(statistics(self.store, self.crops, "mel"))
         if recipe.frozen != "nothing" and not recipe.loop.start_from:
-            raise InputError(
-                "kept needs a checkpoint to keep it of; set loop.start_from, e.g. to init/content.safetensors"
-            )
+            raise InputError("frozen needs trained weights; set loop.start_from, e.g. to init/content.safetensors")
         model.encoder.requires_grad_(recipe.frozen != "encoder")
         model.heads.units.requires_grad_(recipe.frozen != "units")
         self.modules = {"content": model}
@@ -102,16 +100,17 @@ class ContentTask(Task):
         voiced = pitch[pitch > 0]
         return float(np.median(voiced)) if len(voiced) else 1.0
 
-    def _targets(self, crops: Crops, drawn: list[Crop]) -> Batch:
+    def _with_targets(self, crops: Crops, drawn: list[Crop]) -> Batch:
+        """Mel (B, 80, T) with the targets of both heads."""
         mel = crops.take("mel", drawn)
-        told = prosody_of(mel, crops.take("pitch", drawn), self.medians[[c.row for c in drawn]])
-        return {"mel": mel, "units": crops.take("units", drawn), **told}
+        prosody = prosody_targets(mel, crops.take("pitch", drawn), self.medians[[c.row for c in drawn]])
+        return {"mel": mel, "units": crops.take("units", drawn), **prosody}
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        batch = self._targets(self.crops, self.crops.draw(random, size))
+        batch = self._with_targets(self.crops, self.crops.draw(random, size))
         if (tempo := self.recipe.perturb.tempo) > 1:
-            places = paces(random, size, self.recipe.frames, tempo)
-            batch = {name: at_pace(value, places) for name, value in batch.items()}
+            places = time_stretch_places(random, size, self.recipe.frames, tempo)
+            batch = {name: read_at(value, places) for name, value in batch.items()}
         return batch | {"mel": perturb(batch["mel"], random, self.recipe.perturb)}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -122,10 +121,10 @@ class ContentTask(Task):
         return weighted_sum(losses, self.recipe.weights)
 
     def validate(self) -> Scalars:
-        """On held-out voices, unperturbed."""
-        crops = self.held_out.draw(np.random.default_rng(1), 64)
+        """Losses and unit accuracy on held-out voices, unperturbed."""
+        crops = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
         device = next(self.modules["content"].parameters()).device
-        batch = {k: v.to(device) for k, v in self._targets(self.held_out, crops).items()}
+        batch = {k: v.to(device) for k, v in self._with_targets(self.held_out, crops).items()}
         losses = self.losses(batch)
         _, units, _ = self.modules["content"](batch["mel"])
         scores = {key: float(value) for key, value in losses.items()}

@@ -1,4 +1,4 @@
-"""Train the pitch tracker: hear in a mel what a detector hears in the waveform, of voices that nobody has."""
+"""Train the pitch tracker: the F0 that a detector finds in the waveform, from the mel, for many voices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from torch import Tensor
 from ..data.crops import Crop, Crops, statistics
 from ..data.perturb import PerturbConfig, draw_perturbations, perturb
 from ..data.store import Store
-from ..loop import Batch, LoopConfig, Scalars, Task
 from ..losses import weighted_sum
 from ..models.blocks import inner
 from ..models.pitch import PitchConfig, PitchTracker, pitch_losses
+from ..task import Batch, LoopConfig, Scalars, Task
 
-HELD_OUT = 96  # crops
+VALIDATED, VALIDATION_SEED = 96, 1  # held-out crops
+GROSS_ERROR = 50  # cents
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class PitchRecipe:
     store: str
     loop: LoopConfig
     model: PitchConfig = field(default_factory=PitchConfig)
-    augmented_voices: float = 0.5  # how often a crop moves to a voice that nobody has, and its pitch with it
+    augmented_voices: float = 0.5  # probability that a crop gets another voice, and another pitch with it
     voice_augmentation: PerturbConfig = field(default_factory=lambda: PerturbConfig(formant=1.2, pitch=1.5))
     # Room and microphone, which change no pitch.
     perturb: PerturbConfig = field(
         default_factory=lambda: PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.3, gain=0.4, noise=0.3)
     )
-    frames: int = 192
-    corpora: dict[str, float] = field(default_factory=dict)
+    frames: int = 192  # of a crop
+    corpora: dict[str, float] = field(default_factory=dict)  # weight of a frame by corpus; default 1
     weights: dict[str, float] = field(default_factory=lambda: {"pitch": 1.0, "voicing": 1.0})
 
 
@@ -52,11 +53,12 @@ class PitchTask(Task):
     def model_config(self) -> PitchConfig:
         return self.recipe.model
 
-    def _heard(self, crops: Crops, drawn: list[Crop]) -> Batch:
+    def _take(self, crops: Crops, drawn: list[Crop]) -> Batch:
+        """Mel (B, 80, T) and pitch (B, T) in Hz."""
         return {name: crops.take(name, drawn) for name in ("mel", "pitch")}
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        batch = self._heard(self.crops, self.crops.draw(random, size))
+        batch = self._take(self.crops, self.crops.draw(random, size))
         augmented = torch.from_numpy(random.random(size) < self.recipe.augmented_voices)
         voices = draw_perturbations(random, size, self.recipe.voice_augmentation)
         mel = torch.where(augmented[:, None, None], voices(batch["mel"]), batch["mel"])
@@ -71,16 +73,19 @@ class PitchTask(Task):
         return weighted_sum(losses, self.recipe.weights)
 
     def validate(self) -> Scalars:
-        """On held-out voices as they are: median error in cents and share of errors beyond half a semitone, where both
-        hear a pitch; share of frames on whose voicing they differ."""
+        """Scores on held-out voices, unperturbed.
+
+        Over frames that both call voiced: "cents", the median error, and "wrong", the share of errors over 50 cents.
+        Over all frames: "voicing_errors", the share of different voicing.
+        """
         device = next(self.modules["pitch"].parameters()).device
-        batch = self._heard(self.held_out, self.held_out.draw(np.random.default_rng(1), HELD_OUT))
+        batch = self._take(self.held_out, self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED))
         batch = {k: v.to(device) for k, v in batch.items()}
         scores = {key: float(value) for key, value in self.losses(batch).items()}
-        heard = inner(self.modules["pitch"]).hear(batch["mel"])
-        both = (heard > 0) & (batch["pitch"] > 0)
-        cents = 1200 * (heard[both] / batch["pitch"][both]).log2().abs()
+        tracked = inner(self.modules["pitch"]).track(batch["mel"])
+        both = (tracked > 0) & (batch["pitch"] > 0)
+        cents = 1200 * (tracked[both] / batch["pitch"][both]).log2().abs()
         scores["cents"] = float(cents.median()) if len(cents) else float("inf")
-        scores["wrong"] = float((cents > 50).float().mean()) if len(cents) else 1.0
-        scores["voicing_errors"] = float(((heard > 0) != (batch["pitch"] > 0)).float().mean())
+        scores["wrong"] = float((cents > GROSS_ERROR).float().mean()) if len(cents) else 1.0
+        scores["voicing_errors"] = float(((tracked > 0) != (batch["pitch"] > 0)).float().mean())
         return scores

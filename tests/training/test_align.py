@@ -7,12 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.training import checkpoint  # noqa: E402
 from fastvoicegrad.training.align import affine_map, align, fold  # noqa: E402
-from fastvoicegrad.training.data.embed import load_content  # noqa: E402
 from fastvoicegrad.training.data.store import Store  # noqa: E402
-from fastvoicegrad.training.models.content import ContentConfig  # noqa: E402
-from fastvoicegrad.training.tasks import checkpoint  # noqa: E402
-from fastvoicegrad.training.tasks.content import ContentModel  # noqa: E402
+from fastvoicegrad.training.models.content import ContentConfig, ContentModel  # noqa: E402
+from fastvoicegrad.training.networks import load_content  # noqa: E402
 
 
 def save(path: Path, model: ContentModel) -> Path:
@@ -24,36 +23,35 @@ def save(path: Path, model: ContentModel) -> Path:
 def test_the_map_between_two_sets_of_coordinates_is_found() -> None:
     torch.manual_seed(0)
     x, matrix, offset = torch.randn(300, 6), torch.randn(6, 6), torch.randn(6)
-    found, shift, met = affine_map(x, x @ matrix.T + offset)
+    found, shift, explained = affine_map(x, x @ matrix.T + offset)
     torch.testing.assert_close(found.float(), matrix, atol=1e-4, rtol=0)
     torch.testing.assert_close(shift.float(), offset, atol=1e-4, rtol=0)
-    assert met == pytest.approx(1)
+    assert explained == pytest.approx(1)
     assert affine_map(x, torch.randn(300, 6))[2] < 0.2
 
 
-def test_an_encoder_in_other_coordinates_comes_back_and_its_heads_tell_the_same(
+def test_an_encoder_in_other_coordinates_comes_back_with_its_predictions(
     runs: Path, store: Path, tmp_path: Path
 ) -> None:
     path = runs / "content" / "last.safetensors"
-    other, augmented = load_content(path), load_content(path)
+    original, changed = load_content(path), load_content(path)
     torch.manual_seed(0)
-    dim = augmented.config.dim
-    fold(
-        augmented, torch.eye(dim).double() + 0.3 * torch.randn(dim, dim).double() / dim**0.5, torch.randn(dim).double()
-    )
+    dim = changed.config.dim
+    matrix = torch.eye(dim).double() + 0.3 * torch.randn(dim, dim).double() / dim**0.5
+    fold(changed, matrix, torch.randn(dim).double())
     mel = torch.randn(2, 80, 20)
     with torch.inference_mode():
-        for told, same in zip(augmented(mel)[1:], other(mel)[1:], strict=True):
-            torch.testing.assert_close(told, same, atol=1e-3, rtol=1e-3)
-        assert (augmented(mel)[0] - other(mel)[0]).abs().max() > 0.1
-    assert align(save(tmp_path / "augmented.safetensors", augmented), path, store, tmp_path / "back.safetensors") > 0.99
-    # Along what the few recordings of the store never show, the map is free; there the two are compared.
-    heard = torch.from_numpy(Store(store).array("mel")[:64].astype("float32").T[None].copy())
+        for prediction, same in zip(changed(mel)[1:], original(mel)[1:], strict=True):
+            torch.testing.assert_close(prediction, same, atol=1e-3, rtol=1e-3)
+        assert (changed(mel)[0] - original(mel)[0]).abs().max() > 0.1
+    assert align(save(tmp_path / "changed.safetensors", changed), path, store, tmp_path / "back.safetensors") > 0.99
+    # The few recordings of the store leave some directions of the map free, so the two are compared on them.
+    known = torch.from_numpy(Store(store).array("mel")[:64].astype("float32").T[None].copy())
     with torch.inference_mode():
-        back, _, told = load_content(tmp_path / "back.safetensors")(heard)
-        content, _, prosody = other(heard)
+        back, _, prosody = load_content(tmp_path / "back.safetensors")(known)
+        content, _, expected = original(known)
     assert (back - content).square().mean() < 0.02 * content.var()
-    torch.testing.assert_close(told, prosody, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(prosody, expected, atol=1e-2, rtol=1e-2)
 
 
 def test_contents_of_two_sizes_are_refused(runs: Path, store: Path, tmp_path: Path) -> None:
@@ -63,7 +61,7 @@ def test_contents_of_two_sizes_are_refused(runs: Path, store: Path, tmp_path: Pa
         align(small, path, store, tmp_path / "out.safetensors")
 
 
-def test_fresh_heads_leave_the_encoder_as_it_is_aligned(runs: Path, store: Path, tmp_path: Path) -> None:
+def test_fresh_heads_leave_the_aligned_encoder_as_it_is(runs: Path, store: Path, tmp_path: Path) -> None:
     path = runs / "content" / "last.safetensors"
     for name, fresh in (("folded", False), ("fresh", True)):
         align(path, path, store, tmp_path / f"{name}.safetensors", fresh)

@@ -1,0 +1,63 @@
+"""Samples that come as arrays: the same checks and blocks as for files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..mel import MEL, Array
+from .offset import without_offset
+from .reading import HIGHEST_INPUT_RATE, LOWEST_INPUT_RATE
+from .resampling import resampled
+
+BLOCK = 1 << 18  # samples
+ABSURD = 1e6  # times full scale: no recording, but damage
+
+
+def checked_array(wave: Any, rate: Any, warn: Callable[[str], None]) -> tuple[Array, int]:
+    """Mono float32 samples within full scale, ``(N,)``, and their rate in Hz.
+
+    Args:
+        wave: ``(N,)`` or ``(N, channels)``; floats of full scale +-1, or integers, whose type gives their full scale.
+        warn: takes a sentence about samples above full scale.
+    Raises:
+        InputError: another shape, no numbers, not finite, or a rate outside 4-384 kHz.
+    """
+    try:
+        wave, rate_in_hz = np.asarray(wave), float(rate)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"samples and a rate in Hz are needed ({error})") from error
+    if not (LOWEST_INPUT_RATE <= rate_in_hz <= HIGHEST_INPUT_RATE and rate_in_hz == int(rate_in_hz)):
+        raise InputError(f"the rate must be whole and lie between {LOWEST_INPUT_RATE} and {HIGHEST_INPUT_RATE} Hz")
+    if wave.ndim == 2 and 0 < wave.shape[1] <= 64:
+        wave = wave.mean(axis=1) if wave.dtype.kind == "f" else wave.mean(axis=1).astype(wave.dtype)
+    if wave.ndim != 1:
+        raise InputError(f"samples of shape (N,) or (N, channels) are needed, got shape {wave.shape}")
+    return _within_full_scale(wave, warn), int(rate_in_hz)
+
+
+def _within_full_scale(wave: np.ndarray, warn: Callable[[str], None]) -> Array:
+    if wave.dtype.kind in "iu":
+        limits = np.iinfo(wave.dtype)
+        middle = (limits.max + 1) / 2 if wave.dtype.kind == "u" else 0
+        return ((wave - middle) / (limits.max + 1 - middle)).astype(np.float32)
+    if wave.dtype.kind != "f":
+        raise InputError(f"samples must be floats or integers, got {wave.dtype}")
+    if not np.isfinite(wave).all():
+        raise InputError("the samples hold NaN or infinite values; clean them first")
+    peak = float(np.abs(wave).max(initial=0.0))
+    if peak > ABSURD:
+        raise InputError(f"the samples reach {peak:.3g} times full scale; they are no recording")
+    if peak > 1.0:
+        warn(f"the samples reach {peak:.3g} times full scale; they are scaled to full scale")
+        wave = wave / peak
+    return wave.astype(np.float32)
+
+
+def blocks_of_array(wave: Array, rate: int) -> Iterator[Array]:
+    """Blocks at 22,050 Hz, without a constant offset, of samples ``(N,)`` at `rate`."""
+    parts = (wave[start : start + BLOCK] for start in range(0, len(wave), BLOCK))
+    yield from resampled(without_offset(parts, rate), rate, MEL.sample_rate)

@@ -1,0 +1,131 @@
+"""The loudness of a conversion follows its source's over time, and no sample clips.
+
+Both signals have 22,050 Hz and are described by hops of 256 samples. Two gains act on each hop: one brings the RMS of
+half a second of the conversion to that of the source, one keeps peaks below the ceiling. Both are smooth in time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..mel import MEL, Array
+
+HOP = MEL.hop_length
+SMOOTHING = 32  # hops to each side over which power is averaged: 0.37 s, a few syllables
+RELEASE = 8  # hops to each side over which the limiter's gain moves: 93 ms
+LOOK_AHEAD = SMOOTHING + RELEASE + 3  # hops that must be known after the one that is rendered
+FLOOR = 1e-8  # power (-80 dB of full scale) below which nothing is matched
+LARGEST_GAIN = 10.0 ** (24 / 20)  # more would lift what the vocoder leaves in pauses
+CEILING = 0.95  # leaves room for what resampling adds to a peak
+
+_window = np.hanning(2 * SMOOTHING + 3)[1:-1]
+_release = np.hanning(2 * RELEASE + 3)[1:-1]
+_release /= _release.sum()
+
+
+class PowerTap:
+    """Passes blocks of samples on and keeps the power of each of their hops."""
+
+    def __init__(self, blocks: Iterable[Array]) -> None:
+        self.blocks = blocks
+        self.powers: deque[float] = deque()
+        self._rest = np.zeros(0, np.float32)
+
+    def __iter__(self) -> Iterator[Array]:
+        for block in self.blocks:
+            self._add(block)
+            yield block
+        self._add(np.zeros(-len(self._rest) % HOP, np.float32))
+
+    def _add(self, block: Array) -> None:
+        wave = np.concatenate([self._rest, block])
+        whole = len(wave) // HOP * HOP
+        self._rest = wave[whole:]
+        self.powers.extend(hop_powers(wave[:whole]))
+
+    def take(self, hops: int) -> NDArray[np.float64]:
+        """Powers of the next hops; 0 after the end."""
+        count = min(hops, len(self.powers))
+        return np.array([self.powers.popleft() for _ in range(count)] + [0.0] * (hops - count))
+
+
+def hop_powers(wave: Array) -> NDArray[np.float64]:
+    """Mean square of each hop of samples ``(256 n,)``, ``(n,)``."""
+    return np.asarray(np.square(wave.reshape(-1, HOP), dtype=np.float64).mean(1))
+
+
+def match_loudness(converted: Iterable[Array], source: PowerTap) -> Iterator[Array]:
+    """A conversion at the loudness that its source has over time, without clipped samples.
+
+    Args:
+        converted: blocks of whole hops; the source's blocks must have passed the tap before.
+    Returns:
+        blocks of the same signal; their sizes change nothing.
+    Raises:
+        InputError: the conversion holds values that are not numbers.
+    """
+    follower = _Follower()
+    for block in converted:
+        if not np.isfinite(block).all():
+            raise InputError("the bundle computed values that are not numbers; use another bundle")
+        yield from follower.push(block, source.take(len(block) // HOP))
+    yield from follower.flush()
+
+
+class _Follower:
+    """Hops that wait for those after them, with `LOOK_AHEAD` rendered hops before them."""
+
+    def __init__(self) -> None:
+        self.wave = np.zeros((LOOK_AHEAD, HOP), np.float32)
+        self.source = np.zeros(LOOK_AHEAD)
+
+    def push(self, wave: Array, source: NDArray[np.float64]) -> Iterator[Array]:
+        self.wave = np.concatenate([self.wave, wave.reshape(-1, HOP)])
+        self.source = np.concatenate([self.source, source])
+        ready = len(self.wave) - 2 * LOOK_AHEAD
+        if ready > 0:
+            yield self._rendered(ready)
+
+    def flush(self) -> Iterator[Array]:
+        silence = np.zeros(LOOK_AHEAD * HOP, np.float32)
+        yield from self.push(silence, np.zeros(LOOK_AHEAD))
+
+    def _rendered(self, count: int) -> Array:
+        """Samples of the next `count` hops."""
+        gains = loudness_gains(hop_powers(self.wave), self.source)
+        gains *= limiter_gains(np.abs(self.wave).max(1) * neighbourhood_max(gains))
+        middles = np.arange(len(gains)) * HOP + (HOP - 1) / 2
+        samples = np.arange(LOOK_AHEAD * HOP, (LOOK_AHEAD + count) * HOP)
+        curve = np.interp(samples, middles, gains).astype(np.float32)
+        out = self.wave[LOOK_AHEAD : LOOK_AHEAD + count].reshape(-1) * curve
+        self.wave, self.source = self.wave[count:], self.source[count:]
+        return out
+
+
+def loudness_gains(converted: NDArray[np.float64], source: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gain of each hop that brings the smoothed power of a conversion to its source's; powers and gains are (n,)."""
+    ratio = (np.convolve(source, _window, "same") + FLOOR) / (np.convolve(converted, _window, "same") + FLOOR)
+    return np.asarray(np.minimum(np.sqrt(ratio), LARGEST_GAIN))
+
+
+def limiter_gains(peaks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gain of each hop that keeps its peak below the ceiling, (n,) -> (n,).
+
+    A minimum over the neighbourhood comes before the average, so the average never exceeds what a hop needs.
+    """
+    needed = np.minimum(1.0, CEILING / np.maximum(peaks, 1e-9))
+    padded = np.pad(needed, RELEASE + 1, constant_values=1.0)
+    lowest = np.lib.stride_tricks.sliding_window_view(padded, 2 * RELEASE + 3).min(1)
+    padded = np.pad(lowest, RELEASE, constant_values=1.0)
+    return np.convolve(padded, _release, "valid")
+
+
+def neighbourhood_max(gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The largest gain that interpolation can give a hop's samples: its own or a neighbour's."""
+    padded = np.pad(gains, 1, mode="edge")
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, 3).max(1))

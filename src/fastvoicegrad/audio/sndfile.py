@@ -1,0 +1,127 @@
+"""Decoding by libsndfile: every sample that it gives, whatever length a header claims."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ..mel import Array
+from .spliced import Spliced
+from .streams import Stream
+
+BLOCK_SECONDS = 10.0
+MOST_VALUES = 1 << 22  # of one block, all channels
+UNKNOWN = 1 << 60  # libsndfile gives numbers of samples from here on where it knows none
+TOO_SHORT = re.compile(r"\b(?:SSND|BODY|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)")
+UNKNOWN_SIZE = 0x7F000000  # sizes from here on are placeholders
+
+
+class _Sequential(soundfile.SoundFile):
+    """`soundfile` seeks after every read of a seekable file, which is not exact in compressed ones."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """What a stream's header holds. `samples`: the number of them that is there, None if unknown."""
+
+    rate: int
+    channels: int
+    samples: int | None
+    there: float
+    is_float: bool
+
+
+class Damage(Exception):
+    """Decoding stopped before the end of a stream, at this position of the file."""
+
+    def __init__(self, reason: str, position: int = 0) -> None:
+        super().__init__(reason)
+        self.position = position
+
+
+@contextmanager
+def _opened(path: Path, stream: Stream) -> Iterator[tuple[soundfile.SoundFile, ThreadPoolExecutor, Spliced]]:
+    """A stream, and the thread in which it has to be used.
+
+    libsndfile calls Python to read. An interrupt (Ctrl-C) that arrives in such a call would be lost; it only
+    arrives in the main thread.
+    """
+    spliced = Spliced(path, stream.pieces, stream.claim)
+    worker = ThreadPoolExecutor(1, "audio")
+    try:
+        try:
+            file = worker.submit(_Sequential, spliced).result()
+        except soundfile.SoundFileError:
+            if spliced.error:
+                raise spliced.error from None
+            raise
+        try:
+            yield file, worker, spliced
+        finally:
+            worker.shutdown()
+            file.close()
+    finally:
+        worker.shutdown()
+        spliced.close()
+
+
+def stream_facts(path: Path, stream: Stream) -> StreamFacts:
+    """Looks at a stream's header.
+
+    Raises:
+        soundfile.LibsndfileError: libsndfile cannot read it.
+    """
+    with _opened(path, stream) as (file, _, _):
+        known = 0 < file.frames < UNKNOWN and stream.claim is None
+        there = min([stream.there, *(int(b) / int(a) for a, b in TOO_SHORT.findall(file.extra_info) if _cut(a, b))])
+        samples = stream.samples if stream.samples is not None else file.frames if known else None
+        return StreamFacts(file.samplerate, file.channels, samples, there, file.subtype in ("FLOAT", "DOUBLE"))
+
+
+def _cut(claimed: str, there: str) -> bool:
+    return int(there) < int(claimed) < UNKNOWN_SIZE
+
+
+def decode_stream(path: Path, stream: Stream) -> Iterator[Array]:
+    """Samples of a stream, blocks of shape ``(N, channels)``.
+
+    Raises:
+        Damage: the stream ends in damaged data. What was decoded before has been delivered.
+        soundfile.LibsndfileError: libsndfile cannot open it.
+    """
+    with _opened(path, stream) as (file, worker, spliced):
+        size = max(min(int(BLOCK_SECONDS * file.samplerate), MOST_VALUES // file.channels), 1)
+        at, end = -stream.skip, stream.samples
+        while True:
+            block, damage = worker.submit(_read, file, size).result()
+            if spliced.error:
+                raise spliced.error
+            whole = len(block)
+            block = block[max(-at, 0) : None if end is None else max(end - at, 0)]
+            at += whole
+            if len(block):
+                yield block
+            if damage is not None and at + stream.skip < file.frames:  # behind the sound only tags are left
+                raise Damage(str(damage), spliced.source_position) from damage
+            if whole == 0 or damage is not None:
+                return
+
+
+def _read(file: soundfile.SoundFile, size: int) -> tuple[Array, soundfile.LibsndfileError | None]:
+    """The next samples, and the error that ended them. libsndfile does not count the good ones before an error."""
+    block = np.full((size, file.channels), np.nan, np.float32)
+    try:
+        return file.read(out=block), None
+    except soundfile.LibsndfileError as error:
+        missing = np.isnan(block[:, 0])
+        return block[: int(np.argmax(missing)) if missing.any() else size], error

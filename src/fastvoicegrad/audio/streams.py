@@ -1,0 +1,210 @@
+"""The streams of a sound file, each in a form that libsndfile decodes to its very end.
+
+libsndfile decodes well but believes lengths in headers and stops after the first stream. So this module and
+`mpeg` look at the containers: they find all streams, and repair lengths that are only placeholders.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+from .mpeg import mpeg_streams
+from .spliced import Piece
+
+PLACEHOLDER = 0x7FFFF000  # data sizes from here on are "unknown": sox writes this into pipes, others 0xFFFFFFFF
+SLOPPY = 64  # bytes by which headers are often too long: that of the header itself, or of a chunk behind the sound
+FLAC_MARK = b"fLaC\x00\x00\x00\x22"  # the marker and the header of STREAMINFO, which always comes first
+SCAN = 1 << 20  # bytes that are searched at once
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a file.
+
+    Attributes:
+        pieces: what libsndfile gets to read.
+        claim: the file size that libsndfile gets to see; None: the true one.
+        skip: samples at the start that are the encoder's delay.
+        samples: number of samples after those that are sound; None: all.
+        there: the share of the sound that its header gives that is there; 1 where nothing is missing.
+        cut: the file ends in the middle of a page.
+        restart: of FLAC: a header for any later part, and the bytes with which a frame begins.
+    """
+
+    pieces: list[Piece]
+    claim: int | None = None
+    skip: int = 0
+    samples: int | None = None
+    there: float = 1.0
+    cut: bool = False
+    restart: tuple[bytes, bytes] | None = None
+
+
+def find_streams(path: Path) -> list[Stream]:
+    """All streams of a sound file, in their order."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = _after_id3(file, size)
+        file.seek(start)
+        head = file.read(12)
+        if head[:4] == b"OggS":
+            return _ogg_streams(file, start, size)
+        if head[:4] == b"fLaC":
+            return _flac_streams(file, start, size)
+        if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE":
+            return [_wave_stream(file, size, head[:4])]
+        if head[:4] == b"caff":
+            return [_caf_stream(file, size)]
+        if head[4:8] != b"ftyp" and head[:4] != b"FORM" and head[:4] != b"\x1aE\xdf\xa3":
+            frames = mpeg_streams(file, start, size)
+            if frames:
+                # mpg123 divides the size by that of the frame at hand: with a large claim it stops at the true end.
+                return [Stream(s.pieces, s.bytes * 100, s.skip, s.samples, s.there) for s in frames]
+    return [Stream([range(size)])]
+
+
+def _after_id3(file: BinaryIO, size: int) -> int:
+    """Where the tags (ID3v2) at the start end."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(10)
+        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
+            break
+        length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        at += 10 + length + (10 if head[5] & 16 else 0)
+    return at if at < size else 0
+
+
+# -- FLAC -----------------------------------------------------------------------------------------------------
+
+
+def _flac_streams(file: BinaryIO, start: int, size: int) -> list[Stream]:
+    starts = [start, *_find_all(file, FLAC_MARK, start + 1, size), size]
+    return [Stream([range(a, b)], restart=_flac_restart(file, a, b)) for a, b in pairwise(starts)]
+
+
+def _flac_restart(file: BinaryIO, start: int, end: int) -> tuple[bytes, bytes] | None:
+    """STREAMINFO without the length, and the bytes that all frames of one blocking and rate share."""
+    file.seek(start + 8)
+    facts = bytearray(file.read(34))
+    at, last = start + 4, False
+    while not last and at + 4 <= end:
+        file.seek(at)
+        head = file.read(4)
+        at, last = at + 4 + int.from_bytes(head[1:], "big"), head[0] >= 128
+    file.seek(at)
+    mark = file.read(3)
+    if at >= end or len(facts) < 34 or len(mark) < 3 or mark[0] != 0xFF:
+        return None
+    facts[13], facts[14:18] = facts[13] & 0xF0, bytes(4)
+    return b"fLaC\x80\x00\x00\x22" + bytes(facts), mark
+
+
+def after_damage(path: Path, stream: Stream, position: int) -> Stream | None:
+    """What follows in a FLAC stream that libsndfile gave up at a position of the file; None: nothing."""
+    piece = stream.pieces[-1]
+    if stream.restart is None or isinstance(piece, bytes):
+        return None
+    header, mark = stream.restart
+    with open(path, "rb") as file:
+        at = next(_find_all(file, mark, position, piece.stop), None)
+    return None if at is None else Stream([header, range(at, piece.stop)], restart=stream.restart)
+
+
+def _find_all(file: BinaryIO, mark: bytes, start: int, size: int) -> Iterator[int]:
+    at, overlap = start, len(mark) - 1
+    while at < size:
+        file.seek(at)
+        data = file.read(SCAN + overlap)
+        found = data.find(mark)
+        while found >= 0:
+            yield at + found
+            found = data.find(mark, found + 1)
+        at += SCAN
+
+
+# -- Ogg ------------------------------------------------------------------------------------------------------
+
+
+def _ogg_streams(file: BinaryIO, start: int, size: int) -> list[Stream]:
+    """Links of a chain: a new one begins with a page that is marked as first, after pages that are not."""
+    starts, inside, at, end = [start], False, start, start
+    while at is not None and at + 27 <= size:
+        file.seek(at)
+        head = file.read(27)
+        if head[:4] != b"OggS":
+            at = next(_find_all(file, b"OggS", at, size), size)
+            continue
+        first = bool(head[5] & 2)
+        if first and inside:
+            starts.append(at)
+        inside = not first
+        end = at + 27 + head[26] + sum(file.read(head[26]))
+        at = end
+    bounds = [*starts, size]
+    streams = [Stream([range(a, b)]) for a, b in pairwise(bounds)]
+    if end > size:
+        streams[-1] = Stream(streams[-1].pieces, cut=True)
+    return streams
+
+
+# -- WAV and CAF ----------------------------------------------------------------------------------------------
+
+
+def _wave_stream(file: BinaryIO, size: int, kind: bytes) -> Stream:
+    order, at, long_size = ">" if kind == b"RIFX" else "<", 12, None
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack(order + "4sI", file.read(8))
+        if name == b"ds64":
+            long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
+        if name == b"data":
+            there = size - at - 8
+            if length == 0 and there and not _chunk_follows(file, at + 8, size, order):
+                return _with_size(file, at + 4, min(there, 0xFFFFFFFF), order + "I", size)
+            if kind == b"RF64" and length == 0xFFFFFFFF and long_size is not None:
+                return Stream([range(size)], there=_share(there, long_size, 1 << 62))
+            return Stream([range(size)], there=_share(there, length, PLACEHOLDER))
+        at += 8 + length + length % 2
+    return Stream([range(size)])
+
+
+def _chunk_follows(file: BinaryIO, at: int, size: int, order: str) -> bool:
+    """Whether the file goes on with a chunk that ends within it."""
+    file.seek(at)
+    head = file.read(8)
+    if len(head) < 8 or not (head[:4].isascii() and head[:4].decode("ascii").isprintable()):
+        return False
+    return at + 8 + int(struct.unpack(order + "I", head[4:])[0]) <= size
+
+
+def _caf_stream(file: BinaryIO, size: int) -> Stream:
+    at = 8
+    while at + 12 <= size:
+        file.seek(at)
+        name, length = struct.unpack(">4sq", file.read(12))
+        there = size - at - 12
+        if name == b"data" and not 0 < length <= there:  # libsndfile refuses what does not fit
+            stream = _with_size(file, at + 4, there, ">q", size)
+            return Stream(stream.pieces, there=_share(there, length, 1 << 62))
+        if length < 0:
+            break
+        at += 12 + length
+    return Stream([range(size)])
+
+
+def _with_size(file: BinaryIO, at: int, value: int, form: str, size: int) -> Stream:
+    """The file with another number at a position."""
+    number = struct.pack(form, value)
+    return Stream([range(at), number, range(at + len(number), size)])
+
+
+def _share(there: int, claimed: int, placeholder: int) -> float:
+    """The share of the sound that is there."""
+    return 1.0 if claimed <= there + SLOPPY or claimed >= placeholder else there / claimed

@@ -1,0 +1,144 @@
+"""How the weights of a bundle's graphs are stored: in 16 or in 8 bits. The arithmetic stays float32.
+
+Plain nodes behind each stored weight restore it: a Cast for halves, a Cast and a Mul by the scales for bytes. ONNX
+Runtime folds them into float32 constants when it makes a session. (It would fuse DequantizeLinear into integer layers,
+with other arithmetic.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from ..bundle import Bundle, write_config
+
+Storage = Literal["byte", "half"]
+
+SMALLEST = 1024  # values of a weight that is worth storing in fewer bits
+LARGEST_BYTE = 127
+HALF, BYTE, SCALE, UNSCALED = "_half", "_byte", "_scale", "_unscaled"  # suffixes of what is stored for a weight
+CHANNEL_AXIS = {"ConvTranspose": 1, "MatMul": -1}  # of the output channels in a weight; 0 for every other operator
+
+
+def half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store large float32 weights as float16, in place."""
+    casts = []
+    for tensor in _large_weights(model.graph):
+        casts.append(_store_half(tensor))
+    return _prepend(model, casts)
+
+
+def byte_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store large float32 weights as int8 with one float32 scale for each output channel, in place.
+
+    q = round(w / s) with s = max|w| / 127. Weights of one dimension are stored as float16.
+    """
+    axes = {name: CHANNEL_AXIS.get(node.op_type, 0) for node in model.graph.node for name in node.input}
+    nodes = []
+    for tensor in _large_weights(model.graph):
+        if len(tensor.dims) < 2:
+            nodes.append(_store_half(tensor))
+            continue
+        name, weight = tensor.name, numpy_helper.to_array(tensor)
+        values, scale = to_bytes(weight, axes.get(name, 0))
+        tensor.CopyFrom(numpy_helper.from_array(values, name + BYTE))
+        model.graph.initializer.append(numpy_helper.from_array(scale, name + SCALE))
+        nodes.append(helper.make_node("Cast", [name + BYTE], [name + UNSCALED], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [name + UNSCALED, name + SCALE], [name]))
+    return _prepend(model, nodes)
+
+
+def full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Undo `half_weights` or `byte_weights` in place, but for the rounding."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    kept = []
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0].endswith((HALF, BYTE)) and node.input[0] in stored:
+            tensor = stored[node.input[0]]
+            name = node.output[0].removesuffix(UNSCALED)
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            if name + SCALE in stored:
+                values = values * numpy_helper.to_array(stored[name + SCALE])
+            tensor.CopyFrom(numpy_helper.from_array(values, name))
+        elif not (node.op_type == "Mul" and node.input[0].endswith(UNSCALED)):
+            kept.append(node)
+    scales = {name + SCALE for name in (tensor.name for tensor in model.graph.initializer) if name + SCALE in stored}
+    initializers = [tensor for tensor in model.graph.initializer if tensor.name not in scales]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(kept)
+    model.graph.initializer.extend(initializers)
+    return model
+
+
+def storage_of(model: onnx.ModelProto) -> Storage | None:
+    """The storage of a graph's weights; None for float32."""
+    names = [tensor.name for tensor in model.graph.initializer]
+    if any(name.endswith(BYTE) for name in names):
+        return "byte"
+    return "half" if any(name.endswith(HALF) for name in names) else None
+
+
+def with_storage(graph: bytes, storage: Storage) -> bytes:
+    """A graph, stored in any way, with its weights in the given one."""
+    model = full_weights(onnx.load_from_string(graph))
+    store = byte_weights if storage == "byte" else half_weights
+    return bytes(store(model).SerializeToString())
+
+
+def store_bundle(bundle: str | Path | None, out: Path, storage: Storage) -> None:
+    """Write a bundle with the weights of all its networks in the given storage.
+
+    Voices belong to the networks that made them, so those of the old bundle do not fit the new one.
+
+    Args:
+        bundle: folder or zip; None is the default one.
+        out: folder to write.
+    Raises:
+        InputError: `bundle` cannot be opened (see `Bundle.open`).
+    """
+    opened = Bundle.open(bundle)
+    graphs = {name: with_storage(opened.graph(name), storage) for name in opened.config.networks}
+    write_networks(out, opened, graphs)
+
+
+def write_networks(out: Path, bundle: Bundle, graphs: dict[str, bytes]) -> None:
+    """Write a bundle with some of its graphs replaced, in the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    networks = {}
+    for name, network in bundle.config.networks.items():
+        data = graphs.get(name) or bundle.graph(name)
+        (out / f"{name}.onnx").write_bytes(data)
+        networks[name] = replace(network, file=f"{name}.onnx", sha256=hashlib.sha256(data).hexdigest())
+    write_config(out, replace(bundle.config, networks=networks))
+
+
+def to_bytes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """int8 values of a weight, and float32 scales that broadcast over it, one for each index of `axis`."""
+    others = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
+    scale = np.abs(weight).max(axis=others, keepdims=True).astype(np.float32) / np.float32(LARGEST_BYTE)
+    values = np.rint(weight / np.where(scale > 0, scale, 1))
+    return np.clip(values, -LARGEST_BYTE, LARGEST_BYTE).astype(np.int8), scale
+
+
+def _large_weights(graph: onnx.GraphProto) -> list[TensorProto]:
+    return [t for t in graph.initializer if t.data_type == TensorProto.FLOAT and np.prod(t.dims) >= SMALLEST]
+
+
+def _store_half(tensor: TensorProto) -> NodeProto:
+    """Store a weight as float16, in place; returns the Cast that restores it."""
+    name = tensor.name
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name + HALF))
+    return helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT)
+
+
+def _prepend(model: onnx.ModelProto, nodes: list[NodeProto]) -> onnx.ModelProto:
+    nodes = [*nodes, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model

@@ -1,0 +1,101 @@
+"""Losses of the student that are not in FastVoiceGrad: a verifier, a recogniser and a content encoder on its output.
+
+All but "recogniser" look at conversions to other voices alone, as the authors' later ADCD (arXiv 2508.17868) does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..data.teachers import MelRecogniser, MelSpeakerTeacher
+from ..losses import content_consistency_loss, recogniser_loss, speaker_similarity_loss, weighted_sum
+from ..models.content import ContentEncoder, ContentModel
+from ..networks import load_content
+from ..task import Batch
+from .content import CONTENT_WEIGHTS, content_losses, prosody_targets
+from .student_recipe import StudentRecipe
+
+
+class ExtraLosses:
+    """Named losses on reconstructions and conversions; none where all their weights are 0.
+
+    Args:
+        waves: returns recordings (N,) on which the pretrained networks' front-ends are fitted.
+    Attributes:
+        networks: the frozen networks, by name.
+    Raises:
+        InputError: `recogniser_margins` does not match the recogniser.
+    """
+
+    def __init__(self, recipe: StudentRecipe, waves: Callable[[], list[np.ndarray]]) -> None:
+        self.recipe = recipe
+        self.networks: dict[str, nn.Module] = {}
+        if recipe.weights.get("speaker"):
+            self.networks["verifier"] = MelSpeakerTeacher(recipe.verifier, waves()).eval()
+        if recipe.weights.get("recogniser"):
+            recogniser = MelRecogniser(recipe.recogniser, waves()).eval()
+            if recipe.recogniser_margins and len(recipe.recogniser_margins) != recogniser.depth:
+                raise InputError(f"the recogniser has {recogniser.depth} blocks; recogniser_margins needs as many")
+            self.networks["recogniser"] = recogniser
+        if recipe.content:
+            self.networks["content"] = load_content(recipe.content).requires_grad_(False)
+
+    @property
+    def content_encoder(self) -> ContentEncoder | None:
+        """The frozen content encoder, where the recipe names one."""
+        model = self.networks.get("content")
+        return None if model is None else cast(ContentModel, model).encoder
+
+    def __call__(self, made: Tensor, conversion: Tensor, batch: Batch, conversions: Batch) -> dict[str, Tensor]:
+        """The losses, in the order of the sum.
+
+        Args:
+            made: log-mel (B, 80, T) of the reconstructions.
+            conversion: log-mel (B', 80, T) of the conversions, B' <= B - 1, or 0 without any.
+            batch: of the step, with the targets of `conversion_targets`.
+            conversions: the conversions' batch, with `units_logits` and `prosody` where the encoder is trained.
+        """
+        losses = {}
+        if "verifier" in self.networks:
+            losses["speaker"] = self._speaker(conversion, batch)
+        if self.recipe.weights.get("consistency"):
+            losses["consistency"] = self.consistency(conversion, batch)
+        if "recogniser" in self.networks:
+            losses["recogniser"] = self._recogniser(made, batch["mel"], ())
+            if len(conversion):
+                margins = self.recipe.recogniser_margins
+                losses["recogniser"] = losses["recogniser"] + self._recogniser(conversion, batch["to_source"], margins)
+        if self.recipe.train_content:
+            losses["content"] = self._content(batch, conversions)
+        return losses
+
+    def _speaker(self, conversion: Tensor, batch: Batch) -> Tensor:
+        """`speaker_similarity_loss` of conversions."""
+        target, source = batch["to_verified_speaker"], batch["verified_speaker"][: len(conversion)]
+        return speaker_similarity_loss(self.networks["verifier"](conversion), target, source)
+
+    def consistency(self, conversion: Tensor, batch: Batch) -> Tensor:
+        """`content_consistency_loss` of conversions and their sources."""
+        encode = self.content_encoder
+        assert encode is not None
+        return content_consistency_loss(encode(conversion), encode(batch["to_source"]))
+
+    def _recogniser(self, mel: Tensor, real: Tensor, margins: tuple[float, ...]) -> Tensor:
+        """`recogniser_loss` against the real speech."""
+        recogniser = self.networks["recogniser"]
+        with torch.no_grad():
+            target = recogniser(real)
+        return recogniser_loss(recogniser(mel), target, margins)
+
+    def _content(self, batch: Batch, conversions: Batch) -> Tensor:
+        """`content_losses` of the content encoder in training, on the sources of conversions."""
+        prosody = prosody_targets(batch["to_source"], conversions["pitch"], conversions["median_pitch"])
+        targets = {"units": conversions["units"]} | prosody
+        heads = content_losses(conversions["units_logits"], conversions["prosody"], targets)
+        return weighted_sum(heads, CONTENT_WEIGHTS)

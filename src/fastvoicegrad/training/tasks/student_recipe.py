@@ -1,0 +1,81 @@
+"""Every setting of a student's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...errors import InputError
+from ...mel import MEL
+from ..data.conversion import ConversionData
+from ..data.perturb import PerturbConfig
+from ..losses import Weighting
+from ..networks import VocoderKind
+from ..schedule import ScheduleConfig
+from ..task import LoopConfig
+from .adversary import AdversaryConfig
+
+PAPER_WEIGHTS = {"adv": 1.0, "fm": 2.0, "dist": 45.0}
+EXTRA_WEIGHTS = dict.fromkeys(("mel", "speaker", "consistency", "recogniser", "content"), 0.0)
+
+
+@dataclass(frozen=True)
+class StudentRecipe:
+    data: ConversionData
+    loop: LoopConfig
+    teacher: str  # checkpoint; the student starts from it too
+    vocoder: str  # checkpoint of the frozen vocoder
+    vocoder_kind: VocoderKind = "spectral"
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    weighting: Weighting = "sqrt_alpha_bar"  # c(t)
+    distill_steps: tuple[int, int] = (1, 1000)  # first and last t of L_dist
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+    # Of each loss; 0 switches it off. "adv", "fm" and "dist" are the paper's. "mel" is L1 on reconstructions. The
+    # others are in student_losses.py.
+    weights: dict[str, float] = field(default_factory=lambda: PAPER_WEIGHTS | EXTRA_WEIGHTS)
+
+    # Everything below is not in the paper.
+
+    # Perturbation of the source in x_{S_K} alone; None: none. A real other voice comes from data.parallel.
+    source_perturbation: PerturbConfig | None = None
+    conversions: int = 4  # crops of a batch that are also converted to another voice, where a loss needs conversions
+    # Weights of classifier-free guidance (arXiv 2207.12598) for the teacher of conversions: away from the
+    # "unconditional" speaker and from the "source" speaker. With both 0 conversions have no teacher.
+    guidance: dict[str, float] = field(default_factory=lambda: {"unconditional": 0.0, "source": 0.0})
+    # Guidance weight of the student's own conversions, as at run time, so every loss gets the guided result.
+    conversion_guidance: float = 0.0
+    conversion_guidance_cosines: int = MEL.n_mels  # lowest cosine components of that term that are kept
+    verifier: str = ""  # path of CAM++'s checkpoint, for the loss "speaker"
+    recogniser: str = ""  # path of a Whisper checkpoint, for the loss "recogniser"
+    # Distance of conversions that counts as none, for each block of the recogniser. Two natural speakers differ too, so
+    # a smaller distance would keep the source's voice. Reconstructions have no margin.
+    recogniser_margins: tuple[float, ...] = ()
+    content: str = ""  # checkpoint of the content encoder, for the loss "consistency" and the score "words"
+    train_content: bool = False  # train that encoder with the student (arXiv 2508.17868)
+    speaker: str = ""  # checkpoint of the speaker encoder, for the score "voice"
+
+    def __post_init__(self) -> None:
+        """Raises InputError where settings do not fit each other."""
+        weights = self.weights
+        if self.distill_steps[1] > self.schedule.steps:
+            raise InputError(f"distill_steps must end at schedule.steps, {self.schedule.steps}, or before")
+        if not 1 <= self.conversion_guidance_cosines <= MEL.n_mels:
+            raise InputError(f"conversion_guidance_cosines must lie between 1 and {MEL.n_mels}")
+        if weights.get("speaker") and not self.verifier:
+            raise InputError("the loss 'speaker' needs a verifier; set verifier to the path of CAM++'s weights")
+        if weights.get("recogniser") and not self.recogniser:
+            raise InputError("the loss 'recogniser' needs a recogniser; set recogniser to a Whisper checkpoint")
+        if weights.get("consistency") and not self.content:
+            raise InputError("the loss 'consistency' needs the content encoder; set content to its checkpoint")
+        if self.train_content and not (self.content and self.data.context):
+            raise InputError("train_content needs content, a checkpoint, and data.context above 0, e.g. 64")
+
+    @property
+    def guided(self) -> bool:
+        """Whether conversions have a teacher."""
+        return any(self.guidance.values())
+
+    @property
+    def converting(self) -> bool:
+        """Whether any loss needs conversions to other voices."""
+        losses = any(self.weights.get(name) for name in ("speaker", "consistency", "recogniser"))
+        return self.guided or losses or self.train_content

@@ -1,0 +1,160 @@
+"""M4A, WebM, AMR and video: by PyAV, by a program ffmpeg, or one line that names the extra."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fastvoicegrad import InputError, audio
+from fastvoicegrad.audio import formats
+from tests.audio.sounds import decoded, speech
+
+# name, codec, container, rate, channels, with video
+KINDS = [
+    ("a.m4a", "aac", "ipod", 44100, 2, False),
+    ("a.aac", "aac", "adts", 44100, 1, False),
+    ("alac.m4a", "alac", "ipod", 44100, 1, False),
+    ("a.3gp", "aac", "3gp", 16000, 1, False),
+    ("a.webm", "libopus", "webm", 48000, 1, False),
+    ("a.mka", "pcm_f32le", "matroska", 48000, 1, False),
+    ("a.amr", "amr_nb", "amr", 8000, 1, False),
+    ("a.mp2", "mp2", "mp2", 44100, 1, False),
+    ("cv.mp3", "libmp3lame", "mp3", 32000, 1, False),
+    ("v.mp4", "aac", "mp4", 48000, 1, True),
+    ("v.mkv", "flac", "matroska", 44100, 1, True),
+    ("v.mov", "pcm_s16le", "mov", 44100, 1, True),
+    ("v.avi", "libmp3lame", "avi", 44100, 1, True),
+]
+SECONDS = 2.0
+
+
+def make(path: Path, codec: str, container: str, rate: int, channels: int, video: bool) -> None:
+    """`SECONDS` of speech in a container, encoded by PyAV."""
+    av = pytest.importorskip("av")
+    layout, wave = ("mono", "stereo")[channels - 1], speech(SECONDS, rate)
+    with av.open(str(path), "w", format=container) as file:
+        if video:
+            pictures = file.add_stream("mpeg4", rate=5)
+            pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
+        try:
+            sound = file.add_stream(codec, rate=rate)
+        except av.codec.codec.UnknownCodecError:
+            pytest.skip(f"this PyAV cannot encode {codec}")
+        sound.layout = layout
+        if video:
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            for _ in range(int(5 * SECONDS)):
+                file.mux(pictures.encode(picture))
+            file.mux(pictures.encode(None))
+        convert = av.AudioResampler(sound.codec_context.format, layout, rate, sound.codec_context.frame_size or 1024)
+        frame = av.AudioFrame.from_ndarray(np.tile(wave[None], (channels, 1)), format="fltp", layout=layout)
+        frame.rate, frame.pts = rate, 0
+        for part in (*convert.resample(frame), *convert.resample(None)):
+            file.mux(sound.encode(part))
+        file.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind[0] for kind in KINDS])
+def test_decodes_by_pyav(tmp_path: Path, kind: tuple[str, str, str, int, int, bool]) -> None:
+    name, *rest = kind
+    make(tmp_path / name, *rest)
+    info, wave = decoded(tmp_path, (tmp_path / name).read_bytes(), name)
+    assert (info.rate, info.channels, info.warnings) == (kind[3], kind[4], [])
+    assert info.decoded == len(wave)
+    assert SECONDS - 0.001 < len(wave) / info.rate < SECONDS + 0.06  # some fill their last frame
+    assert 0.9 < wave.std() / speech(SECONDS, info.rate).std() < 1.1
+    if name.endswith((".m4a", ".mp4", ".mov", ".3gp", ".mka")):
+        assert len(wave) == SECONDS * info.rate
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.amr", "a.aac"])
+def test_cut_off(tmp_path: Path, name: str) -> None:
+    make(tmp_path / name, *next(kind[1:] for kind in KINDS if kind[0] == name))
+    data = (tmp_path / name).read_bytes()
+    info, wave = decoded(tmp_path, data[: int(0.6 * len(data))], name)
+    assert 0.4 < len(wave) / info.rate / SECONDS < 0.8
+    assert len(info.warnings) == 1
+
+
+def test_video_without_sound(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "v.mp4"), "w") as file:
+        pictures = file.add_stream("mpeg4", rate=5)
+        pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        file.mux(pictures.encode(picture))
+        file.mux(pictures.encode(None))
+    with pytest.raises(InputError, match="no sound"):
+        audio.inspect(tmp_path / "v.mp4")
+
+
+def test_playlists_reach_no_other_file(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    soundfile.write(tmp_path / "secret.wav", speech(0.5), 48000)
+    for name, text in {
+        "x.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        "x.ffconcat": "ffconcat version 1.0\nfile secret.wav\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match="is not audio"):
+            audio.inspect(tmp_path / name)
+
+
+FAKE = """#!{python}
+import struct, sys, numpy
+assert sys.argv[-1] == "-" and "-i" in sys.argv and "au" in sys.argv
+source = sys.argv[sys.argv.index("-i") + 1]
+assert source.startswith("file:/")
+if b"good" not in open(source[5:], "rb").read():
+    sys.exit("nothing is known")
+out = sys.stdout.buffer
+out.write(b".snd" + struct.pack(">5I4x", 28, 0xFFFFFFFF, 6, 16000, 2))
+out.write(numpy.tile(numpy.linspace(-0.5, 0.5, 20000), (2, 1)).T.astype(">f4").tobytes())
+if b"damaged" in open(source[5:], "rb").read():
+    sys.exit("some frames are damaged")
+"""
+
+
+@pytest.fixture
+def no_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "_av", lambda: None)
+
+
+@pytest.fixture
+def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pyav: None) -> None:
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(FAKE.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the program is a script")
+def test_decodes_by_ffmpeg(tmp_path: Path, fake_ffmpeg: None) -> None:
+    info, wave = decoded(tmp_path, b"\0\0\0\x18ftyp good", "x.m4a")
+    assert (info.rate, info.channels, info.decoded, len(wave)) == (16000, 2, 20000, 20000)
+    assert info.warnings == []
+    info, wave = decoded(tmp_path, b"\0\0\0\x18ftyp good damaged", "x.m4a")
+    assert len(wave) == 20000
+    assert "damaged" in info.warnings[0]
+    with pytest.raises(InputError, match="is not audio"):
+        decoded(tmp_path, b"\0\0\0\x18ftyp bad", "x.m4a")
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_ffmpeg_equals_pyav(tmp_path: Path, no_pyav: None) -> None:
+    make(tmp_path / "a.m4a", *KINDS[0][1:])
+    info, wave = decoded(tmp_path, (tmp_path / "a.m4a").read_bytes())
+    assert len(wave) == SECONDS * info.rate
+
+
+def test_without_either_the_extra_is_named(tmp_path: Path, no_pyav: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r'pip install "fastvoicegrad\[formats\]" or install ffmpeg'):
+        decoded(tmp_path, b"\0\0\0\x18ftypM4A good", "x.m4a")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastvoicegrad import InputError
+from fastvoicegrad.audio.loudness import CEILING, HOP, PowerTap, match_loudness
+from tests.conftest import vowels
+
+
+def matched(converted: np.ndarray, source: np.ndarray, pieces: int = 1) -> np.ndarray:
+    tap = PowerTap(np.array_split(source, pieces))
+    assert sum(len(block) for block in tap) == len(source)
+    hops = converted.reshape(-1, HOP)
+    blocks = (block.reshape(-1) for block in np.array_split(hops, pieces))
+    return np.concatenate(list(match_loudness(blocks, tap)))
+
+
+def noise(seconds: float, seed: int) -> np.ndarray:
+    samples = int(seconds * 22050) // HOP * HOP
+    return np.random.default_rng(seed).normal(0, 0.05, samples).astype(np.float32)
+
+
+def decibels(wave: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(wave, dtype=np.float64).mean() + 1e-12))
+
+
+@pytest.mark.parametrize("step", [0, -10, -20, -40])
+def test_the_loudness_follows_the_source(step: int) -> None:
+    half = len(noise(3.0, 0))
+    source = np.concatenate([noise(3.0, 0), noise(3.0, 1) * 10 ** (step / 20)])
+    out = matched(3.0 * np.concatenate([noise(3.0, 2), noise(3.0, 3)]), source)
+    margin = 22050 // 2
+    for part in (slice(margin, half - margin), slice(half + margin, -margin)):
+        assert decibels(out[part]) == pytest.approx(decibels(source[part]), abs=0.5)
+
+
+def test_blocks_change_nothing() -> None:
+    source, converted = vowels(6.0)[: 500 * HOP], vowels(6.0, pitch=90.0, seed=4)[: 500 * HOP] * 2.5
+    whole = matched(converted, source)
+    assert len(whole) == len(converted)
+    for pieces in (3, 40, 499):
+        np.testing.assert_allclose(matched(converted, source, pieces), whole, atol=1e-6)
+
+
+def test_no_sample_clips_and_quiet_passages_keep_their_level() -> None:
+    source = noise(4.0, 0)
+    source[: len(source) // 2] *= 14  # loud, short of clipping for its source
+    source = np.clip(source, -0.98, 0.98)
+    spiky = noise(4.0, 1)
+    spiky[::997] *= 4
+    out = matched(spiky, source)
+    assert np.abs(out).max() <= CEILING + 1e-6
+    quiet = slice(len(source) * 3 // 4, -22050 // 2)
+    assert decibels(out[quiet]) == pytest.approx(decibels(source[quiet]), abs=1.0)
+
+
+def test_an_equal_signal_stays_as_it_is() -> None:
+    wave = noise(2.0, 5)
+    np.testing.assert_allclose(matched(wave, wave), wave, atol=1e-6)
+
+
+def test_silence_stays_silent() -> None:
+    out = matched(noise(2.0, 0), np.zeros_like(noise(2.0, 0)))
+    assert decibels(out[22050 // 2 :]) < decibels(noise(2.0, 0)) - 20
+
+
+def test_values_that_are_not_numbers_are_refused() -> None:
+    wave = noise(1.0, 0)
+    wave[100] = np.nan
+    with pytest.raises(InputError, match="not numbers"):
+        matched(wave, noise(1.0, 1))

@@ -1,0 +1,1 @@
+"""Damaged and hostile inputs, made from good ones. A case is a function of its number."""

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.mel import lowpass_projection  # noqa: E402
+from fastvoicegrad.training.checkpoint import average  # noqa: E402
+from fastvoicegrad.training.data.conversion import as_conversions, speaker_conditions  # noqa: E402
+from fastvoicegrad.training.networks import load_content  # noqa: E402
+from fastvoicegrad.training.tasks.student import StudentTask  # noqa: E402
+from tests.training.tasks.stand_ins import Recogniser, Verifier  # noqa: E402
+from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _lent(runs: Path, tmp_path: Path) -> None:
+    lend(runs, tmp_path)
+
+
+def drawn(store: Path, tmp_path: Path, *settings: str) -> tuple[StudentTask, dict[str, Any]]:
+    """A student and a batch, after its forward pass."""
+    task = trainer(store, tmp_path, "student", *settings).task
+    assert isinstance(task, StudentTask)
+    batch = task.batch(np.random.default_rng(0), 4)
+    task.forward(batch)
+    return task, batch
+
+
+def test_a_step_changes_the_student_and_no_frozen_network(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "student")
+    frozen = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.task.frozen.items()}
+    before = [p.clone() for p in run.task.modules["student"].parameters()]
+    run.train_step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, run.task.modules["student"].parameters(), strict=True))
+    for name, module in run.task.frozen.items():
+        assert all(p.grad is None for p in module.parameters())
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, frozen[name][key])
+
+
+def test_gradient_reaches_the_student_through_the_vocoder(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "student", "weights.dist=0.0", "weights.mel=0.0")
+    before = [p.clone() for p in run.task.modules["student"].parameters()]
+    scalars = run.train_step()
+    assert "dist" not in scalars
+    assert any(not torch.equal(a, b) for a, b in zip(before, run.task.modules["student"].parameters(), strict=True))
+
+
+def test_retrieval_without_references_is_refused(store: Path, tmp_path: Path) -> None:
+    for part in ("teacher", "student"):
+        with pytest.raises(InputError, match="reference_frames"):
+            trainer(store, tmp_path, part, "data.reference_frames=0", name="refused")
+
+
+def test_steps_beyond_the_schedule_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="distill_steps"):
+        trainer(store, tmp_path, "student", "distill_steps=[1, 2000]", name="refused")
+
+
+def test_conversions_have_losses_of_pretrained_networks(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelSpeakerTeacher", Verifier)
+    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
+    with pytest.raises(InputError, match="verifier"):
+        trainer(store, tmp_path, "student", "weights.speaker=1.0")
+    settings = ("weights.speaker=1.0", "verifier=verifier.pt", "weights.consistency=1.0")
+    with pytest.raises(InputError, match="content"):
+        trainer(store, tmp_path, "student", *settings)
+    with pytest.raises(InputError, match="Whisper"):
+        trainer(store, tmp_path, "student", "weights.recogniser=1.0")
+    settings = (*settings, "weights.recogniser=1.0", "recogniser=whisper.pt")
+    settings = (*settings, f"content={runs / 'content' / 'last.safetensors'}", "conversions=3", "loop.steps=2")
+    with pytest.raises(InputError, match="2 blocks"):
+        trainer(store, tmp_path, "student", *settings, "recogniser_margins=[0.1]")
+    run = trainer(store, tmp_path, "student", *settings)
+    batch = run.task.batch(np.random.default_rng(0), 4)
+    assert torch.equal(batch["to_speaker"], batch["speaker"][1:])
+    np.testing.assert_allclose(batch["to_pitch"].amax(1), batch["to_median_pitch"], rtol=1e-3)  # the store's are flat
+    assert torch.equal(batch["to_source"], batch["mel"][:3])
+    assert not torch.allclose(batch["source"], batch["mel"])  # perturbed
+    losses = run.train_step()
+    for name in ("speaker", "consistency", "recogniser"):
+        assert losses[name] > 0
+
+
+def test_a_content_encoder_is_trained_with_its_student(runs: Path, store: Path, tmp_path: Path) -> None:
+    content = runs / "content" / "last.safetensors"
+    with pytest.raises(InputError, match="context"):
+        trainer(store, tmp_path, "student", "train_content=true", f"content={content}")
+    more = (
+        "train_content=true",
+        f"content={content}",
+        "data.context=32",
+        "weights.consistency=1.0",
+        "weights.content=1.0",
+    )
+    whole = trainer(store, tmp_path, "student", *more, name="whole")
+    before, frozen = load_content(content).state_dict(), whole.task.frozen["content"].state_dict()
+    whole.run()
+    after, last = load_content(whole.last).state_dict(), load_file(whole.last)
+    assert all(torch.equal(frozen[key], before[key]) for key in before)  # of the loss "consistency"
+    for head in ("units", "prosody"):
+        assert not torch.equal(after[f"heads.{head}.weight"], before[f"heads.{head}.weight"])
+    assert not torch.equal(after["encoder.stem.weight"], before["encoder.stem.weight"])
+    assert all(torch.equal(value, last[f"content_ema.{key}"]) for key, value in after.items())
+
+    parts = trainer(store, tmp_path, "student", *more, name="parts")
+    parts.train_step()
+    parts.train_step()
+    parts.save()
+    trainer(store, tmp_path, "student", *more, name="parts").run()
+    resumed = load_file(parts.last)
+    assert all(torch.equal(value, resumed[key]) for key, value in last.items())
+
+    average([whole.last, parts.last], tmp_path / "mean.safetensors")
+    mean = load_content(tmp_path / "mean.safetensors").state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in mean.items())
+    with pytest.raises(InputError, match="lack"):
+        average([whole.last, runs / "student" / "last.safetensors"], tmp_path / "mean.safetensors")
+
+
+def test_a_guided_teacher_also_teaches_conversions(store: Path, tmp_path: Path) -> None:
+    settings = ("guidance.unconditional=0.5", "guidance.source=0.5", "conversions=2")
+    task, batch = drawn(store, tmp_path, *settings)
+    task.discriminator_loss(batch)
+    assert len(task._converted) == 2
+    with torch.no_grad():
+        guided, _ = task.guided_teacher_estimate(task._converted, batch)
+        plain, _ = task.teacher_estimate(task._converted, as_conversions(batch))
+        unconditional_only, _ = drawn(store, tmp_path, settings[0], "conversions=2")
+        other, _ = unconditional_only.guided_teacher_estimate(task._converted, batch)
+    assert not torch.allclose(guided, plain)
+    assert not torch.allclose(other, plain)
+    assert not torch.allclose(other, guided)
+    assert task.losses(batch)["dist"] > 0
+
+
+def test_conversions_may_be_guided_as_at_run_time(store: Path, tmp_path: Path) -> None:
+    settings = ("guidance.unconditional=0.5", "conversions=2", "conversion_guidance=0.5")
+    task, batch = drawn(store, tmp_path, *settings, "conversion_guidance_cosines=30")
+    conversions = as_conversions(batch)
+    target, source = task.convert(conversions), task.convert(conversions | speaker_conditions(batch, 2))
+    assert not torch.allclose(target, source)
+    difference = torch.from_numpy(lowpass_projection(30)) @ (target - source)
+    assert not torch.allclose(difference, target - source, atol=1e-3)
+    torch.testing.assert_close(task._converted, target + 0.5 * difference)
+
+
+def test_validation_scores_conversions_and_keeps_the_best_step(runs: Path, store: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    checkpoints = {p: runs / p / "last.safetensors" for p in ("speaker", "content")}
+    settings = (f"speaker={checkpoints['speaker']}", f"content={checkpoints['content']}")
+    run = trainer(store, tmp_path, "student", *settings, "loop.keep_best=score", "loop.validate_every=2")
+    scores = run.run()
+    assert scores["score"] == pytest.approx(scores["quality"] + scores["words"] + scores["voice"])
+    assert scores["quality"] < 0
+    curves = EventAccumulator(str(tmp_path / "student"), {"scalars": 0, "images": 0, "audio": 0}).Reload()
+    best = max(event.value for event in curves.Scalars("valid/score"))
+    assert run.best == pytest.approx(best)
+    shown = {f"{name}/{i}" for name in ("conversion", "source", "target") for i in range(4)}
+    assert shown <= set(curves.Tags()["images"])
+    assert shown <= set(curves.Tags()["audio"])
+    again = trainer(store, tmp_path, "student", *settings, "loop.keep_best=score", "loop.steps=6")
+    assert (again.step, again.best) == (4, run.best)
+    assert (tmp_path / "student" / "best.safetensors").exists()

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.training.checkpoint import average, save  # noqa: E402
+from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
+
+
+def test_the_mean_of_two_runs_is_a_run_to_start_from(runs: Path, store: Path, tmp_path: Path) -> None:
+    lend(runs, tmp_path)
+    first = runs / "student" / "last.safetensors"
+    trainer(store, tmp_path, "student", "loop.seed=5", "loop.ema=0.0", name="plain").run()
+    second, mean = tmp_path / "plain" / "last.safetensors", tmp_path / "mean.safetensors"
+    average([first, second], mean)
+    a, b, m = load_file(first), load_file(second), load_file(mean)
+    names = [key for key in m if key.startswith("student.")]
+    assert names == [key for key in a if key.startswith("student.")]
+    for key in names:
+        torch.testing.assert_close(m[key], (a[key.replace("student.", "student_ema.")] + b[key]) / 2)
+    started = trainer(store, tmp_path, "student", f"loop.start_from={mean}", name="on").task.modules
+    for name in ("student", "discriminator"):
+        for key, value in started[name].state_dict().items():
+            assert torch.equal(value, m[f"{name}.{key}"])
+    with pytest.raises(InputError, match="differ"):
+        average([runs / "vocoder" / "last.safetensors", first], mean)
+
+
+def test_a_network_of_only_some_runs_is_the_mean_of_those(tmp_path: Path) -> None:
+    paths, made = [], []
+    for index, names in enumerate((["student"], ["student", "content"], ["student", "content"])):
+        modules = {name: torch.nn.Linear(2, 2) for name in names}
+        paths.append(tmp_path / f"{index}.safetensors")
+        made.append(modules)
+        save(paths[-1], modules, {}, {"task": "student", "model": {}, "ema": False})
+    average(paths, tmp_path / "mean.safetensors")
+    mean = load_file(tmp_path / "mean.safetensors")
+    torch.testing.assert_close(mean["student.weight"], sum(m["student"].weight for m in made) / 3)
+    torch.testing.assert_close(mean["content.bias"], (made[1]["content"].bias + made[2]["content"].bias) / 2)
+    average(paths, tmp_path / "mean.safetensors", [1.0, 5.0, 4.0])
+    mean = load_file(tmp_path / "mean.safetensors")
+    weights = [m["student"].weight for m in made]
+    torch.testing.assert_close(mean["student.weight"], 0.1 * weights[0] + 0.5 * weights[1] + 0.4 * weights[2])
+    content = [m["content"].bias for m in made[1:]]
+    torch.testing.assert_close(mean["content.bias"], (5 * content[0] + 4 * content[1]) / 9)
+    with pytest.raises(InputError, match="last"):
+        average(paths[::-1], tmp_path / "mean.safetensors")
+    for shares in ([0.5, 0.5], [0.5, 0.5, 0.0]):
+        with pytest.raises(InputError, match="3 checkpoints need as many shares"):
+            average(paths, tmp_path / "mean.safetensors", shares)

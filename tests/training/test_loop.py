@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from fastvoicegrad.training.loop import NonFiniteLoss  # noqa: E402
+from fastvoicegrad.training.optimiser import learning_rate_factor, share  # noqa: E402
+from fastvoicegrad.training.task import LoopConfig  # noqa: E402
+from fastvoicegrad.training.tasks.registry import PARTS  # noqa: E402
+from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
+
+
+def test_every_part_leaves_a_checkpoint_curves_and_its_recipe(runs: Path) -> None:
+    for part in PARTS:
+        names = {path.name.split(".")[0] for path in (runs / part).iterdir()}
+        assert {"last", "config", "events"} <= names
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
+    lend(runs, tmp_path)
+    trainer(store, tmp_path, part, "loop.steps=4", name="run")
+    first = trainer(store, tmp_path, part, name="run")
+    for _ in range(2):
+        first.train_step()
+    first.save()
+    trainer(store, tmp_path, part, name="run").run()
+    whole, parts = (
+        load_file(runs / part / "last.safetensors"),
+        load_file(tmp_path / "run" / "last.safetensors"),
+    )
+    assert whole.keys() == parts.keys()
+    for key in whole:
+        assert torch.equal(whole[key], parts[key]), key
+
+
+def test_a_run_may_start_from_another(runs: Path, store: Path, tmp_path: Path) -> None:
+    start = runs / "teacher" / "last.safetensors"
+    run = trainer(store, tmp_path, "teacher", f"loop.start_from={start}")
+    begun, trained = run.task.modules["teacher"].state_dict(), load_file(start)
+    for key, value in begun.items():
+        assert torch.equal(value, trained[f"teacher_ema.{key}"])
+
+
+def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "teacher", "loop.steps=60", "model.prediction=x0", "loop.learning_rate=5.0e-3")
+    before = run.train_step()["x0"]
+    while run.step < 60:
+        after = run.train_step()["x0"]
+    assert after < 0.8 * before
+
+
+@pytest.mark.parametrize("part", ["vocoder", "teacher", "student"])
+def test_a_batch_in_parts_is_the_same_step(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
+    lend(runs, tmp_path)
+    more = ("loop.batch_size=4", "adversary_start=0") if part == "vocoder" else ("loop.batch_size=4",)
+    whole = trainer(store, tmp_path, part, *more, name="whole")
+    parts = trainer(store, tmp_path, part, *more, "loop.accumulate=2", name="parts")
+    expected, found = whole.train_step(), parts.train_step()
+    assert expected.keys() == found.keys()
+    if part != "vocoder":  # whose losses are not all means over a batch's items
+        for module in whole.task.modules:
+            pairs = zip(*(r.task.modules[module].parameters() for r in (whole, parts)), strict=True)
+            for one, other in pairs:
+                torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+    for name in set(expected) - {"gradient", "stft"}:
+        assert found[name] == pytest.approx(expected[name], rel=0.02), name
+
+
+def test_non_finite_loss_stops_with_a_hint(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "teacher")
+    next(run.task.modules["teacher"].parameters()).data.fill_(float("nan"))
+    with pytest.raises(NonFiniteLoss, match="lower learning_rate"):
+        run.train_step()
+    assert not run.last.exists()
+
+
+def test_schedule_of_the_learning_rate() -> None:
+    config = LoopConfig(steps=100, batch_size=1, warmup=10, cooldown=0.5)
+    factors = [learning_rate_factor(step, config) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9:51] == [1.0] * 42
+    assert factors[75] == pytest.approx(0.5)
+    assert factors[-1] == pytest.approx(0.05)
+
+
+def test_shares_of_a_batch_make_the_whole() -> None:
+    batch: dict[str, Any] = {"x": torch.arange(7)}
+    parts = [share(batch, rank, 3)["x"] for rank in range(3)]
+    assert sorted(torch.cat(parts).tolist()) == list(range(7))
+
+
+def test_a_run_that_cannot_continue_keeps_its_recipe(runs: Path, store: Path, tmp_path: Path) -> None:
+    trainer(store, tmp_path, "pitch").run()
+    before = (tmp_path / "pitch" / "config.yaml").read_text()
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        trainer(store, tmp_path, "pitch", "model.width=24")
+    assert (tmp_path / "pitch" / "config.yaml").read_text() == before
+    trainer(store, tmp_path, "pitch", "loop.steps=6")
+    assert yaml.safe_load((tmp_path / "pitch" / "config.yaml").read_text())["loop"]["steps"] == 6
+
+
+def test_an_error_in_validation_leaves_the_trained_weights_in_place(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "pitch")
+    run.train_step()
+    trained = run.task.modules["pitch"]
+
+    def fail() -> dict[str, float]:
+        assert run.task.modules["pitch"] is run.averages["pitch_ema"]
+        raise ValueError("no recordings")
+
+    run.task.validate = fail  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="no recordings"):
+        run.validate()
+    assert run.task.modules["pitch"] is trained
+    assert trained.training

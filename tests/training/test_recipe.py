@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.training.export import ExportSettings  # noqa: E402
+from fastvoicegrad.training.recipe import build, overridden, read_yaml  # noqa: E402
+from fastvoicegrad.training.tasks.registry import TASKS, make_task  # noqa: E402
+from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_every_recipe_can_be_read(path: Path) -> None:
+    kinds = {part: recipe for part, (recipe, _) in TASKS.items()} | {"export": ExportSettings}
+    part = path.stem if path.stem in kinds else "student"
+    assert part == path.stem or path.parent.name == "ablation"
+    build(kinds[part], read_yaml(path))
+
+
+def test_the_release_is_exported_with_its_settings() -> None:
+    settings = build(ExportSettings, read_yaml(RECIPES / "release" / "export.yaml"))
+    assert (settings.postfilter.smoothing, settings.postfilter.sharpening) == (0.12, 1.25)
+    assert settings.postfilter.match_variance
+    assert (settings.temperature, settings.guidance, settings.guidance_cosines) == (0.5, 0.65, 30)
+    assert set(settings.notes) == {"license", "method", "training_data", "teachers", "intended_use"}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [("guidance=3", "guidance"), ("postfilter.smoothing=0.5", "smoothing"), ("guidance_cosines=0", "cosines")],
+)
+def test_export_settings_out_of_range_are_refused(change: str, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} must lie between"):
+        build(ExportSettings, read_yaml(RECIPES / "release" / "export.yaml", [change]))
+
+
+def test_an_ablation_holds_only_its_change() -> None:
+    whole, part = (read_yaml(RECIPES / "ablation" / f"{name}.yaml") for name in ("student", "adv"))
+    assert part == whole | {"weights": whole["weights"] | {"dist": 0.0}}
+    assert read_yaml(RECIPES / "ablation" / "start500.yaml", ["schedule.start=3"])["schedule"]["start"] == 3
+
+
+def test_no_value_is_an_empty_text() -> None:
+    changed = overridden({"loop": {"start_from": "init.safetensors"}}, ["loop.start_from=", "loop.steps=3"])
+    assert changed == {"loop": {"start_from": "", "steps": 3}}
+
+
+def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lerning_rate"):
+        trainer(store, tmp_path, "teacher", "loop.lerning_rate=1")
+    with pytest.raises(InputError, match="'steps' is a value"):
+        trainer(store, tmp_path, "teacher", "loop.steps.more=1")
+    with pytest.raises(InputError, match="'tenor' cannot be trained"):
+        make_task("tenor", {})
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(InputError, match="not a recipe"):
+        read_yaml(tmp_path / "list.yaml")
+
+
+def test_command_trains_and_bad_recipes_are_one_line(store: Path, tmp_path: Path) -> None:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fastvoicegrad", "dev", "train", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+    recipe = ("--recipe", RECIPES / "smoke" / "speaker.yaml")
+    done = run("speaker", *recipe, "-o", tmp_path / "run", "--set", f"store={store}", "--set", "loop.steps=2")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "last.safetensors").exists()
+    for arguments in (("speaker", "--recipe", "none.yaml"), ("tenor", *recipe), ("speaker", *recipe)):
+        bad = run(*arguments, "-o", tmp_path / "bad")
+        assert bad.returncode == 2
+        assert len(bad.stderr.strip().splitlines()) == 1

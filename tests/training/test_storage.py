@@ -1,0 +1,147 @@
+"""Weights in 16 and in 8 bits: sizes, values, and the arithmetic of the session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+import onnxruntime  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
+from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.training.restore import restore  # noqa: E402
+from fastvoicegrad.training.storage import (  # noqa: E402
+    full_weights,
+    storage_of,
+    store_bundle,
+    to_bytes,
+    with_storage,
+)
+
+NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
+
+
+@pytest.fixture(scope="module")
+def byte_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default bundle in bytes."""
+    out = tmp_path_factory.mktemp("byte")
+    store_bundle(None, out, "byte")
+    return out
+
+
+def inputs_of(name: str, frames: int = 96) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+
+    def normal(*shape: int) -> np.ndarray:
+        return random.standard_normal(shape).astype(np.float32)
+
+    if name != "converter":
+        return {"mel": normal(1, 80, frames) - 5}
+    speaker = normal(1, 192)
+    return {
+        "x": normal(1, 80, frames),
+        "step": np.array([950]),
+        "alpha_bar": np.array([0.006], np.float32),
+        "speaker": speaker / np.linalg.norm(speaker),
+        "content": normal(1, 144, frames),
+        "keys": normal(1, 144, 40),
+        "reference": normal(1, 80, 40) - 5,
+        "pitch": np.full((1, frames), 150, np.float32),
+    }
+
+
+def weights(graph: bytes) -> dict[str, np.ndarray]:
+    """Large weights in float32, by name."""
+    model = full_weights(onnx.load_from_string(graph))
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if np.prod(t.dims) >= 1024}
+
+
+def test_the_default_bundle_fits_in_20_megabytes(byte_bundle: Path) -> None:
+    assert sum(path.stat().st_size for path in byte_bundle.iterdir()) <= 20e6
+    assert {path.name for path in byte_bundle.iterdir()} == {"config.json", *(f"{n}.onnx" for n in NETWORKS)}
+    assert all(storage_of(onnx.load(byte_bundle / f"{name}.onnx")) == "byte" for name in NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bytes_give_nearly_the_outputs_of_halves(byte_bundle: Path, name: str) -> None:
+    half, byte = (bundle.run(name, **inputs_of(name)) for bundle in (Bundle.open(), Bundle.open(byte_bundle)))
+    for ours, expected in zip(byte, half, strict=True):
+        assert np.square(ours - expected).mean() < 0.1**2 * np.square(expected).mean()
+        assert not np.array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_session_computes_with_float32_weights(byte_bundle: Path, tmp_path: Path, name: str) -> None:
+    """Its optimised graph holds the scaled bytes as constants, and no byte is left."""
+    graph = Bundle.open(byte_bundle).graph(name)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    optimised = onnx.load(tmp_path / "optimised.onnx").graph
+    stored = {"_half", "_byte", "_scale", "_unscaled"}
+    assert not [n for node in optimised.node for n in node.input if n.endswith(tuple(stored))]
+    assert not [t.name for t in optimised.initializer if t.data_type == onnx.TensorProto.INT8]
+    full = full_weights(onnx.load_from_string(graph)).SerializeToString()
+    plain = onnxruntime.InferenceSession(full, providers=["CPUExecutionProvider"])
+    inputs = inputs_of(name)
+    for ours, expected in zip(Bundle.open(byte_bundle).run(name, **inputs), plain.run(None, inputs), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bytes_are_within_half_a_step_of_each_channels_scale(byte_bundle: Path, name: str) -> None:
+    model = onnx.load(byte_bundle / f"{name}.onnx")
+    scales = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("_scale")}
+    half, byte = weights(Bundle.open().graph(name)), weights(Bundle.open(byte_bundle).graph(name))
+    assert half.keys() == byte.keys()
+    for key, weight in half.items():
+        if weight.ndim > 1:
+            assert (np.abs(byte[key] - weight) <= 0.51 * scales[f"{key}_scale"]).all(), key
+        else:
+            np.testing.assert_array_equal(byte[key], weight)
+
+
+def test_scales_belong_to_output_channels(byte_bundle: Path) -> None:
+    shapes = {
+        tensor.name.removesuffix("_scale"): tuple(tensor.dims)
+        for name in NETWORKS
+        for tensor in onnx.load(byte_bundle / f"{name}.onnx").graph.initializer
+        if tensor.name.endswith("_scale")
+    }
+    assert shapes["unet.conv1.conv.weight"] == (256, 1, 1)
+    assert shapes["unet.conv8.conv.weight"] == (1, 384, 1)  # transposed: (in, out, kernel)
+    assert shapes["unet.conv1.bias.weight"] == (256, 1)
+    assert shapes["val_6"] == (1, 768)  # a factor of a matrix product: (in, out)
+
+
+def test_storing_twice_changes_nothing(folder: Path) -> None:
+    for name in NETWORKS:
+        graph = Bundle.open(folder).graph(name)
+        assert with_storage(graph, "half") == graph
+        byte = with_storage(graph, "byte")
+        for key, weight in weights(byte).items():
+            np.testing.assert_allclose(weights(with_storage(byte, "byte"))[key], weight, rtol=1e-6)
+
+
+def test_a_channel_of_zeros_stays_zero() -> None:
+    weight = np.array([[0.0, 0.0], [2.0, -1.0]], np.float32)
+    values, scale = to_bytes(weight, 0)
+    np.testing.assert_array_equal(values, [[0, 0], [127, -64]])
+    np.testing.assert_allclose(values * scale, weight, atol=0.01)
+
+
+def test_checkpoints_can_be_restored_from_bytes(byte_bundle: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    for half, byte in zip(restore(None, tmp_path / "half"), restore(byte_bundle, tmp_path / "byte"), strict=True):
+        ours, expected = load_file(byte), load_file(half)
+        assert ours.keys() == expected.keys()
+        for name, weight in expected.items():
+            if ".heads." not in name:  # no bundle has these
+                assert np.abs(ours[name] - weight).max() <= 0.005 * np.abs(weight).max() + 1e-6, name
