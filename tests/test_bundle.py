@@ -176,8 +176,10 @@ def test_a_network_is_named_by_a_plain_file_name(copy: Path, file: str) -> None:
 
 def test_names_of_older_formats_are_read(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text()) | {"format": 4}
-    config["draft"] = config.pop("retrieval")
-    config["postfilter"]["varied"] = config["postfilter"].pop("match_variance")
+    for old, name in RENAMED.items():
+        config[old] = config.pop(name)
+    for old, name in RENAMED_POSTFILTER.items():
+        config["postfilter"][old] = config["postfilter"].pop(name)
     del config["version"]
     (copy / "config.json").write_text(json.dumps(config))
     opened, default = Bundle.open(copy).config, Bundle.open().config

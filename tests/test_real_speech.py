@@ -23,16 +23,16 @@ def of_speaker(folder: Path, speaker: str, count: int) -> list[Path]:
 def test_converted_speech_is_nearer_to_the_target(
     converter: VoiceConverter, recordings: Path, tmp_path: Path, source: str, target: str
 ) -> None:
-    said, *own = of_speaker(recordings, source, 4)
+    source_file, *own = of_speaker(recordings, source, 4)
     references = of_speaker(recordings, target, 8)[5:]
     out = tmp_path / "out.wav"
-    result = converter.convert_file(said, out, converter.voice(references))
-    assert soundfile.info(out).frames == soundfile.info(said).frames
+    result = converter.convert_file(source_file, out, converter.voice(references))
+    assert soundfile.info(out).frames == soundfile.info(source_file).frames
     assert result.samples == soundfile.info(out).frames
-    heard = converter.voice([out]).embedding
+    embedding = converter.voice([out]).embedding
     to_target, to_source = (
-        heard @ converter.voice(references).embedding,
-        heard @ converter.voice(own).embedding,
+        embedding @ converter.voice(references).embedding,
+        embedding @ converter.voice(own).embedding,
     )
     assert to_target > to_source
 

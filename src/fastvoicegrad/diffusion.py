@@ -65,7 +65,7 @@ def guided(x0: X, other: X, weight: float, project: Callable[[X], X]) -> X:
         weight: w.
         project: P, which keeps a part of the difference.
     """
-    return x0 + weight * project(x0 - other)  # type: ignore[operator]
+    return x0 + weight * project(x0 - other)  # type: ignore[operator,return-value]
 
 
 def reverse_step(x_t: X, eps: X, noise: X | float, alpha_bar: float, previous_alpha_bar: float) -> X:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -192,7 +193,7 @@ def evenly_spaced(frames: int, most: int) -> np.ndarray:
     return np.linspace(0, frames - 1, min(frames, most)).round().astype(int)
 
 
-def pool(voices: list[Voice], weights: list[float] | None = None) -> Voice:
+def pool(voices: list[Voice], weights: Sequence[float] | None = None) -> Voice:
     """One voice from several: weighted means of embeddings and pitches, and a share of each voice's frames.
 
     The weight of a voice is its speech duration times its entry in `weights`. Different speakers blend.
