@@ -15,6 +15,7 @@ import pytest
 
 from fastvoicegrad import Bundle, InputError, Voice
 from fastvoicegrad.bundle import DEFAULT, LARGEST_CONFIG, LARGEST_GRAPH
+from fastvoicegrad.bundle_config import RENAMED, RENAMED_POSTFILTER
 from fastvoicegrad.mel import MEL
 from fastvoicegrad.postfilter import PostFilter
 from tests.fuzz.archives import with_many_names

@@ -1,7 +1,11 @@
 """The loudness of a conversion follows its source's over time, and no sample clips.
 
-Both signals have 22,050 Hz and are described by hops of 256 samples. Two gains act on each hop: one brings the RMS of
-half a second of the conversion to that of the source, one keeps peaks below the ceiling. Both are smooth in time.
+Both signals have 22,050 Hz and are described by hops of 256 samples. Each hop gets the smallest of three gains, all of
+them smooth in time:
+
+- one brings the RMS of some syllables to the source's;
+- one holds single sounds down that are much louder than the source's: after loud speech, quiet speech stays quiet;
+- one keeps peaks below the ceiling.
 """
 
 from __future__ import annotations
@@ -16,14 +20,15 @@ from ..errors import InputError
 from ..mel import MEL, Array
 
 HOP = MEL.hop_length
-SMOOTHING = 32  # hops to each side over which power is averaged: 0.37 s, a few syllables
+SYLLABLES = 32  # hops to each side over which power is averaged: 0.37 s
+SOUND = 3  # the same for single sounds: 35 ms
+MARGIN = 10.0 ** (6 / 20)  # by which a sound may be louder than the source's
 RELEASE = 8  # hops to each side over which the limiter's gain moves: 93 ms
-LOOK_AHEAD = SMOOTHING + RELEASE + 3  # hops that must be known after the one that is rendered
-FLOOR = 1e-8  # power (-80 dB of full scale) below which nothing is matched
+LOOK_AHEAD = SYLLABLES + RELEASE + 3  # hops that must be known after the one that is rendered
+FLOOR = 1e-9  # power (-90 dB of full scale) below which nothing is matched
 LARGEST_GAIN = 10.0 ** (24 / 20)  # more would lift what the vocoder leaves in pauses
 CEILING = 0.95  # leaves room for what resampling adds to a peak
 
-_window = np.hanning(2 * SMOOTHING + 3)[1:-1]
 _release = np.hanning(2 * RELEASE + 3)[1:-1]
 _release /= _release.sum()
 
@@ -108,9 +113,16 @@ class _Follower:
 
 
 def loudness_gains(converted: NDArray[np.float64], source: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gain of each hop that brings the smoothed power of a conversion to its source's; powers and gains are (n,)."""
-    ratio = (np.convolve(source, _window, "same") + FLOOR) / (np.convolve(converted, _window, "same") + FLOOR)
-    return np.asarray(np.minimum(np.sqrt(ratio), LARGEST_GAIN))
+    """Gain of each hop that brings the power of a conversion to its source's; powers and gains are (n,)."""
+    syllables = np.minimum(_gains(converted, source, SYLLABLES), LARGEST_GAIN)
+    return np.minimum(syllables, MARGIN * _gains(converted, source, SOUND))
+
+
+def _gains(converted: NDArray[np.float64], source: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Root of the ratio of the powers, each averaged over `reach` hops to each side."""
+    window = np.hanning(2 * reach + 3)[1:-1]
+    smooth = (np.convolve(power, window / window.sum(), "same") + FLOOR for power in (source, converted))
+    return np.asarray(np.sqrt(next(smooth) / next(smooth)))
 
 
 def limiter_gains(peaks: NDArray[np.float64]) -> NDArray[np.float64]:
