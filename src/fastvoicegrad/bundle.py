@@ -140,14 +140,23 @@ class Bundle:
         return hashlib.sha256("".join(checksums).encode()).hexdigest()[:16]
 
     def context(self, steps: int = 1) -> tuple[int, int]:
-        """Frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""
-        stride, networks = self.stride, self.config.networks
-        encoders = [networks["content"], networks["pitch"]]
-        chain = [*[networks["converter"]] * steps, networks["vocoder"]]
+        """Source frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""
+        encoders = [self.config.networks[name] for name in ("content", "pitch")]
+        left, right = self._decoder_context(steps)
+        return self._in_strides(left + max(n.left for n in encoders), right + max(n.right for n in encoders))
+
+    def decoder_context(self, steps: int = 1) -> tuple[int, int]:
+        """The same of the frames that enter the converter, beside their content and pitch."""
+        return self._in_strides(*self._decoder_context(steps))
+
+    def _decoder_context(self, steps: int) -> tuple[int, int]:
+        chain = [*[self.config.networks["converter"]] * steps, self.config.networks["vocoder"]]
         neighbour = int(self.config.postfilter.smoothing > 0)
-        left = max(n.left for n in encoders) + sum(n.left for n in chain) + neighbour
-        right = max(n.right for n in encoders) + sum(n.right for n in chain) + neighbour
-        return -(-left // stride) * stride, -(-right // stride) * stride
+        return sum(n.left for n in chain) + neighbour, sum(n.right for n in chain) + neighbour
+
+    def _in_strides(self, *frames: int) -> tuple[int, int]:
+        left, right = (-(-count // self.stride) * self.stride for count in frames)
+        return left, right
 
     @cached_property
     def stride(self) -> int:

@@ -80,14 +80,14 @@ def parse_config(data: bytes) -> BundleConfig:
     """
     try:
         raw = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("config.json is damaged; copy the bundle again") from error
     if not isinstance(raw, dict) or type(raw.get("format")) is not int or abs(raw["format"]) > 10**6:
         raise InputError("this is no bundle: config.json has no format number")
     _check_format(raw["format"])
     try:
         config = msgspec.convert(_current_names(raw), BundleConfig)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InputError(f"config.json cannot be used ({_one_line(error)}); copy the bundle again") from error
     return _checked(config)
 

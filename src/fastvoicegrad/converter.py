@@ -105,8 +105,7 @@ class VoiceConverter:
             TypeError: something else than paths and voices; samples go to `voice_of`.
         """
         voice = pool([self._one_voice(reference) for reference in _listed(references)], weights)
-        if voice.encoder != self.bundle.fingerprint:
-            raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
+        self.bundle.check_voice(voice)
         return voice
 
     def _one_voice(self, reference: Reference) -> Voice:
@@ -147,7 +146,10 @@ class VoiceConverter:
         source = _first_pass(lambda: blocks_of_array(wave, rate), "the source", lambda: len(wave) / rate)
         target, found = self.voice(voice), list[str]()
         blocks = self._convert(source, target, steps, seed, Timing(), found)
-        result = np.concatenate(list(audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), len(wave))))
+        result, done = np.empty(len(wave), np.float32), 0
+        for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), len(wave)):
+            result[done : done + len(block)] = block
+            done += len(block)
         for message in found:
             _warn(message)
         return result

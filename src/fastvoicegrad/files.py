@@ -49,7 +49,7 @@ def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
             with open(path, "rb"):
                 return found
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{shown(path)}: no such file") from error
+        raise InputError(f"{shown(path)}: no such file; check its name") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(path)} cannot be read ({_reason(error)})") from error
     if stat.S_ISDIR(found.st_mode):

@@ -21,6 +21,15 @@ class Window:
     start: int
     keep: slice
 
+    def around(self, left: int, right: int) -> slice:
+        """The new frames with so many frames of context, as far as there are any."""
+        return slice(max(0, self.keep.start - left), min(self.mel.shape[1], self.keep.stop + right))
+
+    def part(self, frames: slice) -> Window:
+        """The window with fewer frames of context."""
+        keep = slice(self.keep.start - frames.start, self.keep.stop - frames.start)
+        return Window(self.mel[:, frames], self.start + frames.start, keep)
+
 
 def mel_frames(blocks: Iterable[Array], gain: float, stride: int) -> Iterator[Array]:
     """Log-mel frames (80, n) of blocks of samples at 22,050 Hz, equal to those of `log_mel`.

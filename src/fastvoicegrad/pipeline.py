@@ -4,8 +4,9 @@ Each window of mel frames takes one way:
 
     mel -> content, pitch -> diffuse to S_K -> one reverse step -> post-filter -> vocoder -> samples
 
-Every window carries the frames that its result depends on, all noise belongs to absolute frames, and `State` passes
-from window to window. So the size of a chunk changes the memory that is needed, and nothing else.
+Every window includes the neighbouring frames that its result depends on. All noise is a function of the frame number in
+the whole recording, and `State` passes from window to window. So the size of a chunk changes the memory that is needed,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .timing import Timing
 from .vocoder import vocode
 from .voice import Voice
 
-CHUNK = 4096  # frames (48 s) that are converted at once, beside their context
+CHUNK = 2048  # frames (24 s) that are converted at once, beside their context: more would take more memory
 MOST_SEED = 2**64  # seeds lie below
 
 
@@ -66,14 +67,14 @@ def convert_blocks(
         blocks: samples at 22,050 Hz, mono.
         voice: the target.
         source: the source speaker, for the height of the melody and for guidance; None where there is no speech.
-        gain: brings their speech to the level that the networks are trained on.
+        gain: brings the speech in the blocks to the level that the networks are trained on.
         steps: K of the sampler; a distilled bundle allows 1.
         chunk: frames that are converted at once.
     Raises:
-        InputError: more steps than the bundle allows, a voice of another bundle, or a seed that is none.
+        InputError: more steps than the bundle allows, a voice of another bundle, or an invalid seed.
     """
     check_request(bundle, steps, seed)
-    check_voice(bundle, voice)
+    bundle.check_voice(voice)
     tap = PowerTap(blocks)
     return match_loudness(_converted(bundle, tap, Request(voice, source, steps, seed), gain, chunk, timing), tap)
 
@@ -81,7 +82,7 @@ def convert_blocks(
 def _converted(
     bundle: Bundle, blocks: Iterable[Array], request: Request, gain: float, chunk: int, timing: Timing | None
 ) -> Iterator[Array]:
-    """`convert_blocks` at the loudness that the networks give."""
+    """`convert_blocks` without loudness matching."""
     timing, state = timing or Timing(), State()
     frames = mel_frames(blocks, gain, bundle.stride)
     for window in windows(frames, chunk, *bundle.context(request.steps), bundle.stride):
@@ -92,18 +93,11 @@ def _converted(
 def check_request(bundle: Bundle, steps: int, seed: int) -> None:
     """Raises InputError where the bundle cannot do what is asked."""
     allowed = bundle.config.max_steps
-    if not 1 <= steps <= allowed:
-        raise InputError(
-            f"this bundle converts in at most {allowed} step{'s' if allowed > 1 else ''}, {steps} were asked for"
-        )
+    if not (isinstance(steps, int) and 1 <= steps <= allowed):
+        most = f"{allowed} step{'s' if allowed > 1 else ''}"
+        raise InputError(f"this bundle converts in at most {most}, {steps} were asked for; leave steps out")
     if not (isinstance(seed, int) and 0 <= seed < MOST_SEED):
         raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
-
-
-def check_voice(bundle: Bundle, voice: Voice) -> None:
-    """Raises InputError where other encoders made the voice."""
-    if voice.encoder != bundle.fingerprint:
-        raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
 
 
 def convert_window(
@@ -117,6 +111,9 @@ def convert_window(
     # The melody stays the source's; its height becomes the target's.
     ratio = request.target.pitch / request.source.pitch if request.source else 1.0
     pitch = source_pitch * np.float32(ratio)
+    # What lies further away than the converter depends on was context of the encoders alone.
+    inner = window.around(*bundle.decoder_context(request.steps))
+    window, content, pitch = window.part(inner), content[:, inner], pitch[inner]
     with timing.stage("converter"):
         mel = convert_mel(bundle, window, content, pitch, request)
         mel, sums = bundle.config.postfilter(mel, request.target.mel, window.keep, state.sums)
@@ -130,7 +127,8 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
     """The K-step sampler on a window (80, T): its mel in the target's voice.
 
     With guidance the converter runs twice, with the target's and with the source's voice. Their difference is what
-    changes with the voice; it is amplified. Leakage of the source's voice is in both estimates and cancels.
+    changes with the voice; it is amplified. Leakage of the source's voice is equal in both, so the difference does not
+    contain it.
     """
     config = bundle.config
 

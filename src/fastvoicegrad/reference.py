@@ -15,8 +15,8 @@ from .audio.level import TARGET_LEVEL, LevelMeter
 from .bundle import Bundle
 from .errors import InputError
 from .judgement import LEAST_TURNS, TURN, holds_speech, judge_reference, judge_source
-from .mel import Array
-from .speech import Frames, SpeechSampler, analyse, seconds, speech_likelihood
+from .mel import MEL, Array
+from .speech import Frames, SpeechSampler, analyse, seconds
 from .voice import MOST_FRAMES, Voice, evenly_spaced
 
 SHORTEST_WINDOW = 16  # frames below which a speaker embedding means nothing
@@ -24,6 +24,7 @@ SPEAKER_WINDOW = 344  # frames (4 s) of a reference of which one speaker embeddi
 MOST_TURNS = 8  # windows of 2 s among which speakers are distinguished
 SOURCE_WINDOWS = 2  # windows of 4 s that describe the source speaker
 SOURCE_FRAMES = 430  # frames (5 s) of the source for retrieval: 18 ms of content encoding
+SHORTEST_REFERENCE = 0.35  # seconds below which no speech can be found
 
 Warn = Callable[[str], None]
 
@@ -48,6 +49,8 @@ def encode_voice(
     if meter.level == 0.0:
         raise InputError(f"{label} is silent; give a reference with speech")
     segments = sampler.segments()
+    if (length := sum(map(len, segments)) / MEL.sample_rate) < SHORTEST_REFERENCE:
+        raise InputError(f"{label} holds only {length:.1f} s of sound; give a reference of 3 s or more")
     frames = analyse(bundle, segments, TARGET_LEVEL / meter.level)
     if not holds_speech(frames):
         raise InputError(
@@ -70,11 +73,6 @@ def source_speaker(bundle: Bundle, segments: Sequence[Array], target: Voice, gai
         target: gives what a voice holds besides.
         gain: brings the waves to the level that the networks are trained on.
     """
-    if isinstance(segments, np.ndarray):  # TEMPORARY until pipeline.py passes waves: a mel, and a number of frames
-        pitch = bundle.pitch(segments)
-        likelihood = speech_likelihood(segments, pitch, [len(pitch)])
-        frames = Frames(segments, pitch, [len(pitch)], likelihood > 0, likelihood)
-        return _source(bundle, frames, target)
     return _source(bundle, analyse(bundle, segments, gain), target)
 
 

@@ -109,7 +109,7 @@ class Voice:
             problem = _problem(voice)
         except _OtherFormat as error:
             raise InputError(f"{shown(path)} has format {error}, this version reads {FORMAT}; {AGAIN}") from error
-        except (OSError, ValueError, RecursionError, zipfile.BadZipFile, TooLargeError) as error:
+        except (OSError, ValueError, msgspec.MsgspecError, RecursionError, zipfile.BadZipFile, TooLargeError) as error:
             raise InputError(f"{shown(path)} is damaged, or no voice; {AGAIN}") from error
         if problem:
             raise InputError(f"{shown(path)} is damaged ({problem}); {AGAIN}")

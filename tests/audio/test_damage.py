@@ -108,6 +108,7 @@ def test_second_stream_damaged(tmp_path: Path) -> None:
         ("x.wav", wav(b"", 0)),
         ("x.bin", b"\xff"),
     ],
+    ids=["zeros", "noise", "text", "wav", "flac", "mp3", "ogg", "m4a", "wav-empty", "byte"],
 )
 def test_nothing_decodes(tmp_path: Path, name: str, data: bytes) -> None:
     with pytest.raises(InputError) as caught:

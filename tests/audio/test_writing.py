@@ -84,7 +84,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
         ("x.xyz", 22050, "unknown kind of file '.xyz'; name it .wav, "),
         ("x", 22050, "unknown kind"),
         ("none/x.wav", 22050, "not a folder"),
-        (".", 22050, "unknown kind"),
+        (".", 22050, "is a folder"),
         ("x.opus", 44100, "OPUS cannot hold 44100 Hz; choose --rate 48000"),
         ("x.mp3", 96000, "MP3 cannot hold 96000 Hz"),
     ],

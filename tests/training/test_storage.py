@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 import onnxruntime  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
-from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.bundle import DEFAULT, Bundle  # noqa: E402
 from fastvoicegrad.training.restore import restore  # noqa: E402
 from fastvoicegrad.training.storage import (  # noqa: E402
     full_weights,
@@ -27,10 +27,10 @@ NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 
 
 @pytest.fixture(scope="module")
-def byte_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default bundle in bytes."""
+def byte_bundle(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    """The tiny bundle, stored in halves, in bytes."""
     out = tmp_path_factory.mktemp("byte")
-    store_bundle(None, out, "byte")
+    store_bundle(folder, out, "byte")
     return out
 
 
@@ -61,15 +61,19 @@ def weights(graph: bytes) -> dict[str, np.ndarray]:
     return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if np.prod(t.dims) >= 1024}
 
 
-def test_the_default_bundle_fits_in_20_megabytes(byte_bundle: Path) -> None:
-    assert sum(path.stat().st_size for path in byte_bundle.iterdir()) <= 20e6
+def test_the_default_bundle_is_stored_in_bytes() -> None:
+    assert all(storage_of(onnx.load(DEFAULT / f"{name}.onnx")) == "byte" for name in NETWORKS)
+    assert sum(path.stat().st_size for path in DEFAULT.iterdir()) <= 20e6
+
+
+def test_a_stored_bundle_is_complete(byte_bundle: Path) -> None:
     assert {path.name for path in byte_bundle.iterdir()} == {"config.json", *(f"{n}.onnx" for n in NETWORKS)}
     assert all(storage_of(onnx.load(byte_bundle / f"{name}.onnx")) == "byte" for name in NETWORKS)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_bytes_give_nearly_the_outputs_of_halves(byte_bundle: Path, name: str) -> None:
-    half, byte = (bundle.run(name, **inputs_of(name)) for bundle in (Bundle.open(), Bundle.open(byte_bundle)))
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "pitch"])  # untrained classes of pitch jump
+def test_bytes_give_nearly_the_outputs_of_halves(folder: Path, byte_bundle: Path, name: str) -> None:
+    half, byte = (bundle.run(name, **inputs_of(name)) for bundle in (Bundle.open(folder), Bundle.open(byte_bundle)))
     for ours, expected in zip(byte, half, strict=True):
         assert np.square(ours - expected).mean() < 0.1**2 * np.square(expected).mean()
         assert not np.array_equal(ours, expected)
@@ -84,7 +88,7 @@ def test_the_session_computes_with_float32_weights(byte_bundle: Path, tmp_path: 
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     optimised = onnx.load(tmp_path / "optimised.onnx").graph
-    stored = {"_half", "_byte", "_scale", "_unscaled"}
+    stored = {"_half", "_byte", "_byte_scale", "_byte_unscaled"}
     assert not [n for node in optimised.node for n in node.input if n.endswith(tuple(stored))]
     assert not [t.name for t in optimised.initializer if t.data_type == onnx.TensorProto.INT8]
     full = full_weights(onnx.load_from_string(graph)).SerializeToString()
@@ -95,24 +99,24 @@ def test_the_session_computes_with_float32_weights(byte_bundle: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_bytes_are_within_half_a_step_of_each_channels_scale(byte_bundle: Path, name: str) -> None:
+def test_bytes_are_within_half_a_step_of_each_channels_scale(folder: Path, byte_bundle: Path, name: str) -> None:
     model = onnx.load(byte_bundle / f"{name}.onnx")
-    scales = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("_scale")}
-    half, byte = weights(Bundle.open().graph(name)), weights(Bundle.open(byte_bundle).graph(name))
+    scales = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("_byte_scale")}
+    half, byte = weights(Bundle.open(folder).graph(name)), weights(Bundle.open(byte_bundle).graph(name))
     assert half.keys() == byte.keys()
     for key, weight in half.items():
         if weight.ndim > 1:
-            assert (np.abs(byte[key] - weight) <= 0.51 * scales[f"{key}_scale"]).all(), key
+            assert (np.abs(byte[key] - weight) <= 0.51 * scales[f"{key}_byte_scale"]).all(), key
         else:
             np.testing.assert_array_equal(byte[key], weight)
 
 
-def test_scales_belong_to_output_channels(byte_bundle: Path) -> None:
+def test_scales_belong_to_output_channels() -> None:
     shapes = {
-        tensor.name.removesuffix("_scale"): tuple(tensor.dims)
+        tensor.name.removesuffix("_byte_scale"): tuple(tensor.dims)
         for name in NETWORKS
-        for tensor in onnx.load(byte_bundle / f"{name}.onnx").graph.initializer
-        if tensor.name.endswith("_scale")
+        for tensor in onnx.load(DEFAULT / f"{name}.onnx").graph.initializer
+        if tensor.name.endswith("_byte_scale")
     }
     assert shapes["unet.conv1.conv.weight"] == (256, 1, 1)
     assert shapes["unet.conv8.conv.weight"] == (1, 384, 1)  # transposed: (in, out, kernel)
@@ -136,10 +140,10 @@ def test_a_channel_of_zeros_stays_zero() -> None:
     np.testing.assert_allclose(values * scale, weight, atol=0.01)
 
 
-def test_checkpoints_can_be_restored_from_bytes(byte_bundle: Path, tmp_path: Path) -> None:
+def test_checkpoints_can_be_restored_from_bytes(folder: Path, byte_bundle: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
-    for half, byte in zip(restore(None, tmp_path / "half"), restore(byte_bundle, tmp_path / "byte"), strict=True):
+    for half, byte in zip(restore(folder, tmp_path / "half"), restore(byte_bundle, tmp_path / "byte"), strict=True):
         ours, expected = load_file(byte), load_file(half)
         assert ours.keys() == expected.keys()
         for name, weight in expected.items():

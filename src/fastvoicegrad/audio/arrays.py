@@ -28,7 +28,7 @@ def checked_array(wave: Any, rate: Any, warn: Callable[[str], None]) -> tuple[Ar
     """
     try:
         wave, rate_in_hz = np.asarray(wave), float(rate)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"samples and a rate in Hz are needed ({error})") from error
     if not (LOWEST_INPUT_RATE <= rate_in_hz <= HIGHEST_INPUT_RATE and rate_in_hz == int(rate_in_hz)):
         raise InputError(f"the rate must be whole and lie between {LOWEST_INPUT_RATE} and {HIGHEST_INPUT_RATE} Hz")
@@ -48,13 +48,13 @@ def _within_full_scale(wave: np.ndarray, warn: Callable[[str], None]) -> Array:
         raise InputError(f"samples must be floats or integers, got {wave.dtype}")
     if not np.isfinite(wave).all():
         raise InputError("the samples hold NaN or infinite values; clean them first")
-    peak = float(np.abs(wave).max(initial=0.0))
+    peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
     if peak > ABSURD:
         raise InputError(f"the samples reach {peak:.3g} times full scale; they are no recording")
     if peak > 1.0:
         warn(f"the samples reach {peak:.3g} times full scale; they are scaled to full scale")
         wave = wave / peak
-    return wave.astype(np.float32)
+    return wave.astype(np.float32, copy=False)
 
 
 def blocks_of_array(wave: Array, rate: int) -> Iterator[Array]:

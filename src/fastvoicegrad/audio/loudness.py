@@ -20,11 +20,11 @@ from ..errors import InputError
 from ..mel import MEL, Array
 
 HOP = MEL.hop_length
-SYLLABLES = 32  # hops to each side over which power is averaged: 0.37 s
+SYLLABLES = 12  # hops to each side over which power is averaged: 0.14 s
 SOUND = 3  # the same for single sounds: 35 ms
 MARGIN = 10.0 ** (6 / 20)  # by which a sound may be louder than the source's
-RELEASE = 8  # hops to each side over which the limiter's gain moves: 93 ms
-LOOK_AHEAD = SYLLABLES + RELEASE + 3  # hops that must be known after the one that is rendered
+RELEASE = 3  # hops to each side over which the limiter's gain moves: 35 ms
+LOOK_AHEAD = 2 * SYLLABLES + RELEASE + 3  # hops that must be known after the one that is rendered
 FLOOR = 1e-9  # power (-90 dB of full scale) below which nothing is matched
 LARGEST_GAIN = 10.0 ** (24 / 20)  # more would lift what the vocoder leaves in pauses
 CEILING = 0.95  # leaves room for what resampling adds to a peak
@@ -114,8 +114,10 @@ class _Follower:
 
 def loudness_gains(converted: NDArray[np.float64], source: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gain of each hop that brings the power of a conversion to its source's; powers and gains are (n,)."""
-    syllables = np.minimum(_gains(converted, source, SYLLABLES), LARGEST_GAIN)
-    return np.minimum(syllables, MARGIN * _gains(converted, source, SOUND))
+    gains = np.minimum(_gains(converted, source, SYLLABLES), LARGEST_GAIN)
+    gains = np.minimum(gains, MARGIN * _gains(converted, source, SOUND))
+    # What the second gain takes from a syllable, its other sounds get back.
+    return np.minimum(gains * _gains(converted * gains**2, source, SYLLABLES), LARGEST_GAIN)
 
 
 def _gains(converted: NDArray[np.float64], source: NDArray[np.float64], reach: int) -> NDArray[np.float64]:

@@ -51,10 +51,10 @@ def check_output(path: str | Path, rate: int) -> None:
         InputError: unknown suffix, no such folder, not writable, a rate that the format does not know.
     """
     path = Path(path)
+    check_target(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise InputError(f"{shown(path)}: unknown kind of file '{shown(path.suffix)}'; name it {', '.join(FORMATS)}")
-    check_target(path)
     try:
         soundfile.SoundFile(io.BytesIO(), "w", rate, 1, _subtype(path), format=kind).close()
     except (soundfile.SoundFileError, ValueError) as error:

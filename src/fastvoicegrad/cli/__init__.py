@@ -13,7 +13,12 @@ from .dev import dev
 from .info import info
 from .voice import voices
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=__doc__,
+)
 
 
 def _print_version(wanted: bool) -> None:

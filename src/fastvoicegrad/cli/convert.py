@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,15 @@ from .common import BundleOption, ThreadsOption, console, errors, findings, frie
 SHORT = 40.0  # seconds of source up to which no progress bar appears: they take less than two seconds
 
 
+@contextmanager
+def progress_bar(total: float | None) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr with the time left; what it gives takes the seconds that are done."""
+    columns = (TextColumn("converting"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        bar = progress.add_task("converting", total=total)
+        yield lambda seconds: progress.update(bar, completed=seconds)
+
+
 @friendly
 def convert(
     source: Annotated[Path, typer.Argument(help="Recording to convert: any sound file, or the sound of a video.")],
@@ -22,7 +33,9 @@ def convert(
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write; its suffix names the format.")],
     steps: Annotated[int, typer.Option(min=1, help="Diffusion steps; the built-in bundle needs one.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
-    rate: Annotated[int | None, typer.Option(help="Sample rate of the output in Hz; default: the source's.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(help="Sample rate of the output, 8000 to 96000 Hz; default: the source's.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a source that breaks off.")] = False,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
@@ -38,13 +51,11 @@ def convert(
     expected = info.seconds
     converter = VoiceConverter.load(bundle, threads)
     loaded = time.perf_counter()
-    columns = (TextColumn("converting"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
-    hidden = as_json or (expected is not None and expected < SHORT)
+    hidden = as_json or not errors.is_terminal or (expected is not None and expected < SHORT)
     with (
         findings(quiet=as_json) as found,
-        Progress(*columns, console=errors, transient=True, disable=hidden) as progress,
+        nullcontext(lambda seconds: None) if hidden else progress_bar(expected) as progress,
     ):
-        bar = progress.add_task("converting", total=expected)
         result = converter.convert_file(
             source,
             output,
@@ -53,7 +64,7 @@ def convert(
             seed=seed,
             rate=rate,
             strict=strict,
-            progress=lambda seconds: progress.update(bar, completed=seconds),
+            progress=progress,
         )
     stages = {"load": loaded - started, **result.stages}
     stages["audio"] = result.elapsed - sum(result.stages.values())

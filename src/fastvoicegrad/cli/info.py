@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .common import console, friendly
+from .common import console, friendly, printable
 
 
 @friendly
@@ -26,7 +26,7 @@ def info(
         print(json.dumps(asdict(config)))
         return
     rate = config.mel.sample_rate
-    table = Table("network", "file", "left context", "look-ahead", title=config.name, title_justify="left")
+    table = Table("network", "file", "left context", "look-ahead", title=printable(config.name), title_justify="left")
     for name, network in config.networks.items():
         reach = [f"{frames * config.mel.hop_length / rate * 1000:.0f} ms" for frames in (network.left, network.right)]
         table.add_row(name, network.file, *(["-", "-"] if name == "speaker" else reach))
@@ -37,4 +37,4 @@ def info(
         f"starts at step {config.start} of {config.steps}, {steps}"
     )
     for key, value in config.notes.items():
-        console.print(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
+        console.print(printable(f"{key}: {value if isinstance(value, str) else json.dumps(value)}"))

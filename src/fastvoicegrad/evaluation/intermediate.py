@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,12 +15,18 @@ import onnx
 from onnx import numpy_helper
 
 from .. import audio
+from ..audio.arrays import blocks_of_array
 from ..audio.level import TARGET_LEVEL, speech_level
-from ..bundle import Bundle, BundleConfig
+from ..audio.loudness import PowerTap, match_loudness
+from ..bundle import Bundle
 from ..converter import VoiceConverter
 from ..errors import InputError
+from ..frames import Window, mel_frames
 from ..mel import MEL, Array, lowpass_projection
+from ..pipeline import Request, convert_mel
 from ..postfilter import PostFilter
+from ..reference import analyse_source
+from ..speech import SpeechSampler
 from ..training.legacy import model_settings
 from ..vocoder import vocode
 from ..voice import Voice
@@ -81,20 +87,6 @@ class Retrieval:
         return np.asarray(values @ (weights / weights.sum(1, keepdims=True)).T, dtype=np.float32)
 
 
-class TracedBundle(Bundle):
-    """A bundle that keeps inputs and outputs of each network's last call."""
-
-    def __init__(self, config: BundleConfig, read: Callable[[str], bytes], threads: int | None = None) -> None:
-        super().__init__(config, read, threads)
-        self.inputs: dict[str, dict[str, np.ndarray]] = {}
-        self.outputs: dict[str, list[Array]] = {}
-
-    def run(self, name: str, **inputs: np.ndarray) -> list[Array]:
-        outputs = super().run(name, **inputs)
-        self.inputs[name], self.outputs[name] = inputs, outputs
-        return outputs
-
-
 @dataclass(frozen=True)
 class Stages:
     """What a conversion computes on its way.
@@ -121,44 +113,40 @@ class PlainConversion(Conversion):
         self.key = f"{self.kind} {bundle_key(bundle)}"
 
     @cached_property
-    def traced(self) -> TracedBundle:
-        bundle = TracedBundle.open(self.bundle, THREADS)
-        assert isinstance(bundle, TracedBundle)
-        bundle.config = replace(bundle.config, guidance=0.0, postfilter=PostFilter())
-        return bundle
-
-    @cached_property
     def converter(self) -> VoiceConverter:
-        return VoiceConverter(self.traced)
+        bundle = Bundle.open(self.bundle, THREADS)
+        bundle.config = replace(bundle.config, guidance=0.0, postfilter=PostFilter())
+        return VoiceConverter(bundle)
 
 
-class RenderedStage(PlainConversion):
+class RenderedStage(PlainConversion, ABC):
     """A mel that is made from the stages of a plain conversion, through the vocoder."""
 
+    @abstractmethod
     def select(self, stages: Stages, target: Voice) -> tuple[Array, Array | None]:
         """The mel (80, T) to render and its F0 (T,) in Hz. Where F0 is None, the vocoder predicts it from the mel."""
-        raise NotImplementedError
 
     def stages(self, wave: Array, target: Voice) -> Stages:
-        """Convert a wave (N,) at 22,050 Hz.
-
-        Raises:
-            InputError: it is longer than what the pipeline converts at once.
-        """
-        self.converter.convert(wave, self.rate, target)
-        inputs, outputs = self.traced.inputs, self.traced.outputs
-        mel, pitch = inputs["content"]["mel"][0], inputs["converter"].get("pitch")
-        if mel.shape[1] * MEL.hop_length < len(wave):
-            raise InputError(f"a recording of {len(wave) / self.rate:.0f} s is too long for this; make other pairs")
-        converted = inputs["vocoder"]["mel"][0]
-        return Stages(mel, converted, outputs["content"][0][0], None if pitch is None else pitch[0])
+        """Convert a wave (N,) at 22,050 Hz as one window."""
+        bundle, sampler, gain = self.converter.bundle, SpeechSampler(), TARGET_LEVEL / speech_level(wave)
+        sampler.add(wave)
+        source, _ = analyse_source(bundle, sampler, gain, target)
+        mel = np.concatenate(list(mel_frames([wave], gain, bundle.stride)), axis=1)
+        content, pitch = bundle.content(mel), bundle.pitch(mel)
+        pitch = pitch * np.float32(target.pitch / source.pitch if source else 1.0)
+        window = Window(mel, 0, slice(0, mel.shape[1]))
+        converted = convert_mel(bundle, window, content, pitch, Request(target, source, 1, 0))
+        return Stages(mel, converted, content, pitch if bundle.config.harmonics else None)
 
     def __call__(self, pair: Pair) -> np.ndarray:
-        wave, target = audio.read(pair.source.path), self.voice(pair)
+        target = self.voice(pair)
+        wave = np.concatenate(list(blocks_of_array(audio.read(pair.source.path), self.rate)))
         mel, pitch = self.select(self.stages(wave, target), target)
-        rendered, _ = vocode(self.traced, mel, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
-        gain = np.float32(TARGET_LEVEL / speech_level(wave))
-        return np.asarray(rendered[: len(wave)] / gain)
+        rendered, _ = vocode(self.converter.bundle, mel, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
+        rendered /= np.float32(TARGET_LEVEL / speech_level(wave))
+        tap = PowerTap([wave])
+        list(tap)
+        return np.concatenate(list(match_loudness([rendered], tap)))[: len(wave)]
 
 
 class RetrievedMel(RenderedStage):

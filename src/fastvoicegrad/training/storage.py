@@ -22,7 +22,12 @@ Storage = Literal["byte", "half"]
 
 SMALLEST = 1024  # values of a weight that is worth storing in fewer bits
 LARGEST_BYTE = 127
-HALF, BYTE, SCALE, UNSCALED = "_half", "_byte", "_scale", "_unscaled"  # suffixes of what is stored for a weight
+HALF, BYTE, SCALE, UNSCALED = (
+    "_half",
+    "_byte",
+    "_byte_scale",
+    "_byte_unscaled",
+)  # suffixes of what is stored for a weight
 CHANNEL_AXIS = {"ConvTranspose": 1, "MatMul": -1}  # of the output channels in a weight; 0 for every other operator
 
 
@@ -57,18 +62,18 @@ def byte_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Undo `half_weights` or `byte_weights` in place, but for the rounding."""
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    kept = []
+    kept, scales = [], set()
     for node in model.graph.node:
         if node.op_type == "Cast" and node.input[0].endswith((HALF, BYTE)) and node.input[0] in stored:
             tensor = stored[node.input[0]]
             name = node.output[0].removesuffix(UNSCALED)
             values = numpy_helper.to_array(tensor).astype(np.float32)
-            if name + SCALE in stored:
+            if node.input[0].endswith(BYTE):
                 values = values * numpy_helper.to_array(stored[name + SCALE])
+                scales.add(name + SCALE)
             tensor.CopyFrom(numpy_helper.from_array(values, name))
         elif not (node.op_type == "Mul" and node.input[0].endswith(UNSCALED)):
             kept.append(node)
-    scales = {name + SCALE for name in (tensor.name for tensor in model.graph.initializer) if name + SCALE in stored}
     initializers = [tensor for tensor in model.graph.initializer if tensor.name not in scales]
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(kept)

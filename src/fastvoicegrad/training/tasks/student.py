@@ -2,9 +2,10 @@
 
 The student is one step of the teacher's network, at S_K:
 
-    x_phi = mu_phi(x_{S_K}, S_K, s, p),    x_{S_K} = sqrt(alpha_bar) x + sqrt(1 - alpha_bar) eps
-    L = L_adv + 2 L_FM + 45 L_dist
+    x_phi = mu_phi(x_{S_K}, S_K, s, p),    x_{S_K} = sqrt(alpha_bar_{S_K}) x + sqrt(1 - alpha_bar_{S_K}) eps
+    L = L_adv + 2 L_FM + 45 L_dist    (each of them in losses.py)
 
+with x the source's mel, s the speaker embedding, p the content embedding, phi the student and theta the teacher.
 The paper trains reconstruction: x, s and p are of one voice. A recipe may add conversions to other voices of the batch,
 and the losses of student_losses.py. adversary.py has the discriminator's inputs.
 """
@@ -48,7 +49,7 @@ from .student_losses import ExtraLosses
 from .student_recipe import StudentRecipe
 
 VALIDATED, VALIDATION_SEED, SHOWN = 48, 1, 4  # held-out crops that are converted; of these, examples for TensorBoard
-FITTED = 96  # crops on which the front-ends of pretrained networks are fitted
+FITTED = 96  # crops on which linear maps from our mel to the pretrained networks' features are fitted
 
 
 class StudentTask(AdversarialTask):

@@ -1,0 +1,74 @@
+"""How closely conversions follow their sources' loudness, and whether they clip.
+
+python benchmarks/loudness.py SPEECH/manifest.jsonl [--corpus commonvoice] [--conversions 60]
+
+Of each conversion: the difference of its RMS level from its source's over the whole recording, and over every second
+of speech within 30 dB of the loudest second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from fastvoicegrad import AudioWarning, VoiceConverter
+
+
+def decibels(wave: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-12))
+
+
+def seconds_of(wave: np.ndarray, rate: int) -> list[float]:
+    """The level of each second, every half second."""
+    return [decibels(wave[start : start + rate]) for start in range(0, max(1, len(wave) - rate + 1), rate // 2)]
+
+
+def differences(source: np.ndarray, converted: np.ndarray, rate: int) -> tuple[float, list[float]]:
+    levels, after = seconds_of(source, rate), seconds_of(converted, rate)
+    speech = [b - a for a, b in zip(levels, after, strict=True) if a > max(levels) - 30]
+    return decibels(converted) - decibels(source), speech
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--corpus", default="commonvoice")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--conversions", type=int, default=60)
+    parser.add_argument("--peak", type=float, default=0.99, help="of every source, which is scaled to it")
+    arguments = parser.parse_args()
+    voices: dict[str, list[Path]] = defaultdict(list)
+    for line in arguments.manifest.read_text().splitlines():
+        row = json.loads(line)
+        if row["corpus"] == arguments.corpus and row["split"] == arguments.split and row["speaker"]:
+            voices[row["speaker"]].append(arguments.manifest.parent / row["path"])
+    names, converter = sorted(voices), VoiceConverter.load()
+    warnings.simplefilter("ignore", AudioWarning)
+    targets = {name: converter.voice(voices[name][:3]) for name in names}
+    whole, parts, clipped = [], [], 0
+    for number in range(arguments.conversions):
+        name, target = names[number % len(names)], names[(number + 1 + number // len(names)) % len(names)]
+        path = voices[name][3 + number // len(names) % (len(voices[name]) - 3)]
+        source, rate = soundfile.read(path, dtype="float32")
+        source *= arguments.peak / np.abs(source).max()
+        converted = converter.convert(source, rate, targets[target])
+        difference, seconds = differences(source, converted, rate)
+        whole.append(difference)
+        parts.extend(seconds)
+        clipped += int((np.abs(converted) >= 1.0).sum())
+    print(f"{arguments.conversions} conversions, sources at a peak of {arguments.peak}")
+    print(f"whole recordings: mean {np.mean(whole):+.2f} dB, largest {np.abs(whole).max():.2f} dB")
+    within = 100 * np.mean(np.abs(parts) <= 2)
+    largest = np.abs(parts).max()
+    print(f"{len(parts)} seconds: mean {np.mean(parts):+.2f} dB, within 2 dB {within:.1f} %, largest {largest:.2f} dB")
+    print(f"clipped samples: {clipped}")
+
+
+if __name__ == "__main__":
+    main()
