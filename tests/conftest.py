@@ -122,6 +122,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mel": np.concatenate(mels).astype(np.float16),
         "wave": (np.concatenate(waves) * 32767).astype(np.int16),
         "pitch": np.full(start, 120, np.float16),
+        "content_teacher": random.standard_normal((start, 5)).astype(np.float16),
         "units": random.integers(0, 16, start).astype(np.int16),
         "speaker_teacher": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),
         "speaker": (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype(np.float32),

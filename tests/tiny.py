@@ -8,6 +8,7 @@ import torch
 
 from fastvoicegrad.postfilter import PostFilter
 from fastvoicegrad.training.export import ExportSettings, write_bundle
+from fastvoicegrad.training.models.attention import AttentionConfig
 from fastvoicegrad.training.models.content import ContentConfig, ContentEncoder
 from fastvoicegrad.training.models.pitch import PitchConfig, PitchTracker
 from fastvoicegrad.training.models.speaker import SpeakerConfig, SpeakerEncoder
@@ -23,6 +24,14 @@ from fastvoicegrad.training.onnx_graphs import (
 )
 from fastvoicegrad.training.schedule import ScheduleConfig
 
+TINY_UNET = UNetConfig(
+    channels=(16, 16, 16),
+    prediction="v",
+    retrieval=True,
+    harmonics=True,
+    attention=AttentionConfig(width=16, heads=2, layers=1, tokens=2),
+    film_dim=24,
+)
 Networks = tuple[ContentEncoder, PitchTracker, SpeakerEncoder, UNet, SpectralVocoder]
 
 
@@ -39,7 +48,7 @@ def make_networks() -> Networks:
         ContentEncoder(ContentConfig(width=32, layers=2, lookahead=1)).eval(),
         PitchTracker(PitchConfig(width=32, layers=2, classes=32)).eval(),
         SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
-        UNet(UNetConfig(channels=(16, 16, 16), prediction="v", retrieval=True, harmonics=True)).eval(),
+        UNet(TINY_UNET).eval(),
         SpectralVocoder(VocoderConfig(width=32, layers=3, corrections=1)).eval(),
     )
     fold_weight_norm(made[3])

@@ -40,7 +40,7 @@ def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> Non
         np.testing.assert_allclose(ours, expected, **close)
     keys, reference = torch.randn(1, 144, frames + 7), torch.randn(1, 80, frames + 7) * 2 - 5
     pitch = torch.rand(1, frames) * 700 * (torch.rand(1, frames) > 0.3)
-    hints = unet.hints(torch.from_numpy(p), keys, reference, pitch)
+    conditions = unet.conditions(torch.from_numpy(p), keys, reference, pitch)
     for t in (1, 500, 950):
         x, s = torch.randn(1, 80, frames), torch.nn.functional.normalize(torch.randn(1, 192))
         ab = torch.tensor([float(bundle.alpha_bar[t])])
@@ -55,7 +55,7 @@ def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> Non
             reference=reference.numpy(),
             pitch=pitch.numpy(),
         )[0]
-        expected = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p), hints)[0]
+        expected = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p), conditions)[0]
         np.testing.assert_allclose(ours, expected, atol=2e-3, rtol=1e-3)  # retrieval is sharp: 50 times a cosine
 
 

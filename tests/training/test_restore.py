@@ -39,9 +39,11 @@ def test_a_bundle_restores_its_networks(networks: Networks, folder: Path, tmp_pa
     for filters, expected in zip(spectral.filters(mel), vocoder.filters(mel), strict=True):
         torch.testing.assert_close(filters, expected, **close)
     x, step, voice = torch.randn(1, 80, 64), torch.tensor([800]), torch.randn(1, 192)
-    p, hints = torch.randn(1, 144, 64), torch.randn(1, 160, 64)
+    p, keys, reference = torch.randn(1, 144, 64), torch.randn(1, 144, 50), torch.randn(1, 80, 50)
     student = load_unet(tmp_path / "student.safetensors").eval()
-    torch.testing.assert_close(student(x, step, voice, p, hints), unet(x, step, voice, p, hints), atol=1e-3, rtol=1e-3)
+    conditions = unet.conditions(p, keys, reference, torch.full((1, 64), 150.0))
+    expected = unet(x, step, voice, p, conditions)
+    torch.testing.assert_close(student(x, step, voice, p, conditions), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_a_graph_without_settings_is_refused(folder: Path, tmp_path: Path) -> None:

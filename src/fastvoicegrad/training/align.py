@@ -54,7 +54,8 @@ def fold(model: ContentModel, matrix: Tensor, offset: Tensor) -> None:
     two = torch.block_diag(matrix, matrix)  # the layer outputs two frames at once
     last.bias.copy_(two @ last.bias.double() + offset.repeat(2))
     last.weight.copy_((two @ last.weight[:, :, 0].double())[:, :, None])
-    for head in (model.heads.units, model.heads.prosody):
+    for head in model.heads.children():
+        assert isinstance(head, nn.Conv1d)
         assert head.bias is not None
         back = torch.linalg.solve(matrix, head.weight[:, :, 0].double(), left=False)
         head.weight.copy_(back.view(-1, dim, 1))

@@ -149,7 +149,7 @@ def write_bundle(
         start=schedule.start,
         initial=schedule.initial,
         max_steps=max_steps,
-        retrieval=unet.config.retrieval,
+        retrieval=unet.config.examples,
         harmonics=unet.config.harmonics,
         temperature=settings.temperature,
         guidance=settings.guidance,

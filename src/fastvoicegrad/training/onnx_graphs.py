@@ -51,8 +51,8 @@ class PitchGraph(nn.Module):
 class ConverterGraph(nn.Module):
     """x_t (1, 80, T), step (1,), alpha_bar (1,), speaker (1, S), content (1, C, T) -> x0 (1, 80, T), normalised.
 
-    A network with retrieval also reads the target's frames: keys (1, C, N) and reference (1, 80, N) as log-mel. One
-    with harmonics reads the result's pitch (1, T) in Hz.
+    A network with retrieval or attention also reads the target's frames: keys (1, C, N) and reference (1, 80, N) as
+    log-mel. One with harmonics reads the result's pitch (1, T) in Hz.
     """
 
     def __init__(self, unet: UNet) -> None:
@@ -71,8 +71,8 @@ class ConverterGraph(nn.Module):
         reference: Tensor | None = None,
         pitch: Tensor | None = None,
     ) -> Tensor:
-        hints = self.unet.hints(content, keys, reference, pitch)
-        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content, hints)[0]
+        conditions = self.unet.conditions(content, keys, reference, pitch)
+        x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content, conditions)[0]
         return x0
 
 
@@ -203,7 +203,7 @@ def converter_graph(unet: UNet) -> Graph:
         "speaker": speaker,
         "content": torch.randn(1, config.content_dim, FRAMES),
     }
-    memory = {"keys": keys, "reference": reference} if config.retrieval else {}
+    memory = {"keys": keys, "reference": reference} if config.examples else {}
     pitch = {"pitch": torch.full((1, FRAMES), 150.0)} if config.harmonics else {}
     timed = {"x": 2, "content": 2} | dict.fromkeys(pitch, 1)
     inputs |= memory | pitch
@@ -216,7 +216,7 @@ def _converter_field(unet: UNet, step: Tensor, speaker: Tensor, keys: Tensor, re
     pitch = torch.full((1, PROBED), 150.0)
 
     def prediction(x: Tensor, content: Tensor) -> Tensor:
-        out: Tensor = unet(x, step, speaker, content, unet.hints(content, keys, reference, pitch))
+        out: Tensor = unet(x, step, speaker, content, unet.conditions(content, keys, reference, pitch))
         return out
 
     content, mel = torch.randn(1, unet.config.content_dim, PROBED), torch.randn(1, MEL.n_mels, PROBED)

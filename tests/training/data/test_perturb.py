@@ -9,8 +9,10 @@ from fastvoicegrad.mel import log_mel  # noqa: E402
 from fastvoicegrad.training.data.perturb import (  # noqa: E402
     PerturbConfig,
     mask,
+    narrow_band,
     perturb,
     read_at,
+    reverberate,
     stretch_matrix,
     time_stretch_places,
     voice_matrix,
@@ -68,3 +70,25 @@ def test_a_ramp_read_faster_is_steeper() -> None:
     steps = places.diff(dim=1).mean(1)
     assert ((steps > 0.8) & (steps < 1.25)).all()
     assert len(set(steps.tolist())) == 5
+
+
+def test_reverberation_adds_a_decaying_tail_of_the_drawn_power() -> None:
+    mel = torch.full((4, 80, 400), -11.0)
+    mel[:, :, 10] = 0.0  # an impulse
+    power = (2 * reverberate(mel, np.random.default_rng(0), 1.0)).exp()
+    torch.testing.assert_close(power[:, :, :10], (2 * mel[:, :, :10]).exp())
+    tail = power[:, 0, 11:]
+    assert ((tail.sum(1) > 10**-1.2) & (tail.sum(1) < 10**0.3)).all()
+    assert (tail.diff(dim=1)[:, :5] < 0).all()
+    torch.testing.assert_close(reverberate(mel, np.random.default_rng(0), 0.0), mel)
+
+
+def test_narrow_band_speech_has_nothing_above_its_cutoff() -> None:
+    mel = torch.zeros(50, 80, 6)
+    narrow = narrow_band(mel, np.random.default_rng(0), 0.5)
+    floor = float(np.log(1e-5))
+    cut = (narrow[:, -1] == floor).all(1)
+    assert 0.3 < cut.float().mean() < 0.7
+    assert (narrow[~cut] == 0).all()
+    assert (narrow[:, 30] == 0).all()  # below 2.5 kHz
+    assert (narrow.diff(dim=1) <= 0).all()

@@ -83,3 +83,33 @@ def test_command(manifest: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert Store(tmp_path / "s").has("mel")
+
+
+class FakeTeacher:
+    """In place of Whisper: 12 features, each a linear function of the wave's recent samples, 50 frames/s."""
+
+    def __init__(self, weights: str, layer: int) -> None:
+        self.map = np.random.default_rng(0).standard_normal((320, 12))
+
+    def __call__(self, wave: np.ndarray) -> np.ndarray:
+        return np.asarray(wave[: len(wave) // 320 * 320].reshape(-1, 320) @ self.map * np.geomspace(1, 30, 12) + 5)
+
+
+def test_content_features_have_unit_variance_and_no_voice_mean(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastvoicegrad.training.data.teachers.ContentTeacher", FakeTeacher)
+    config = PrepareConfig(str(manifest), str(tmp_path / "store"), content_components=4, units=6)
+    store = prepare(config, ["content-teacher", "units"])
+    features = store.array("content_teacher").astype(np.float32)
+    assert features.shape == (store.total_frames, 4)
+    assert features.var(0).sum() == pytest.approx(1, rel=0.02)
+    assert (np.diff(features.var(0)) < 0).all()  # principal components, the largest first
+    for entry in store.entries:  # each is one voice
+        np.testing.assert_allclose(features[entry.slice].mean(0), 0, atol=0.02)
+    units = store.array("units")
+    assert set(np.unique(units)) <= set(range(6))
+    centres = np.array([features[units == unit].mean(0) for unit in np.unique(units)])
+    nearest = np.linalg.norm(features[:, None] - centres, axis=2).argmin(1)
+    assert (np.unique(units)[nearest] == units).mean() > 0.9
+    assert not list((tmp_path / "store").glob("*.part"))

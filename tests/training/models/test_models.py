@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch")
 
 from fastvoicegrad.mel import hz_to_mel, mel_to_hz  # noqa: E402
 from fastvoicegrad.training.losses import adversarial_discriminator  # noqa: E402
+from fastvoicegrad.training.models.attention import AttentionConfig, ReferenceAttention  # noqa: E402
 from fastvoicegrad.training.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
 from fastvoicegrad.training.models.discriminators import (  # noqa: E402
     FeatureDiscriminator,
@@ -83,11 +84,47 @@ def test_hints_reach_the_output() -> None:
     model = UNet(UNetConfig(channels=(8, 8, 8), retrieval=True, harmonics=True)).eval()
     inputs = torch.randn(1, 80, 16), torch.tensor([950]), torch.randn(1, 192), torch.randn(1, 144, 16)
     voice = torch.randn(1, 144, 9), torch.randn(1, 80, 9)
-    hints = [model.hints(inputs[3], *voice, torch.full((1, 16), pitch)) for pitch in (0.0, 120.0, 121.0)]
-    assert all(h is not None and h.shape == (1, 160, 16) for h in hints)
-    out = [model(*inputs, h) for h in hints]
+    conditions = [model.conditions(inputs[3], *voice, torch.full((1, 16), pitch)) for pitch in (0.0, 120.0, 121.0)]
+    assert all(c.hints is not None and c.hints.shape == (1, 160, 16) for c in conditions)
+    out = [model(*inputs, c) for c in conditions]
     assert (out[1] - out[0]).abs().mean() > 3 * (out[2] - out[1]).abs().mean() > 0
-    assert tiny_unet().hints(inputs[3], *voice, None) is None
+    assert tiny_unet().conditions(inputs[3], *voice, None) == (None, None)
+
+
+@pytest.mark.parametrize("film", [0, 12])
+def test_attention_reads_the_reference_in_any_order_and_length(film: int) -> None:
+    torch.manual_seed(0)
+    attention = AttentionConfig(width=8, heads=2, layers=1, tokens=3)
+    model = UNet(UNetConfig(channels=(8, 8, 8), attention=attention, film_dim=film)).eval()
+    x, step, speaker, content = (
+        torch.randn(1, 80, 16),
+        torch.tensor([950]),
+        torch.randn(1, 192),
+        torch.randn(1, 144, 16),
+    )
+
+    def converted(*reference: torch.Tensor) -> torch.Tensor:
+        return model(x, step, speaker, content, model.conditions(content, *reference, None))
+
+    for length in (1, 2, 9):
+        assert converted(torch.randn(1, 144, length), torch.randn(1, 80, length)).shape == x.shape
+    one, other = ((torch.randn(1, 144, 300), torch.randn(1, 80, 300)) for _ in range(2))
+    assert not torch.allclose(converted(*one), converted(*other))
+    turned = converted(*(part.roll(100, 2) for part in one))
+    moved = (turned - converted(*one)).abs().mean()  # only where two windows meet
+    assert moved < 0.4 * (converted(*other) - converted(*one)).abs().mean()
+
+
+def test_attention_is_a_weighted_mean_of_values() -> None:
+    torch.manual_seed(0)
+    attention = ReferenceAttention(AttentionConfig(width=8, heads=2), 6).eval()
+    with torch.no_grad():
+        attention.query.weight.zero_()
+        attention.query.bias.zero_()  # all scores are equal
+        attention.out.bias.zero_()
+    x, memory = torch.randn(2, 6, 5), torch.randn(2, 8, 7)
+    expected = attention.out(attention.value(memory).mean(2, keepdim=True))
+    torch.testing.assert_close(attention(x, memory) - x, expected.expand_as(x))
 
 
 def test_harmonic_features_peak_at_the_harmonics() -> None:
@@ -132,12 +169,11 @@ def test_the_look_ahead_of_content_is_its_setting() -> None:
 
 
 def test_content_heads() -> None:
-    config = ContentConfig(width=16, layers=2, units=10)
+    config = ContentConfig(width=16, layers=2, units=10, features=7)
     content = ContentEncoder(config)(torch.randn(2, 80, 30))
     assert content.shape == (2, 144, 30)
-    units, prosody = ContentHeads(config)(content)
-    assert units.shape == (2, 10, 30)
-    assert prosody.shape == (2, 3, 30)
+    shapes = {name: tuple(x.shape) for name, x in ContentHeads(config)(content).items()}
+    assert shapes == {"units_logits": (2, 10, 30), "prosody": (2, 3, 30), "features": (2, 7, 30)}
 
 
 @pytest.mark.parametrize("frames", [16, 100, 333])

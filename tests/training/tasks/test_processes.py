@@ -34,4 +34,5 @@ def test_two_processes_equal_one(runs: Path, store: Path, tmp_path: Path, part: 
     alone, shared = load_file(whole / "last.safetensors"), load_file(tmp_path / part / "last.safetensors")
     assert alone.keys() == shared.keys()
     for key in alone:
-        torch.testing.assert_close(shared[key].float(), alone[key].float(), atol=1e-5, rtol=1e-5)
+        # Four steps of Adam move a weight by about 4e-3, whatever the size of its gradient.
+        torch.testing.assert_close(shared[key].float(), alone[key].float(), atol=4e-5, rtol=1e-4)

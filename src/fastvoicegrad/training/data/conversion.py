@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ..models.unet import UNet
+from ..models.unet import Conditions, UNet
 from ..task import Batch
 from .crops import Crop, Crops
 from .store import Store
@@ -46,7 +46,7 @@ def require_references(data: ConversionData) -> None:
         InputError: they do not.
     """
     if not data.reference_frames:
-        raise InputError("retrieval needs data.reference_frames above 0; set it, e.g. to 384")
+        raise InputError("retrieval and attention need data.reference_frames above 0; set it, e.g. to 384")
 
 
 class ConversionCrops:
@@ -169,9 +169,9 @@ class ConversionCrops:
         return batch
 
 
-def hints_of(unet: UNet, batch: Batch) -> Tensor | None:
-    """The retrieved mel and the harmonic features of a batch (`UNet.hints`); None for a network without either."""
-    return unet.hints(batch["content"], batch.get("reference_content"), batch.get("reference"), batch.get("pitch"))
+def conditions_of(unet: UNet, batch: Batch) -> Conditions:
+    """`UNet.conditions` of a batch."""
+    return unet.conditions(batch["content"], batch.get("reference_content"), batch.get("reference"), batch.get("pitch"))
 
 
 def conversion_targets(batch: Batch, count: int) -> Batch:

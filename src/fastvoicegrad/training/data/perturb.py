@@ -28,6 +28,9 @@ class PerturbConfig:
     equaliser: float = 0.7  # standard deviation of the curve, natural log (0.7: about 6 dB)
     gain: float = 0.35  # standard deviation, natural log
     noise: float = 0.3  # probability of added noise
+    colour: float = 0.0  # standard deviation of the noise's spectrum, natural log; 0: white
+    room: float = 0.0  # probability of reverberation
+    narrow: float = 0.0  # probability of a low-pass, as of telephones and old codecs
     masks: int = 0  # masked bands, and as many masked spans of time (SpecAugment, arXiv 1904.08779)
     band: int = 10  # largest width of a band in bins
     span: int = 10  # largest length of a span in frames
@@ -81,6 +84,12 @@ class Perturbations:
         return (self.matrices @ mel + self.offset).clamp(min=float(np.log(MEL.floor)))
 
 
+def _smooth_curves(random: np.random.Generator, size: int, deviation: float) -> np.ndarray:
+    """Random curves of four cosines over the bins, (B, 80, 1)."""
+    curves = random.normal(0, deviation, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
+    return np.asarray(curves[:, :, None])
+
+
 def draw_perturbations(random: np.random.Generator, size: int, config: PerturbConfig) -> Perturbations:
     """Random voices, (B,); everything of `config` but noise, masks and tempo."""
 
@@ -89,8 +98,7 @@ def draw_perturbations(random: np.random.Generator, size: int, config: PerturbCo
 
     formant, pitch = stretch(config.formant), stretch(config.pitch)
     matrices = np.stack([voice_matrix(f, p) for f, p in zip(formant, pitch, strict=True)])
-    curve = random.normal(0, config.equaliser, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
-    offset = curve[:, :, None] + random.normal(0, config.gain, (size, 1, 1))
+    offset = _smooth_curves(random, size, config.equaliser) + random.normal(0, config.gain, (size, 1, 1))
     return Perturbations(*(torch.from_numpy(x.astype(np.float32)) for x in (matrices, offset, pitch)))
 
 
@@ -98,13 +106,42 @@ def perturb(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> 
     """Another voice for every item, noise for some, masks: (B, 80, T) log-mel -> (B, 80, T)."""
     size = mel.shape[0]
     mel = draw_perturbations(random, size, config)(mel)
+    if config.room:
+        mel = reverberate(mel, random, config.room)
     level = mel.mean((1, 2), keepdim=True) + torch.from_numpy(
         random.uniform(-4.5, 0.0, (size, 1, 1)).astype(np.float32)
     )
     hiss = level + torch.from_numpy(random.normal(0, 0.3, mel.shape).astype(np.float32))
+    if config.colour:
+        hiss = hiss + torch.from_numpy(_smooth_curves(random, size, config.colour).astype(np.float32))
     noisy = torch.from_numpy(random.random((size, 1, 1)) < config.noise)
     mel = torch.where(noisy, torch.logaddexp(mel, hiss), mel)
+    if config.narrow:
+        mel = narrow_band(mel, random, config.narrow)
     return mask(mel, random, config) if config.masks else mel
+
+
+def reverberate(mel: Tensor, random: np.random.Generator, probability: float) -> Tensor:
+    """Some items in a room: (B, 80, T) -> (B, 80, T).
+
+    The power of a diffuse room's response falls by 60 dB within the reverberation time, drawn from 0.15 to 0.6 s. Its
+    whole power is drawn from -12 to 3 dB, relative to the direct sound.
+    """
+    size, _, frames = mel.shape
+    age = torch.arange(frames) - torch.arange(frames)[:, None]  # (from, to) in frames
+    decay = np.log(1e6) * MEL.hop_length / MEL.sample_rate / random.uniform(0.15, 0.6, (size, 1, 1))
+    power = 10 ** random.uniform(-1.2, 0.3, (size, 1, 1)) * (random.random((size, 1, 1)) < probability)
+    fall, share = (torch.from_numpy(x.astype(np.float32)) for x in (decay, power))
+    tail = share * fall.expm1() * torch.exp(-fall * age.clamp(min=1)) * (age > 0)  # sums to `share`
+    direct = (2 * mel).exp()
+    return (direct + direct @ tail).log() / 2
+
+
+def narrow_band(mel: Tensor, random: np.random.Generator, probability: float) -> Tensor:
+    """Some items without the bins above a cutoff of 2.5 to 7 kHz: (B, 80, T) -> (B, 80, T)."""
+    cutoff = np.where(random.random(len(mel)) < probability, random.uniform(2500, 7000, len(mel)), np.inf)
+    kept = torch.from_numpy(_centres() < cutoff[:, None])[:, :, None]
+    return mel.where(kept, float(np.log(MEL.floor)))
 
 
 def mask(mel: Tensor, random: np.random.Generator, config: PerturbConfig) -> Tensor:

@@ -26,6 +26,7 @@ class PrepareConfig:
     limits: dict[str, int] = field(default_factory=dict)  # largest number of recordings per voice, by corpus
     content_weights: str = "tiny.en"  # Whisper: path of a checkpoint, or a name that `whisper` knows
     content_layer: int = 3  # transformer blocks before the features
+    content_components: int = 96  # principal components of the features that the store keeps
     units: int = 512  # k-means classes
     speaker_weights: str = ""  # path of CAM++'s checkpoint
     speaker_recordings: int = 8  # recordings per voice that get a speaker teacher's embedding
@@ -96,27 +97,52 @@ def teacher_features(config: PrepareConfig, entries: list[Entry]) -> Iterator[tu
         yield entry, features[np.minimum(index, len(features) - 1)]
 
 
-def prepare_units(config: PrepareConfig, store: Store) -> None:
-    """Stage "units": k-means classes of the content teacher's features, minus each voice's mean.
+def prepare_content_teacher(config: PrepareConfig, store: Store) -> None:
+    """Stage "content-teacher": principal components of the content teacher's features, minus each voice's mean.
 
-    That mean is voice, not content.
+    That mean is voice, not content. Every feature has unit variance before the projection, so no single one dominates.
+    The variance of all components together is 1.
     """
-    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.decomposition import PCA
 
-    features = create(store.root / "features.npy", (store.total_frames, _content_width(config, store)), np.float16)
+    path = store.root / "features.npy"
+    features = create(path, (store.total_frames, _content_width(config, store)), np.float16)
     for entry, values in track(teacher_features(config, store.entries), "content teacher", total=len(store.entries)):
         features[entry.slice] = values
     _remove_voice_means(features, store)
-    random = np.random.default_rng(config.seed)
-    sample = np.sort(random.choice(store.total_frames, min(250_000, store.total_frames), replace=False))
+    sample = _sample(features, config.seed)
+    scale = sample.std(0)
+    pca = PCA(config.content_components, random_state=config.seed).fit(sample / scale)
+    scale *= np.sqrt(pca.explained_variance_.sum())
+    components = create(store.root / "content_teacher.npy", (store.total_frames, pca.n_components_), np.float16)
+    for block in track(_blocks(store.total_frames), "principal components"):
+        components[block] = (features[block].astype(np.float32) / scale) @ pca.components_.T
+    finish(store.root / "content_teacher.npy", components)
+    path.with_suffix(".part").unlink()
+
+
+def prepare_units(config: PrepareConfig, store: Store) -> None:
+    """Stage "units": k-means classes of the stage before."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    features = store.array("content_teacher")
     kmeans = MiniBatchKMeans(config.units, batch_size=8192, max_iter=20, n_init=1, random_state=config.seed)
-    kmeans.fit(features[sample].astype(np.float32))
+    kmeans.fit(_sample(features, config.seed))
     units = create(store.root / "units.npy", (store.total_frames,), np.int16)
-    for first in track(range(0, store.total_frames, 65536), "units"):
-        block = slice(first, first + 65536)
+    for block in track(_blocks(store.total_frames), "units"):
         units[block] = kmeans.predict(np.asarray(features[block], dtype=np.float32))
     finish(store.root / "units.npy", units)
-    (store.root / "features.part").unlink()
+
+
+def _sample(features: np.ndarray, seed: int, count: int = 250_000) -> np.ndarray:
+    """Random frames of an array (F, D): (`count`, D) at most, float32."""
+    total = len(features)
+    picks = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
+    return np.asarray(features[np.sort(picks)], dtype=np.float32)
+
+
+def _blocks(total: int, length: int = 65536) -> list[slice]:
+    return [slice(first, first + length) for first in range(0, total, length)]
 
 
 def _remove_voice_means(features: np.ndarray, store: Store) -> None:
@@ -158,6 +184,7 @@ def _spread(store: Store, per_voice: int) -> list[Recording]:
 STAGES: dict[str, tuple[str, Callable[[PrepareConfig, Store], None]]] = {
     "mel": ("mel", prepare_mel),
     "pitch": ("pitch", prepare_pitch),
+    "content-teacher": ("content_teacher", prepare_content_teacher),
     "units": ("units", prepare_units),
     "speaker": ("speaker_teacher", prepare_speaker),
 }

@@ -9,6 +9,7 @@ recordings:
 | mel.npy                 | (F, 80)    | log-mel at the common speech level, float16                           |
 | wave.npy                | (F * 256,) | samples at 22,050 Hz and that level, int16                            |
 | pitch.npy               | (F,)       | F0 in Hz, 0 where unvoiced, float16                                   |
+| content_teacher.npy     | (F, D)     | principal components of the content teacher's features, float16       |
 | units.npy               | (F,)       | k-means unit of the content teacher, int16                            |
 | speaker_teacher.npy     | (R, 192)   | the speaker teacher's embedding; NaN for recordings without one       |
 | content.npy             | (F, C)     | content embedding of the perturbed recording, float16                 |

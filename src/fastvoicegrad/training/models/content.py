@@ -23,6 +23,7 @@ class ContentConfig:
     lookahead: int = 4  # in encoder frames of two mel frames: 93 ms
     dim: int = 144  # of the bottleneck
     units: int = 512  # classes of the content teacher
+    features: int = 0  # principal components of the content teacher's features, as a second target
     n_mels: int = 80
 
 
@@ -57,17 +58,22 @@ class ContentEncoder(nn.Module):
 class ContentHeads(nn.Module):
     """Linear readouts of the bottleneck that training needs: the bottleneck has to keep these.
 
-    Outputs: unit logits (B, units, T); prosody (B, 3, T): voicing logit, log F0 relative to the utterance's median,
-    log energy relative to the utterance's mean.
+    | output       | shape         | meaning                                                              |
+    |--------------|---------------|----------------------------------------------------------------------|
+    | units_logits | (B, units, T) | of the content teacher's units                                       |
+    | prosody      | (B, 3, T)     | voicing logit; log F0 and log energy relative to those of the whole  |
+    | features     | (B, D, T)     | the content teacher's features, where the configuration has them     |
     """
 
     def __init__(self, config: ContentConfig) -> None:
         super().__init__()
         self.units = nn.Conv1d(config.dim, config.units, 1)
         self.prosody = nn.Conv1d(config.dim, 3, 1)
+        self.features = nn.Conv1d(config.dim, config.features, 1) if config.features else None
 
-    def forward(self, content: Tensor) -> tuple[Tensor, Tensor]:
-        return self.units(content), self.prosody(content)
+    def forward(self, content: Tensor) -> dict[str, Tensor]:
+        outputs = {"units_logits": self.units(content), "prosody": self.prosody(content)}
+        return outputs if self.features is None else outputs | {"features": self.features(content)}
 
 
 class ContentModel(nn.Module):
@@ -79,7 +85,7 @@ class ContentModel(nn.Module):
         self.encoder = ContentEncoder(config)
         self.heads = ContentHeads(config)
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 80, T) log-mel -> content (B, C, T), unit logits and prosody (see `ContentHeads`)."""
+    def forward(self, mel: Tensor) -> dict[str, Tensor]:
+        """(B, 80, T) log-mel -> "content" (B, C, T) and the outputs of `ContentHeads`."""
         content = self.encoder(mel)
-        return content, *self.heads(content)
+        return {"content": content, **self.heads(content)}

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from .attention import AttentionConfig, ReferenceAttention, ReferenceEncoder
 from .blocks import MelNorm, inner
 from .harmonics import Harmonics
 from .retrieval import Retrieval
@@ -37,6 +38,20 @@ class UNetConfig:
     retrieval: bool = False  # first and last layer also read a retrieved mel (retrieval.py); the paper: no
     retrieval_temperature: float = 0.02  # of the softmax over reference frames
     harmonics: bool = False  # first and last layer also read harmonic features (harmonics.py); the paper: no
+    attention: AttentionConfig | None = None  # to the reference's frames (attention.py); the paper: none
+    film_dim: int = 0  # width of the condition that also scales every layer (FiLM, arXiv 1709.07871); 0: bias alone
+
+    @property
+    def examples(self) -> bool:
+        """Whether the network reads frames of the target, not its embedding alone."""
+        return self.retrieval or self.attention is not None
+
+
+class Conditions(NamedTuple):
+    """What a network reads beside x_t, step, speaker and content; None where it reads no such thing."""
+
+    hints: Tensor | None = None  # (B, 80 or 160, T): the retrieved mel and the harmonic features
+    reference: Tensor | None = None  # (B, 80 + C, N): normalised mel and content of the target's frames
 
 
 class StepEmbedding(nn.Module):
@@ -56,7 +71,10 @@ class StepEmbedding(nn.Module):
 
 
 class ConditionedConv(nn.Module):
-    """One row of the paper's table: convolution of (x, content), plus a bias from (step, speaker), then GLU."""
+    """One row of the paper's table: convolution of (x, content), plus a bias from (step, speaker), then GLU.
+
+    With FiLM the condition also scales the convolution's channels.
+    """
 
     def __init__(
         self, config: UNetConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, up: bool = False
@@ -66,18 +84,22 @@ class ConditionedConv(nn.Module):
         padding = (kernel - stride) // 2 if stride > 1 else kernel // 2
         conv = layer(inputs + config.content_channels, 2 * outputs, kernel, stride, padding)
         self.conv = weight_norm(conv, dim=1 if up else 0)
-        self.bias = nn.Linear(config.step_dim + config.speaker_dim, 2 * outputs, bias=False)
+        condition = config.film_dim or config.step_dim + config.speaker_dim
+        self.bias = nn.Linear(condition, 2 * outputs, bias=False)
+        self.gain = nn.Linear(condition, 2 * outputs, bias=False) if config.film_dim else None
 
     def forward(self, x: Tensor, content: Tensor, condition: Tensor) -> Tensor:
-        x = self.conv(torch.cat([x, content], 1)) + self.bias(condition)[:, :, None]
-        return F.glu(x, dim=1)
+        x = self.conv(torch.cat([x, content], 1))
+        if self.gain is not None:
+            x = x * (1 + self.gain(condition))[:, :, None]
+        return F.glu(x + self.bias(condition)[:, :, None], dim=1)
 
 
 class UNet(nn.Module):
     """The raw network: (x_t, step, speaker, content) -> the prediction, all mels normalised.
 
     Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T) -> (B, 80, T). A
-    network with retrieval or harmonics also reads hints (B, 80 or 160, T).
+    network with retrieval, harmonics or attention also reads `Conditions`.
     """
 
     stride = 4
@@ -90,6 +112,8 @@ class UNet(nn.Module):
         self.content = nn.Conv1d(config.content_dim, config.content_channels, 1)
         self.retrieval = Retrieval(config.content_dim, config.retrieval_temperature) if config.retrieval else None
         full, half, quarter = config.channels
+        self.film = nn.Linear(config.step_dim + config.speaker_dim, config.film_dim) if config.film_dim else None
+        self._attend(config)
         self.harmonics = Harmonics() if config.harmonics else None
         hints = config.n_mels * (config.retrieval + config.harmonics)
 
@@ -107,31 +131,55 @@ class UNet(nn.Module):
         self.conv11 = conv(full, full, 9)
         self.conv12 = weight_norm(nn.Conv1d(full + config.content_channels + hints, config.n_mels, 9, padding=4))
 
-    def hints(
+    def _attend(self, config: UNetConfig) -> None:
+        """Attention to the reference at the quarter rate and, for detail, at the half rate."""
+        self.reference: ReferenceEncoder | None = None
+        if config.attention is None:
+            return
+        _, half, quarter = config.channels
+        inputs = config.n_mels + config.content_dim
+        self.reference = ReferenceEncoder(config.attention, inputs, config.speaker_dim)
+        self.attention_quarter = ReferenceAttention(config.attention, quarter)
+        self.attention_half = ReferenceAttention(config.attention, half)
+
+    def conditions(
         self, content: Tensor, keys: Tensor | None, reference: Tensor | None, pitch: Tensor | None
-    ) -> Tensor | None:
-        """The retrieved mel and the harmonic features, concatenated; None for a network without either.
+    ) -> Conditions:
+        """The conditions of a conversion.
 
         Args:
             content: (B, C, T) of the source.
-            keys, reference: content (B, C, N) and log-mel (B, 80, N) of the target's frames, for retrieval.
+            keys, reference: content (B, C, N) and log-mel (B, 80, N) of the target's frames, for retrieval and
+                attention.
             pitch: (B, T) of the result in Hz, 0 where unvoiced, for harmonics.
-        Returns:
-            (B, 80 or 160, T).
         """
-        hints = []
-        if self.retrieval is not None:
+        hints, examples = [], None
+        if self.config.examples:
             assert keys is not None
             assert reference is not None
-            hints.append(self.retrieval(content, keys, self.norm(reference)))
+            mel = self.norm(reference)
+            if self.retrieval is not None:
+                hints.append(self.retrieval(content, keys, mel))
+            if self.reference is not None:
+                examples = torch.cat([mel, keys], 1)
         if self.harmonics is not None:
             assert pitch is not None
             hints.append(self.harmonics(pitch))
-        return torch.cat(hints, 1) if hints else None
+        return Conditions(torch.cat(hints, 1) if hints else None, examples)
 
-    def forward(self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, hints: Tensor | None = None) -> Tensor:
+    def _condition(self, step: Tensor, speaker: Tensor) -> Tensor:
+        """What biases every layer, and scales it with FiLM: (B, D)."""
+        s = torch.cat([self.step(step), speaker], 1)
+        return s if self.film is None else F.silu(self.film(s))
+
+    def forward(
+        self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, conditions: Conditions | None = None
+    ) -> Tensor:
+        hints, reference = conditions or Conditions()
         extra = [] if hints is None else [hints]
-        s = torch.cat([self.step(step), speaker * speaker.shape[1] ** 0.5], 1)  # unit variance per channel
+        speaker = speaker * speaker.shape[1] ** 0.5  # unit variance per channel
+        s = self._condition(step, speaker)
+        memory = None if self.reference is None else self.reference(reference, speaker)
         p1 = self.content(content)
         p2 = F.avg_pool1d(p1, 2)
         p4 = F.avg_pool1d(p2, 2)
@@ -139,10 +187,14 @@ class UNet(nn.Module):
         out2 = self.conv2(out1, p1, s)
         out3 = self.conv3(out2, p2, s)
         out = first = self.middle[0](self.conv4(out3, p2, s), p4, s)
+        if memory is not None:
+            out = self.attention_quarter(out, memory)
         for layer in self.middle[1:]:
             out = layer(out, p4, s)
         out = self.conv8(out + first, p4, s)
         out = self.conv9(out + out3, p2, s)
+        if memory is not None:
+            out = self.attention_half(out, memory)
         out = self.conv10(out + out2, p2, s)
         out = self.conv11(out + out1, p1, s)
         return self.conv12(torch.cat([out, p1, *extra], 1))
@@ -167,12 +219,12 @@ class Denoiser(nn.Module):
         alpha_bar: Tensor,
         speaker: Tensor,
         content: Tensor,
-        hints: Tensor | None = None,
+        conditions: Conditions | None = None,
     ) -> tuple[Tensor, Tensor]:
         """x_t (B, 80, T), step (B,), alpha_bar (B,) at that step -> (x0, eps), each (B, 80, T)."""
         a = alpha_bar.sqrt()[:, None, None]
         b = (1 - alpha_bar).sqrt()[:, None, None]
-        out = self.unet(x, step, speaker, content, hints)
+        out = self.unet(x, step, speaker, content, conditions)
         match self.prediction:
             case "eps":
                 return (x - b * out) / a, out

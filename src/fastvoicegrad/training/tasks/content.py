@@ -1,4 +1,4 @@
-"""Train the content encoder: predict the teacher's units and the melody from a perturbed voice."""
+"""Train the content encoder: predict the teacher's units and features and the melody from a perturbed voice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..losses import weighted_sum
 from ..models.content import ContentConfig, ContentModel
 from ..task import Batch, LoopConfig, Scalars, Task
 
-CONTENT_WEIGHTS: dict[str, float] = {"units": 1.0, "voicing": 0.3, "melody": 2.0, "energy": 0.3}
+CONTENT_WEIGHTS: dict[str, float] = {"units": 1.0, "features": 4.0, "voicing": 0.3, "melody": 2.0, "energy": 0.3}
 VALIDATED, VALIDATION_SEED = 64, 1  # held-out crops
 
 
@@ -36,21 +36,22 @@ class ContentRecipe:
     weights: dict[str, float] = field(default_factory=lambda: dict(CONTENT_WEIGHTS))
 
 
-def content_losses(units: Tensor, prosody: Tensor, targets: Batch) -> dict[str, Tensor]:
+def content_losses(outputs: Batch, targets: Batch) -> dict[str, Tensor]:
     """Losses of `ContentHeads`.
 
-    units: cross-entropy. voicing: binary cross-entropy. melody: E[|log f - log f*|] over voiced frames. energy:
-    E[|e - e*|].
+    units: cross-entropy. features: E|f - f*|^2, relative to their variance. voicing: binary cross-entropy. melody:
+    E[|log f - log f*|] over voiced frames. energy: E[|e - e*|].
 
     Args:
-        units: logits (B, units, T).
-        prosody: (B, 3, T).
-        targets: units (B, T), and voiced, melody and energy of `prosody_targets`.
+        outputs: of `ContentModel`.
+        targets: units (B, T), features (B, D, T) where the model predicts them, and `prosody_targets`.
     """
-    voicing, melody, energy = prosody.unbind(1)
+    voicing, melody, energy = outputs["prosody"].unbind(1)
     voiced = targets["voiced"]
-    return {
-        "units": F.cross_entropy(units, targets["units"]),
+    losses = {"units": F.cross_entropy(outputs["units_logits"], targets["units"])}
+    if "features" in outputs:  # the variance of all components together is 1
+        losses["features"] = (outputs["features"] - targets["features"]).square().sum(1).mean()
+    return losses | {
         "voicing": F.binary_cross_entropy_with_logits(voicing, voiced),
         "melody": ((melody - targets["melody"]).abs() * voiced).sum() / voiced.sum().clamp(min=1),
         "energy": (energy - targets["energy"]).abs().mean(),
@@ -101,10 +102,11 @@ class ContentTask(Task):
         return float(np.median(voiced)) if len(voiced) else 1.0
 
     def _with_targets(self, crops: Crops, drawn: list[Crop]) -> Batch:
-        """Mel (B, 80, T) with the targets of both heads."""
+        """Mel (B, 80, T) with the targets of all heads."""
         mel = crops.take("mel", drawn)
         prosody = prosody_targets(mel, crops.take("pitch", drawn), self.medians[[c.row for c in drawn]])
-        return {"mel": mel, "units": crops.take("units", drawn), **prosody}
+        names = {"units": "units", "features": "content_teacher"} if self.recipe.model.features else {"units": "units"}
+        return {"mel": mel, **{key: crops.take(array, drawn) for key, array in names.items()}, **prosody}
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         batch = self._with_targets(self.crops, self.crops.draw(random, size))
@@ -114,8 +116,7 @@ class ContentTask(Task):
         return batch | {"mel": perturb(batch["mel"], random, self.recipe.perturb)}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        _, units, prosody = self.modules["content"](batch["mel"])
-        return content_losses(units, prosody, batch)
+        return content_losses(self.modules["content"](batch["mel"]), batch)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         return weighted_sum(losses, self.recipe.weights)
@@ -125,9 +126,7 @@ class ContentTask(Task):
         crops = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
         device = next(self.modules["content"].parameters()).device
         batch = {k: v.to(device) for k, v in self._with_targets(self.held_out, crops).items()}
-        losses = self.losses(batch)
-        _, units, _ = self.modules["content"](batch["mel"])
-        scores = {key: float(value) for key, value in losses.items()}
-        scores["accuracy"] = float((units.argmax(1) == batch["units"]).float().mean())
-        scores["top5"] = float((units.topk(5, 1).indices == batch["units"][:, None]).any(1).float().mean())
-        return scores
+        outputs = self.modules["content"](batch["mel"])
+        scores = {key: float(value) for key, value in content_losses(outputs, batch).items()}
+        best = outputs["units_logits"].topk(5, 1).indices == batch["units"][:, None]
+        return scores | {"accuracy": float(best[:, 0].float().mean()), "top5": float(best.any(1).float().mean())}

@@ -23,8 +23,8 @@ from ...mel import MEL, lowpass_projection
 from ..data.conversion import (
     ConversionCrops,
     as_conversions,
+    conditions_of,
     conversion_targets,
-    hints_of,
     require_references,
     speaker_conditions,
     unconditional_speaker,
@@ -61,7 +61,7 @@ class StudentTask(AdversarialTask):
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
         teacher = load_unet(recipe.teacher).requires_grad_(False).eval()
-        if teacher.config.retrieval:
+        if teacher.config.examples:
             require_references(recipe.data)
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind).requires_grad_(False)
         student = load_unet(recipe.teacher)
@@ -69,7 +69,10 @@ class StudentTask(AdversarialTask):
         self.adversary = Adversary(recipe.adversary, vocoder, student.norm, self.alpha_bar)
         self.modules = {"student": student, DISCRIMINATOR: self.adversary.discriminator()}
         if recipe.train_content:
-            self.modules["content"] = load_content(recipe.content).train()
+            content = load_content(recipe.content).train()
+            if content.heads.features is not None:
+                content.heads.features.requires_grad_(False)  # no loss of the student reads it
+            self.modules["content"] = content
         self.extra = ExtraLosses(recipe, self._waves)
         self.frozen = {"teacher": teacher, "vocoder": vocoder, **self.extra.networks}
         if recipe.speaker:
@@ -111,8 +114,8 @@ class StudentTask(AdversarialTask):
 
     def _estimate(self, unet: nn.Module, x_t: Tensor, step: Tensor, ab: Tensor, batch: Batch) -> Tensor:
         """mu(x_t, t, s, p): a network's x0 under the conditions of a batch."""
-        hints = hints_of(self.student, batch)
-        x0: Tensor = Denoiser(unet)(x_t, step, ab, batch["speaker"], batch["content"], hints)[0]
+        conditions = conditions_of(self.student, batch)
+        x0: Tensor = Denoiser(unet)(x_t, step, ab, batch["speaker"], batch["content"], conditions)[0]
         return x0
 
     def convert(self, batch: Batch) -> Tensor:
@@ -138,8 +141,7 @@ class StudentTask(AdversarialTask):
             return batch
         index = batch["source_context_index"][:, None]
         outputs = self.modules["content"](batch["source_context"])
-        names = ("content", "units_logits", "prosody")
-        encoded = {n: x.gather(2, index.expand(-1, x.shape[1], -1)) for n, x in zip(names, outputs, strict=True)}
+        encoded = {name: x.gather(2, index.expand(-1, x.shape[1], -1)) for name, x in outputs.items()}
         if "reference" in batch:
             with torch.no_grad():  # else keys could move towards the source
                 encoded["reference_content"] = inner(self.modules["content"]).encoder(batch["reference"])

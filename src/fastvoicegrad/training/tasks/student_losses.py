@@ -96,6 +96,6 @@ class ExtraLosses:
     def _content(self, batch: Batch, conversions: Batch) -> Tensor:
         """`content_losses` of the content encoder in training, on the sources of conversions."""
         prosody = prosody_targets(batch["to_source"], conversions["pitch"], conversions["median_pitch"])
-        targets = {"units": conversions["units"]} | prosody
-        heads = content_losses(conversions["units_logits"], conversions["prosody"], targets)
+        outputs = {name: conversions[name] for name in ("units_logits", "prosody")}
+        heads = content_losses(outputs, {"units": conversions["units"]} | prosody)
         return weighted_sum(heads, CONTENT_WEIGHTS)

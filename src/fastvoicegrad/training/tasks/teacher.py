@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...diffusion import diffuse
-from ..data.conversion import ConversionCrops, ConversionData, hints_of, require_references
+from ..data.conversion import ConversionCrops, ConversionData, conditions_of, require_references
 from ..data.crops import statistics
 from ..models.blocks import inner
 from ..models.unet import UNet, UNetConfig
@@ -36,7 +36,7 @@ class TeacherTask(Task):
 
     def __init__(self, recipe: TeacherRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
-        if recipe.model.retrieval:
+        if recipe.model.examples:
             require_references(recipe.data)
         self.train_crops = ConversionCrops(recipe.data, "train")
         self.valid_crops = ConversionCrops(recipe.data, "valid")
@@ -69,7 +69,7 @@ class TeacherTask(Task):
         x0, eps = unet.norm(batch["mel"]), batch["noise"]
         ab = self.alpha_bar.to(x0.device)[batch["step"]][:, None, None]
         x_t = diffuse(x0, eps, ab)
-        out = model(x_t, batch["step"], batch["speaker"], batch["content"], hints_of(unet, batch))
+        out = model(x_t, batch["step"], batch["speaker"], batch["content"], conditions_of(unet, batch))
         target = {"eps": eps, "v": ab.sqrt() * eps - (1 - ab).sqrt() * x0, "x0": x0}[self.recipe.model.prediction]
         return {self.recipe.model.prediction: (out - target).abs().mean()}
 
