@@ -10,23 +10,27 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fastvoicegrad.diffusion import cosine_schedule  # noqa: E402
-from fastvoicegrad.training.models.vocoder import SpectralVocoder  # noqa: E402
 from fastvoicegrad.training.tasks.adversary import Adversary, AdversaryConfig  # noqa: E402
+from tests.tiny import Networks  # noqa: E402
 from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
 
 SMALL = ("adversary.wave.periods=[2, 3]", "adversary.wave.period_channels=[2, 4]")
 SMALL += ("adversary.wave.resolutions=[[512, 128, 512]]", "adversary.wave.resolution_channels=2")
 
 
-def adversary(vocoder: SpectralVocoder, kind: str) -> Adversary:
+def adversary(networks: Networks, kind: str, conditional: bool = False) -> Adversary:
     alpha_bar = torch.from_numpy(cosine_schedule()).float()
-    return Adversary(AdversaryConfig(input=kind, channels=8), vocoder, vocoder.norm, alpha_bar)  # type: ignore[arg-type]
+    config = AdversaryConfig(input=kind, channels=8, conditional=conditional)  # type: ignore[arg-type]
+    return Adversary(config, networks[4], networks[3], alpha_bar)
 
 
-@pytest.mark.parametrize("kind", ["features", "wave", "mel"])
+@pytest.mark.parametrize("kind", ["features", "wave", "mel", "mel conditional"])
 def test_the_gradient_reaches_the_student_alone(runs: Path, store: Path, tmp_path: Path, kind: str) -> None:
     lend(runs, tmp_path)
-    run = trainer(store, tmp_path, "student", f"adversary.input={kind}", *SMALL, "weights.dist=0.0", "weights.fm=0.0")
+    kind, *conditional = kind.split()
+    more = ("adversary.conditional=true", "guidance.unconditional=1.0", "conversions=2") if conditional else ()
+    more = (f"adversary.input={kind}", *SMALL, *more, "weights.dist=0.0", "weights.fm=0.0")
+    run = trainer(store, tmp_path, "student", *more)
     frozen = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.task.frozen.items()}
     before = {n: [p.clone() for p in m.parameters()] for n, m in run.task.modules.items()}
     run.train_step()
@@ -39,7 +43,7 @@ def test_the_gradient_reaches_the_student_alone(runs: Path, store: Path, tmp_pat
 
 @pytest.mark.parametrize("kind", ["wave", "mel"])
 def test_an_item_and_its_conversion_get_the_same_noise(networks, kind: str) -> None:  # type: ignore[no-untyped-def]
-    made = adversary(networks[4], kind)
+    made = adversary(networks, kind)
     mel = torch.randn(3, 80, 16)
     batch = made.draw(np.random.default_rng(0), mel)
     for part in made.inputs(torch.cat([mel, mel[:2]]), batch):
@@ -47,13 +51,31 @@ def test_an_item_and_its_conversion_get_the_same_noise(networks, kind: str) -> N
 
 
 def test_the_mel_discriminator_depends_on_the_step(networks) -> None:  # type: ignore[no-untyped-def]
-    discriminator, mel = adversary(networks[4], "mel").discriminator(), torch.randn(2, 80, 16)
+    discriminator, mel = adversary(networks, "mel").discriminator(), torch.randn(2, 80, 16)
     near, far = (discriminator(mel, torch.full((2,), t))[0] for t in (10, 900))
     assert [score.shape[:2] for score in near] == [(2, 1), (2, 1)]
     assert not torch.allclose(near[0], far[0])
 
 
 def test_a_mel_at_step_0_is_not_diffused(networks) -> None:  # type: ignore[no-untyped-def]
-    made, mel = adversary(networks[4], "mel"), torch.randn(2, 80, 16)
+    made, mel = adversary(networks, "mel"), torch.randn(2, 80, 16)
     batch = made.draw(np.random.default_rng(0), mel) | {"adversary_step": torch.zeros(2, dtype=torch.long)}
     torch.testing.assert_close(made.inputs(mel, batch)[0], mel)
+
+
+def test_a_conditional_discriminator_compares_content_and_speaker(networks: Networks) -> None:
+    made, mel = adversary(networks, "mel", conditional=True), torch.randn(2, 80, 16)
+    batch = made.draw(np.random.default_rng(0), mel)
+    batch |= {
+        "crop_content": torch.randn(2, 144, 16),
+        "speaker": torch.randn(2, 192),
+        "to_speaker": torch.randn(1, 192),
+    }
+    inputs = made.inputs(torch.cat([mel, mel[:1]]), batch)
+    scores = made.discriminator()(*inputs)[0]
+    for score in scores:  # the conversion differs from its reconstruction by the speaker alone
+        assert not torch.allclose(score[0], score[2])
+    assert torch.equal(inputs[2][0], inputs[2][2])
+    assert torch.equal(inputs[3][2], batch["to_speaker"][0])
+    others = made.discriminator()(*inputs[:2], inputs[2].roll(1, 0), inputs[3])[0]
+    assert not torch.allclose(others[0], scores[0])

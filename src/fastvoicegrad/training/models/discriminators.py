@@ -143,14 +143,32 @@ class FeatureDiscriminator(nn.Module):
 class MelDiscriminator(nn.Module):
     """Diffusion-GAN (arXiv 2206.02262) on mels, as in MeanVoiceFlow2.
 
-    Scores normalised mels (B, 80, T) that are diffused to steps (B,), given those steps.
+    Scores normalised mels (B, 80, T) that are diffused to steps (B,), given those steps. A conditional one is also
+    given the content (B, C, T) and the speaker embedding (B, S) that the mel should have. So it compares words and
+    voice too, not only whether the mel is natural.
     """
 
-    def __init__(self, channels: int = 128) -> None:
+    def __init__(self, channels: int = 128, content_dim: int = 0, speaker_dim: int = 0) -> None:
         super().__init__()
         self.step = StepEmbedding(MEL.n_mels)
-        self.stack = FeatureDiscriminator(MEL.n_mels, channels)
+        content_channels = MEL.n_mels if content_dim else 0
+        self.content = nn.Conv1d(content_dim, content_channels, 1) if content_dim else None
+        self.speaker = nn.Linear(speaker_dim, channels) if speaker_dim else None
+        self.stack = FeatureDiscriminator(MEL.n_mels + content_channels, channels)
 
-    def forward(self, x: Tensor, step: Tensor) -> DiscriminatorOutput:
-        output: DiscriminatorOutput = self.stack(x + self.step(step)[:, :, None])
-        return output
+    def forward(
+        self, x: Tensor, step: Tensor, content: Tensor | None = None, speaker: Tensor | None = None
+    ) -> DiscriminatorOutput:
+        x = x + self.step(step)[:, :, None]
+        if self.content is not None:
+            x = torch.cat([x, self.content(content)], 1)
+        scores, features = self.stack(x)
+        if speaker is not None:
+            scores = self._with_speaker(scores, features, speaker)
+        return scores, features
+
+    def _with_speaker(self, scores: list[Tensor], features: list[list[Tensor]], speaker: Tensor) -> list[Tensor]:
+        """Add the inner product of a speaker and the last features to each score (arXiv 1802.05637)."""
+        assert self.speaker is not None
+        direction = self.speaker(speaker * speaker.shape[1] ** 0.5)[:, :, None]  # unit variance per channel
+        return [s + (direction * f[-1]).mean(1, keepdim=True) for s, f in zip(scores, features, strict=True)]

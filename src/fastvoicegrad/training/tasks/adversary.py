@@ -3,7 +3,8 @@
 - "wave" (FastVoiceGrad, arXiv 2409.02245, section 3): the waveform that a frozen vocoder makes of the mel, for
   multi-period and multi-resolution discriminators.
 - "features" (VPFD, arXiv 2508.17874): features inside the frozen vocoder, after its first up-sampling.
-- "mel" (MeanVoiceFlow2): the mel itself, diffused to a random step; without a vocoder.
+- "mel" (MeanVoiceFlow2): the mel itself, diffused to a random step; without a vocoder. With `conditional` the
+  discriminator is also given the content and the speaker that the mel should have, as published.
 
 Real mels and the student's take the same path. The gradient passes through the vocoder, whose weights are fixed.
 """
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 
 from ...diffusion import diffuse
 from ...mel import MEL
-from ..models.blocks import MelNorm
 from ..models.discriminators import FeatureDiscriminator, MelDiscriminator, WaveDiscriminator, WaveDiscriminatorConfig
+from ..models.unet import UNet
 from ..models.vocoder import SpectralVocoder
 from ..networks import Vocoder
 from ..schedule import draw_steps
@@ -31,14 +32,16 @@ from ..task import Batch
 class AdversaryConfig:
     input: Literal["features", "wave", "mel"] = "features"
     channels: int = 128  # of the discriminator of features or mels
+    conditional: bool = False  # the discriminator of mels compares content and speaker too
     wave: WaveDiscriminatorConfig = field(default_factory=WaveDiscriminatorConfig)  # the discriminator of waveforms
 
 
 class Adversary:
     """Makes a discriminator and its inputs. Mels are normalised, (B, 80, T)."""
 
-    def __init__(self, config: AdversaryConfig, vocoder: Vocoder, norm: MelNorm, alpha_bar: Tensor) -> None:
-        self.config, self.vocoder, self.norm, self.alpha_bar = config, vocoder, norm, alpha_bar
+    def __init__(self, config: AdversaryConfig, vocoder: Vocoder, student: UNet, alpha_bar: Tensor) -> None:
+        self.config, self.vocoder, self.alpha_bar = config, vocoder, alpha_bar
+        self.norm, self.dims = student.norm, (student.config.content_dim, student.config.speaker_dim)
 
     def discriminator(self) -> nn.Module:
         """A new discriminator for `inputs`."""
@@ -47,6 +50,8 @@ class Adversary:
                 return WaveDiscriminator(self.config.wave)
             case "features":
                 return FeatureDiscriminator(self.vocoder.feature_channels, self.config.channels)
+            case _ if self.config.conditional:
+                return MelDiscriminator(self.config.channels, *self.dims)
             case _:
                 return MelDiscriminator(self.config.channels)
 
@@ -67,16 +72,22 @@ class Adversary:
     def inputs(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """The discriminator's arguments for mels (B', 80, T).
 
-        Where B' > B, the mels after the batch's items take the noise and the steps of its first items.
+        Where B' > B, the mels after the batch's items are conversions of its first items. They take the noise, step and
+        content of these items, and the speakers that they are converted to.
         """
         if self.config.input == "features":
             return (self.vocoder.features(self.norm.undo(x)),)
-        item = torch.arange(len(x), device=x.device) % len(batch["adversary_noise"])
+        size = len(batch["adversary_noise"])
+        item = torch.arange(len(x), device=x.device) % size
         noise = batch["adversary_noise"][item]
         if self.config.input == "wave":
             return (rendered(self.vocoder, self.norm.undo(x), noise),)
         step = batch["adversary_step"][item]
-        return diffuse(x, noise, self.alpha_bar.to(x.device)[step][:, None, None]), step
+        diffused = diffuse(x, noise, self.alpha_bar.to(x.device)[step][:, None, None])
+        if not self.config.conditional:
+            return diffused, step
+        speaker = torch.cat([batch["speaker"], batch["to_speaker"]]) if len(x) > size else batch["speaker"]
+        return diffused, step, batch["crop_content"][item], speaker[: len(x)]
 
 
 def rendered(vocoder: Vocoder, mel: Tensor, noise: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class StudentTask(AdversarialTask):
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind).requires_grad_(False)
         student = load_unet(recipe.teacher)
         self.alpha_bar = recipe.schedule.alpha_bar()
-        self.adversary = Adversary(recipe.adversary, vocoder, student.norm, self.alpha_bar)
+        self.adversary = Adversary(recipe.adversary, vocoder, student, self.alpha_bar)
         self.modules = {"student": student, DISCRIMINATOR: self.adversary.discriminator()}
         if recipe.train_content:
             content = load_content(recipe.content).train()
@@ -211,10 +211,9 @@ class StudentTask(AdversarialTask):
     def _adversarial_losses(self, batch: Batch) -> dict[str, Tensor]:
         """L_adv of reconstructions and conversions, L_FM of reconstructions."""
         discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)
-        scores, features = discriminator(*self.adversary.inputs(self._reconstructed, batch))
-        if len(self._converted):
-            others, _ = discriminator(*self.adversary.inputs(self._converted, batch))
-            scores = [torch.cat(pair) for pair in zip(scores, others, strict=True)]
+        fake = torch.cat([self._reconstructed, self._converted])
+        scores, features = discriminator(*self.adversary.inputs(fake, batch))
+        features = [[layer[: len(self._reconstructed)] for layer in part] for part in features]
         with torch.no_grad():
             _, real = discriminator(*self._real)
         discriminator.requires_grad_(True)

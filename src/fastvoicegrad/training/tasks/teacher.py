@@ -29,6 +29,7 @@ class TeacherRecipe:
     loop: LoopConfig
     model: UNetConfig = field(default_factory=UNetConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    start_share: float = 0.0  # share of the items at t = S_K, where a student starts; the paper: as often as any t
 
 
 class TeacherTask(Task):
@@ -54,11 +55,10 @@ class TeacherTask(Task):
 
     def _with_noise(self, batch: Batch, random: np.random.Generator) -> Batch:
         """A batch with t, "step" (B,), and eps, "noise" (B, 80, T)."""
-        size = len(batch["mel"])
-        return batch | {
-            "step": draw_steps(random, size, 1, self.recipe.schedule.steps),
-            "noise": normal(random, batch["mel"]),
-        }
+        step = draw_steps(random, len(batch["mel"]), 1, self.recipe.schedule.steps)
+        if share := self.recipe.start_share:
+            step[: round(share * len(step))] = self.recipe.schedule.start
+        return batch | {"step": step, "noise": normal(random, batch["mel"])}
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         return self._with_noise(self.train_crops.draw(random, size), random)
