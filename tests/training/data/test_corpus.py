@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ def recording(index: int, speaker: str | None, corpus: str = "c") -> Recording:
 
 def test_manifest_paths_are_relative_to_it(tmp_path: Path) -> None:
     row = {"id": "a", "path": "x/a.wav", "corpus": "c", "split": "test", "duration": 1, "sample_rate": 16000}
-    (tmp_path / "m.jsonl").write_text(json.dumps(row | {"speaker": None, "age": 3}) + "\n\n")
+    (tmp_path / "m.jsonl").write_text(json.dumps(row | {"speaker": None, "age": 3, "dnsmos": 3.1}) + "\n\n")
     (read,) = read_manifest(tmp_path / "m.jsonl")
     assert read.path == str(tmp_path / "x" / "a.wav")
     assert read.voice == "a"  # unlabelled: a voice of its own
+    assert read.dnsmos == 3.1
 
 
 def test_limits_are_per_voice_and_spread() -> None:
@@ -45,6 +47,22 @@ def test_crops_stay_inside_their_recording_and_split(store: Path) -> None:
     assert crops.wave(drawn).shape == (3, 64 * 256)
     with pytest.raises(ValueError, match="has 9999 frames"):
         Crops(opened, "train", 9999)
+
+
+def test_crops_leave_out_corpora_and_recordings_of_low_quality(store: Path) -> None:
+    pytest.importorskip("torch")
+    from fastvoicegrad.training.data.crops import Crops
+    from fastvoicegrad.training.data.store import Store
+
+    opened = Store(store)
+    measured = {"r0": 2.5, "r1": 3.0}  # the others are not measured
+    opened.entries = [
+        replace(e, recording=replace(e.recording, dnsmos=measured.get(e.recording.id))) for e in opened.entries
+    ]
+    kept = {e.recording.id for e in Crops(opened, "train", 64, least_dnsmos=3.0).entries}
+    assert kept == {e.recording.id for e in opened.split("train")} - {"r0"}
+    with pytest.raises(ValueError, match="no 'train' recording"):
+        Crops(opened, "train", 64, {"made": 0.0})
 
 
 def test_waves_and_mels_of_a_crop_belong_together(store: Path) -> None:

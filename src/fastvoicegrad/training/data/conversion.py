@@ -31,6 +31,7 @@ class ConversionData:
     store: str
     frames: int = 128  # of a crop
     corpora: dict[str, float] = field(default_factory=dict)  # weight of a frame by corpus; default 1
+    least_dnsmos: float = 0.0  # crops of recordings with a known DNSMOS below it are left out
     parallel: float = 0.0  # probability that the source is a parallel utterance, where the store has one
     other_recording: float = 0.5  # probability that the speaker embedding is of another recording of the voice
     reference_frames: int = 0  # frames of the voice for retrieval, never from the crop
@@ -59,7 +60,8 @@ class ConversionCrops:
     def __init__(self, data: ConversionData, split: str, verified: bool = False) -> None:
         self.data, self.verified = data, verified
         self.store = Store(data.store)
-        self.crops = Crops(self.store, split, data.frames, data.corpora if split == "train" else None)
+        chosen = (data.corpora, data.least_dnsmos) if split == "train" else ()
+        self.crops = Crops(self.store, split, data.frames, *chosen)
         self.by_voice: dict[str, list[int]] = defaultdict(list)
         for row, entry in enumerate(self.store.entries):
             self.by_voice[entry.recording.voice].append(row)

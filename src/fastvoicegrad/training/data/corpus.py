@@ -22,6 +22,7 @@ class Recording:
     sample_rate: int
     speaker: str | None = None
     text: str | None = None
+    dnsmos: float | None = None  # its overall naturalness (P.835), where it was measured
 
     @property
     def voice(self) -> str:
@@ -48,6 +49,7 @@ def read_manifest(path: str | Path) -> list[Recording]:
             sample_rate=int(row["sample_rate"]),
             speaker=row.get("speaker"),
             text=row.get("text"),
+            dnsmos=row.get("dnsmos"),
         )
         for row in rows
     ]

@@ -27,6 +27,7 @@ class Crops:
 
     Args:
         weights: weight of a frame by corpus; the default is 1, and 0 leaves the corpus out.
+        least_dnsmos: recordings with a known DNSMOS below it are left out.
     Raises:
         ValueError: no recording is long enough.
     """
@@ -37,11 +38,13 @@ class Crops:
         split: str,
         frames: int,
         weights: dict[str, float] | None = None,
+        least_dnsmos: float = 0.0,
     ) -> None:
         self.store, self.frames = store, frames
         rows = {id(e): row for row, e in enumerate(store.entries)}
         weights = weights or {}
         entries = [e for e in store.split(split) if e.frames >= frames and weights.get(e.recording.corpus, 1.0) > 0]
+        entries = [e for e in entries if e.recording.dnsmos is None or e.recording.dnsmos >= least_dnsmos]
         if not entries:
             raise ValueError(f"no '{split}' recording of {store.root} has {frames} frames")
         self.entries = entries
