@@ -8,7 +8,17 @@ from ..bundle import Bundle
 from ..errors import InputError
 from .cache import digest, fingerprint
 from .intermediate import ConvertedEnvelope, PlainConversion, RecordedEnvelope, RetrievedMel
-from .systems import Conversion, CopySynthesis, Folder, HifiGanCopySynthesis, Natural, Source, System, bundle_key
+from .systems import (
+    Conversion,
+    CopySynthesis,
+    Folder,
+    HifiGanCopySynthesis,
+    LimitedReference,
+    Natural,
+    Source,
+    System,
+    bundle_key,
+)
 
 OF_BUNDLE: dict[str, type[CopySynthesis | PlainConversion]] = {
     "copy-synthesis": CopySynthesis,
@@ -20,7 +30,8 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
     """A system by its name.
 
     Args:
-        spec: ``natural``, ``source``, ``hifigan:WEIGHTS``, ``folder:PATH``, ``MODEL[@STEPS]`` or ``KIND[:MODEL]``.
+        spec: ``natural``, ``source``, ``hifigan:WEIGHTS``, ``folder:PATH``, ``reference:SECONDS:MODEL``,
+            ``MODEL[@STEPS]`` or ``KIND[:MODEL]``.
             A MODEL is a bundle's folder or zip, ``default``, or a teacher's or student's CHECKPOINT.safetensors.
             A KIND is a key of `OF_BUNDLE`.
         work: folder for bundles that are made of checkpoints.
@@ -40,6 +51,9 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
             return HifiGanCopySynthesis(path)
         case "folder":
             return Folder(path)
+        case "reference":
+            seconds, _, model = path.partition(":")
+            return LimitedReference(bundle_path(model, work, base), float(seconds))
     name, _, steps = spec.partition("@")
     if steps and not steps.isdecimal():
         raise InputError(f"{spec}: what follows '@' is a number of steps, e.g. {name}@6")

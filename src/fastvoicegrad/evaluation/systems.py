@@ -138,6 +138,30 @@ class Conversion(System):
         return _VOICES[key]
 
 
+class LimitedReference(Conversion):
+    """A bundle that is given the first seconds of a pair's references, joined."""
+
+    def __init__(self, bundle: str | None, seconds: float) -> None:
+        super().__init__(bundle)
+        self.seconds = seconds
+        self.key = digest(self.key, "seconds", str(seconds))
+
+    def check(self, pair: Pair) -> None:
+        """Raises InputError where the pair's references are shorter."""
+        total = sum(recording.duration for recording in pair.references)
+        if total < self.seconds:
+            raise InputError(
+                f"{pair.id}: the references have {total:.1f} s and {self.seconds:g} s are asked for; make pairs with "
+                "more --references, or ask for fewer --seconds"
+            )
+
+    def voice(self, pair: Pair) -> Voice:
+        """The voice of the first `seconds` of the references."""
+        self.check(pair)
+        wave = np.concatenate([audio.read(recording.path) for recording in pair.references])
+        return self.converter.voice_of(wave[: round(self.seconds * MEL.sample_rate)], MEL.sample_rate, pair.target)
+
+
 class Folder(System):
     """Files that another tool converted, named by the pairs' ids: SOURCE--TARGET.wav."""
 

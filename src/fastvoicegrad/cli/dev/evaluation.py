@@ -78,6 +78,22 @@ def diagnose(
 
 
 @friendly
+def reference_length(
+    pairs: PairsOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")] = Path("reference-length"),
+    metric_weights: WeightsOption = Path("metric-weights"),
+    bundle: BundleOption = None,
+    seconds: Annotated[list[float] | None, typer.Option(help="A length; repeat. Default: 1, 3, 10, 30, 60.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+) -> None:
+    """Show what a longer reference is worth: likeness and words over its seconds, as a table and a plot."""
+    module = developer_module("evaluation.reference_length")
+    lengths = sorted(seconds or module.SECONDS)
+    model = str(bundle) if bundle else None
+    print(module.reference_length(pairs, output, metric_weights, model, lengths, jobs).read_text())
+
+
+@friendly
 def reproduce(
     tables: Annotated[list[str], typer.Argument(help="systems, losses, starts, initial, discriminators.")],
     store: Annotated[Path, typer.Option(help="Feature store to train on.")],
@@ -125,4 +141,4 @@ def probe(
     print(json.dumps(developer_module("evaluation.probes").probe(manifest, campplus, bundle, per_voice), indent=1))
 
 
-COMMANDS = (pairs, evaluate, diagnose, reproduce, probe)
+COMMANDS = (pairs, evaluate, diagnose, reference_length, reproduce, probe)
