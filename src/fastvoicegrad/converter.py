@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from .audio.arrays import blocks_of_array, checked_array
 from .audio.level import TARGET_LEVEL, LevelMeter
 from .bundle import Bundle
 from .errors import AudioWarning, InputError
+from .library import resolve
 from .mel import MEL, Array
 from .pipeline import check_request, convert_blocks
 from .reference import analyse_source, encode_voice
@@ -31,7 +32,7 @@ from .voice import Voice, pool
 
 SHORTEST = MEL.n_fft / MEL.sample_rate  # seconds: one frame
 
-Reference = str | os.PathLike[str] | Voice  # a recording, a .voice file or a voice
+Reference = str | os.PathLike[str] | Voice  # a recording, a .voice file, a name, a blend or a voice
 References = Reference | Sequence[Reference]
 Progress = Callable[[float], None]  # called with the seconds of source that are done
 
@@ -73,6 +74,16 @@ class _Source:
     sampler: SpeechSampler
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """Settings of a conversion; see `VoiceConverter.convert`."""
+
+    steps: int = 1
+    seed: int = 0
+    semitones: float = 0.0
+    keep_pitch: bool = False
+
+
 class VoiceConverter:
     """Converts any recording to any voice with the networks of one bundle.
 
@@ -96,28 +107,26 @@ class VoiceConverter:
     # -- voices ---------------------------------------------------------------------------------------------
 
     def voice(self, references: References, weights: Sequence[float] | None = None) -> Voice:
-        """One voice from recordings, ``.voice`` files and voices, pooled by speech duration times `weights`.
+        """One voice from recordings, ``.voice`` files, names and voices, pooled by speech duration times `weights`.
 
+        A name is that of a voice in the user's library or of a preset; ``anna(0.7)+ben(0.3)`` blends two.
         Warns with `AudioWarning` of references that are too short, clipped, noisy or narrow-band.
 
         Raises:
             InputError: a reference cannot be read, holds no speech, or belongs to another bundle.
-            TypeError: something else than paths and voices; samples go to `voice_of`.
+            TypeError: something else than paths, names and voices; samples go to `voice_of`.
         """
-        voice = pool([self._one_voice(reference) for reference in _listed(references)], weights)
+        voice = pool([resolve(self, reference) for reference in _listed(references)], weights)
         self.bundle.check_voice(voice)
         return voice
 
-    def _one_voice(self, reference: Reference) -> Voice:
-        if isinstance(reference, Voice):
-            return reference
-        path = Path(reference)
-        if path.suffix.lower() == ".voice":
-            return Voice.load(path)
+    def voice_of_recording(self, path: str | os.PathLike[str], *, quiet: bool = False) -> Voice:
+        """A voice from one recording; `quiet` leaves the warnings out. See `voice`."""
+        path, warn = Path(path), _ignore if quiet else _warn
         info = audio.inspect(path)
-        voice = encode_voice(self.bundle, lambda: audio.read_blocks(info), info.name, path.name, _warn)
+        voice = encode_voice(self.bundle, lambda: audio.read_blocks(info), info.name, path.name, warn)
         for message in info.warnings:
-            _warn(message)
+            warn(message)
         return voice
 
     def voice_of(self, wave: Array, rate: int, name: str = "array") -> Voice:
@@ -127,7 +136,17 @@ class VoiceConverter:
 
     # -- conversion -----------------------------------------------------------------------------------------
 
-    def convert(self, wave: Array, rate: int, voice: References, *, steps: int = 1, seed: int = 0) -> Array:
+    def convert(
+        self,
+        wave: Array,
+        rate: int,
+        voice: References,
+        *,
+        steps: int = 1,
+        seed: int = 0,
+        semitones: float = 0.0,
+        keep_pitch: bool = False,
+    ) -> Array:
         """Convert samples.
 
         Args:
@@ -136,16 +155,19 @@ class VoiceConverter:
             voice: a voice, or what `voice` makes one of.
             steps: K of the sampler; a distilled bundle allows 1.
             seed: of the initial noise.
+            semitones: by which the result lies above the target's height; from -24 to 24.
+            keep_pitch: keep the source's height instead of the target's.
         Returns:
             ``(N,)``, float32, as loud as the source over time.
         Raises:
-            InputError: silent, shorter than one frame, not finite, or more steps than the bundle allows.
+            InputError: silent, shorter than one frame, not finite, or a setting that the bundle does not allow.
         """
         wave, rate = checked_array(wave, rate, _warn)
-        check_request(self.bundle, steps, seed)
+        settings = _Settings(steps, seed, semitones, keep_pitch)
+        check_request(self.bundle, **asdict(settings))
         source = _first_pass(lambda: blocks_of_array(wave, rate), "the source", lambda: len(wave) / rate)
         target, found = self.voice(voice), list[str]()
-        blocks = self._convert(source, target, steps, seed, Timing(), found)
+        blocks = self._convert(source, target, settings, Timing(), found)
         result, done = np.empty(len(wave), np.float32), 0
         for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), len(wave)):
             result[done : done + len(block)] = block
@@ -164,35 +186,48 @@ class VoiceConverter:
         seed: int = 0,
         rate: int | None = None,
         strict: bool = False,
+        semitones: float = 0.0,
+        keep_pitch: bool = False,
+        channel: str | None = None,
+        loudness: float | None = None,
+        subtype: str | None = None,
+        tags: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> Conversion:
         """Convert a recording of any length into a new file of exactly its length, at its rate or `rate`.
 
         Args:
             strict: whether a source that breaks off is an error; else it is a warning.
+            semitones, keep_pitch: see `convert`.
+            channel: of the source: "left", "right", "mix" or a number from 1 on; None: those with sound.
+            loudness: of the result in LUFS (integrated, ITU-R BS.1770), -60 to -6; None: the source's over time.
+            subtype: how samples are stored, such as "PCM_24"; see `audio.subtype_of`.
+            tags: text fields of the result, such as a title; see `audio.conversion_tags`.
         Raises:
             InputError: the source cannot be read or is silent, or the output cannot be written. Nothing is left
                 half-written, and an old output stays as it was.
         """
         started, timing, found = time.perf_counter(), Timing(), list[str]()
-        info = audio.inspect(source, strict)
+        settings = _Settings(steps, seed, semitones, keep_pitch)
+        info = audio.inspect(source, strict, channel)
         rate = output_rate(info.rate, rate)
-        audio.check_output(output, rate)
+        audio.check_output(output, rate, subtype)
         _check_distinct(output, source, voice)
-        check_request(self.bundle, steps, seed)
+        check_request(self.bundle, **asdict(settings))
+        if loudness is not None:
+            audio.check_loudness(loudness)
         with timing.stage("read"):
             first = _first_pass(lambda: audio.read_blocks(info), info.name, lambda: _seconds(info))
         with timing.stage("voice"):
             target = self.voice(voice)
-        seconds, done = _seconds(info), 0
+        seconds = _seconds(info)
         samples = round(seconds * rate)
-        with audio.writing(output, rate, seconds) as file:
-            blocks = self._convert(first, target, steps, seed, timing, found)
+        with audio.writing(output, rate, seconds, subtype=subtype, tags=tags) as file:
+            blocks = _reported(self._convert(first, target, settings, timing, found), seconds, progress)
+            if loudness is not None:
+                blocks = audio.at_loudness(blocks, loudness)
             for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), samples):
                 file.write(block)
-                done += len(block)
-                if progress:
-                    progress(done / rate)
         findings = (*info.warnings, *found)
         for message in findings:
             _warn(message)
@@ -200,14 +235,14 @@ class VoiceConverter:
         return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
 
     def _convert(
-        self, source: _Source, target: Voice, steps: int, seed: int, timing: Timing, found: list[str]
+        self, source: _Source, target: Voice, settings: _Settings, timing: Timing, found: list[str]
     ) -> Iterator[Array]:
         """Converted blocks at 22,050 Hz; what was found about the source is added to `found`."""
         with timing.stage("voice"):
             speaker, findings = analyse_source(self.bundle, source.sampler, source.gain, target)
         found.extend(findings)
         yield from convert_blocks(
-            self.bundle, source.blocks(), target, speaker, gain=source.gain, steps=steps, seed=seed, timing=timing
+            self.bundle, source.blocks(), target, speaker, gain=source.gain, timing=timing, **asdict(settings)
         )
 
     def copy_synthesis(self, mel: Array, seed: int = 0) -> Array:
@@ -244,6 +279,16 @@ def _first_pass(blocks: Callable[[], Iterator[Array]], label: str, seconds: Call
     return _Source(blocks, TARGET_LEVEL / meter.level, sampler)
 
 
+def _reported(blocks: Iterator[Array], seconds: float, progress: Progress | None) -> Iterator[Array]:
+    """The same blocks at 22,050 Hz; `progress` gets the time of each one's end, `seconds` at most."""
+    done = 0
+    for block in blocks:
+        done += len(block)
+        if progress:
+            progress(min(done / MEL.sample_rate, seconds))
+        yield block
+
+
 def _seconds(info: audio.AudioInfo) -> float:
     """Length of a recording that was read to its end."""
     assert info.decoded is not None
@@ -255,7 +300,7 @@ def _listed(references: References) -> list[Reference]:
     for reference in listed:
         if not isinstance(reference, str | os.PathLike | Voice):
             raise TypeError(
-                f"a reference is a path or a Voice, not {type(reference).__name__}; use voice_of for samples"
+                f"a reference is a path, a name or a Voice, not {type(reference).__name__}; use voice_of for samples"
             )
     return listed
 
@@ -277,3 +322,7 @@ def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bo
 
 def _warn(message: str) -> None:
     warnings.warn(message, AudioWarning, stacklevel=3)
+
+
+def _ignore(message: str) -> None:
+    pass

@@ -107,7 +107,7 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
         try:
-            _lock(handle)
+            lock(handle)
             yield part
             with _as_input_error(path):
                 os.fsync(handle)  # a delayed "disk full" appears here
@@ -151,7 +151,7 @@ def _like(part: Path, before: os.stat_result) -> None:
 # -- unfinished files of processes that were killed ---------------------------------------------------------
 
 
-def _lock(handle: int) -> bool:
+def lock(handle: int) -> bool:
     """Locks an unfinished file as long as its process lives. False: another process holds the lock."""
     try:
         import fcntl
@@ -191,7 +191,7 @@ def _remove_if_abandoned(part: Path, process: int) -> None:
         return
     handle = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
-        free = _lock(handle)
+        free = lock(handle)
     finally:
         os.close(handle)
     if free:

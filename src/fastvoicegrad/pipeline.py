@@ -29,6 +29,7 @@ from .voice import Voice
 
 CHUNK = 2048  # frames (24 s) that are converted at once, beside their context: more would take more memory
 MOST_SEED = 2**64  # seeds lie below
+MOST_SEMITONES = 24.0  # to each side
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,26 @@ class State:
 
 @dataclass(frozen=True)
 class Request:
-    """What a conversion asks for: the target voice, the source speaker if known, the sampler's steps, the seed."""
+    """What a conversion asks for: the target voice, the source speaker if known, the sampler's steps, the seed.
+
+    Attributes:
+        semitones: by which the melody lies above the target's height.
+        keep_pitch: the melody keeps the source's height instead of the target's.
+    """
 
     target: Voice
     source: Voice | None
     steps: int
     seed: int
+    semitones: float = 0.0
+    keep_pitch: bool = False
+
+    @property
+    def pitch_ratio(self) -> float:
+        """By which the source's F0 is multiplied: the melody stays the source's, its height becomes the target's."""
+        moved = self.source is not None and not self.keep_pitch
+        ratio = self.target.pitch / self.source.pitch if moved and self.source else 1.0
+        return float(ratio * 2.0 ** (self.semitones / 12))
 
 
 def convert_blocks(
@@ -58,6 +73,8 @@ def convert_blocks(
     gain: float,
     steps: int = 1,
     seed: int = 0,
+    semitones: float = 0.0,
+    keep_pitch: bool = False,
     chunk: int = CHUNK,
     timing: Timing | None = None,
 ) -> Iterator[Array]:
@@ -69,14 +86,16 @@ def convert_blocks(
         source: the source speaker, for the height of the melody and for guidance; None where there is no speech.
         gain: brings the speech in the blocks to the level that the networks are trained on.
         steps: K of the sampler; a distilled bundle allows 1.
+        semitones, keep_pitch: see `Request`.
         chunk: frames that are converted at once.
     Raises:
-        InputError: more steps than the bundle allows, a voice of another bundle, or an invalid seed.
+        InputError: more steps than the bundle allows, a voice of another bundle, or an invalid seed or pitch.
     """
-    check_request(bundle, steps, seed)
+    check_request(bundle, steps, seed, semitones, keep_pitch)
     bundle.check_voice(voice)
     tap = PowerTap(blocks)
-    return match_loudness(_converted(bundle, tap, Request(voice, source, steps, seed), gain, chunk, timing), tap)
+    request = Request(voice, source, steps, seed, semitones, keep_pitch)
+    return match_loudness(_converted(bundle, tap, request, gain, chunk, timing), tap)
 
 
 def _converted(
@@ -90,7 +109,7 @@ def _converted(
         yield wave / np.float32(gain)
 
 
-def check_request(bundle: Bundle, steps: int, seed: int) -> None:
+def check_request(bundle: Bundle, steps: int, seed: int, semitones: float = 0.0, keep_pitch: bool = False) -> None:
     """Raises InputError where the bundle cannot do what is asked."""
     allowed = bundle.config.max_steps
     if not (isinstance(steps, int) and 1 <= steps <= allowed):
@@ -98,6 +117,10 @@ def check_request(bundle: Bundle, steps: int, seed: int) -> None:
         raise InputError(f"this bundle converts in at most {most}, {steps} were asked for; leave steps out")
     if not (isinstance(seed, int) and 0 <= seed < MOST_SEED):
         raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
+    if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
+        raise InputError(f"semitones must lie between -{MOST_SEMITONES:g} and {MOST_SEMITONES:g}, got {semitones:g}")
+    if (semitones or keep_pitch) and not bundle.config.harmonics:
+        raise InputError("this bundle has no input for the pitch; leave the pitch options out")
 
 
 def convert_window(
@@ -108,9 +131,7 @@ def convert_window(
         content = bundle.content(window.mel)
     with timing.stage("pitch"):
         source_pitch = bundle.pitch(window.mel)
-    # The melody stays the source's; its height becomes the target's.
-    ratio = request.target.pitch / request.source.pitch if request.source else 1.0
-    pitch = source_pitch * np.float32(ratio)
+    pitch = source_pitch * np.float32(request.pitch_ratio)
     # What lies further away than the converter depends on was context of the encoders alone.
     inner = window.around(*bundle.decoder_context(request.steps))
     window, content, pitch = window.part(inner), content[:, inner], pitch[inner]

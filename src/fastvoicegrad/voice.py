@@ -1,45 +1,34 @@
-"""A voice: a speaker embedding, a median pitch, frames for retrieval, and the file that keeps them."""
+"""A voice: a speaker embedding, a median pitch, and frames for retrieval."""
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
 
-import msgspec
 import numpy as np
 
-from .archives import TooLargeError, read_from_zip
 from .errors import InputError
-from .files import regular_file, replacing, shown
+from .files import shown
 from .mel import MEL, Array
+from .voice_file import (
+    AGAIN,
+    HIGHEST_PITCH,
+    LONGEST_DESCRIPTION,
+    LONGEST_SOURCE,
+    LOWEST_PITCH,
+    MOST_CHANNELS,
+    MOST_FRAMES,
+    MOST_SOURCES,
+    About,
+    read_voice,
+    storable,
+    write_voice,
+)
 
-FORMAT = 2
-MOST_FRAMES = 2048  # frames (24 s) that a voice keeps for retrieval
-MOST_CHANNELS = 1024  # of an embedding
-LOWEST_PITCH, HIGHEST_PITCH = 20.0, 2000.0  # Hz
 LOWEST_MEL, HIGHEST_MEL = -30.0, 10.0  # natural log; the front-end's floor is -11.5
 UNIT_TOLERANCE = 1e-2  # of an embedding's length: half precision is nearer
-MOST_SOURCES, LONGEST_SOURCE = 1000, 300  # names that a file keeps, characters of a name
-MOST_TEXT, MOST_NUMBERS = 1 << 23, MOST_CHANNELS * MOST_FRAMES * 8 + 4096  # bytes in a part of the file
-AGAIN = "make it again with 'fastvoicegrad voice make'"
-
-
-class _About(msgspec.Struct, forbid_unknown_fields=True):
-    """The part of a ``.voice`` file that is text."""
-
-    format: int
-    pitch: Annotated[float, msgspec.Meta(ge=LOWEST_PITCH, le=HIGHEST_PITCH)]
-    encoder: Annotated[str, msgspec.Meta(max_length=64)]
-    seconds: Annotated[float, msgspec.Meta(ge=0, lt=1e7)]
-    sources: Annotated[
-        list[Annotated[str, msgspec.Meta(max_length=LONGEST_SOURCE)]], msgspec.Meta(max_length=MOST_SOURCES)
-    ]
 
 
 @dataclass(frozen=True)
@@ -54,6 +43,8 @@ class Voice:
         encoder: fingerprint of the encoders that made it; it fits only bundles with the same ones.
         seconds: of speech in all references together.
         sources: names of the references.
+        description: a line for people.
+        recordings: file names of the references that a library keeps; see `library.VoiceLibrary.add`.
     """
 
     embedding: Array
@@ -63,6 +54,8 @@ class Voice:
     encoder: str
     seconds: float
     sources: list[str] = field(default_factory=list)
+    description: str = ""
+    recordings: list[str] = field(default_factory=list)
 
     def check(self) -> None:
         """Raises InputError where a shape or a value is none of a voice's."""
@@ -70,28 +63,32 @@ class Voice:
         if problem:
             raise InputError(f"the voice is damaged ({problem}); {AGAIN}")
 
-    def save(self, path: str | Path) -> None:
-        """Write a ``.voice`` file (NumPy's .npz, half precision, about 0.5 kB a frame).
+    def save(self, path: str | Path, most_frames: int = MOST_FRAMES) -> None:
+        """Write a ``.voice`` file: safetensors in half precision, about 0.45 kB a frame.
 
+        Args:
+            most_frames: that are kept for retrieval, spread evenly.
         Raises:
             InputError: the file cannot be written, or the voice is damaged.
         """
         self.check()
-        about = {
-            "format": FORMAT,
-            "pitch": float(self.pitch),
-            "encoder": self.encoder,
-            "seconds": float(self.seconds),
-            "sources": [_storable(source) for source in self.sources[:MOST_SOURCES]],
+        if most_frames < 1:
+            raise InputError(f"a voice keeps 1 to {MOST_FRAMES} frames, not {most_frames}")
+        about = About(
+            float(self.pitch),
+            self.encoder,
+            float(self.seconds),
+            [storable(source, LONGEST_SOURCE) for source in self.sources[:MOST_SOURCES]],
+            storable(self.description, LONGEST_DESCRIPTION),
+            self.recordings,
+        )
+        kept = evenly_spaced(self.mel.shape[1], most_frames)
+        arrays: dict[str, np.ndarray] = {
+            "embedding": self.embedding.astype(np.float32),
+            "keys": self.keys[:, kept].astype(np.float16),
+            "mel": self.mel[:, kept].astype(np.float16),
         }
-        with replacing(path) as part, part.open("wb") as file:
-            np.savez(
-                file,
-                about=np.array(json.dumps(about)),
-                embedding=self.embedding,
-                keys=self.keys.astype(np.float16),
-                mel=self.mel.astype(np.float16),
-            )
+        write_voice(path, about, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Voice:
@@ -100,24 +97,21 @@ class Voice:
         Raises:
             InputError: missing, damaged, or of another format.
         """
-        path = Path(path)
-        regular_file(path)
-        try:
-            about = _about(path)
-            embedding, keys, mel = (_numbers(path, name) for name in ("embedding", "keys", "mel"))
-            voice = cls(_of_unit_length(embedding), keys, mel, about.pitch, about.encoder, about.seconds, about.sources)
-            problem = _problem(voice)
-        except _OtherFormat as error:
-            raise InputError(f"{shown(path)} has format {error}, this version reads {FORMAT}; {AGAIN}") from error
-        except (OSError, ValueError, msgspec.MsgspecError, RecursionError, zipfile.BadZipFile, TooLargeError) as error:
-            raise InputError(f"{shown(path)} is damaged, or no voice; {AGAIN}") from error
-        if problem:
+        about, arrays = read_voice(path)
+        voice = cls(
+            _of_unit_length(arrays["embedding"]),
+            arrays["keys"],
+            arrays["mel"],
+            about.pitch,
+            about.encoder,
+            about.seconds,
+            about.sources,
+            about.description,
+            about.recordings,
+        )
+        if problem := _problem(voice):
             raise InputError(f"{shown(path)} is damaged ({problem}); {AGAIN}")
         return voice
-
-
-class _OtherFormat(Exception):
-    """A file of another format than this version's."""
 
 
 def _problem(voice: Voice) -> str:
@@ -140,52 +134,10 @@ def _problem(voice: Voice) -> str:
     return "" if 0 <= voice.seconds < 1e7 else "its duration is out of range"
 
 
-def _storable(source: str) -> str:
-    """A name without what JSON cannot hold (file names need not be text)."""
-    return source[:LONGEST_SOURCE].encode("utf-8", "replace").decode("utf-8")
-
-
-def _about(path: Path) -> _About:
-    array = _array(path, "about", MOST_TEXT)
-    if array.ndim or array.dtype.kind != "U":
-        raise ValueError("no text")
-    raw = msgspec.json.decode(str(array))
-    version = raw.get("format") if isinstance(raw, dict) else None
-    if type(version) is int and version != FORMAT and 0 < version < 10**6:
-        raise _OtherFormat(version)
-    about = msgspec.convert(raw, _About)
-    if about.format != FORMAT:
-        raise ValueError("no format number")
-    return about
-
-
-def _numbers(path: Path, name: str) -> Array:
-    array = _array(path, name, MOST_NUMBERS)
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8 or 0 in array.shape:
-        raise ValueError("no numbers")
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
-
-
 def _of_unit_length(embedding: Array) -> Array:
     """An embedding without the rounding of its file; one that is none stays as it is."""
     length = float(np.linalg.norm(embedding)) if embedding.ndim == 1 else 0.0
     return (embedding / np.float32(length)).astype(np.float32) if abs(length - 1) <= UNIT_TOLERANCE else embedding
-
-
-def _array(path: Path, name: str, most: int) -> np.ndarray[Any, Any]:
-    """An array of an .npz file. Its header is read first: what it claims must be exactly what is there."""
-    data = read_from_zip(path, f"{name}.npy", most)
-    file = io.BytesIO(data)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("another version of .npy")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
-    if dtype.hasobject or dtype.names or not len(shape) <= 2 or not all(0 <= size <= most for size in shape):
-        raise ValueError("not an array of numbers or text")
-    if math.prod(shape) * dtype.itemsize != len(data) - file.tell():
-        raise ValueError("its header claims another size")
-    array = np.frombuffer(data, dtype, math.prod(shape), file.tell())
-    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def evenly_spaced(frames: int, most: int) -> np.ndarray:
@@ -233,3 +185,13 @@ def pool(voices: list[Voice], weights: Sequence[float] | None = None) -> Voice:
         sum(v.seconds for v in voices),
         [s for v in voices for s in v.sources],
     )
+
+
+def blend(voices: list[Voice], weights: Sequence[float]) -> Voice:
+    """One voice between several. Unlike in `pool`, only the weights count, not how much speech a voice holds.
+
+    Raises:
+        InputError: see `pool`.
+    """
+    pooled = pool([replace(voice, seconds=1.0) for voice in voices], weights)
+    return replace(pooled, seconds=sum(voice.seconds for voice in voices))

@@ -1,4 +1,4 @@
-"""Archives that lie: used for .voice files and zipped bundles."""
+"""Archives that lie: used for zipped bundles."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ class Worker:
     def start(self) -> subprocess.Popen[str]:
         paths = {"HOME": str(self.home), "TMPDIR": str(self.home), "XDG_CACHE_HOME": str(self.home)}
         search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        paths["FASTVOICEGRAD_VOICES"] = str(self.home / "voices")
         environment = os.environ | paths | {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "tests.fuzz.worker", str(self.bundle), str(self.cases)]
         log = (self.folder / "stderr").open("a")

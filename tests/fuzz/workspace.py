@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from safetensors import numpy as safetensors
 
 from fastvoicegrad import Bundle, Voice, VoiceConverter
 from tests.conftest import vowels
@@ -68,22 +70,20 @@ class Workspace:
 
     @cached_property
     def voice_file(self) -> bytes:
-        buffer = io.BytesIO()
-        np.savez(buffer, **self.voice_parts())  # type: ignore[arg-type]
-        return buffer.getvalue()
+        return safetensors.save(self.voice_arrays(), {"voice": self.voice_text()})
 
-    def voice_parts(self) -> dict[str, np.ndarray]:
-        """What a .voice file holds."""
-        import json
-
+    def voice_text(self) -> str:
+        """The description in a .voice file."""
         v = self.voice
-        about = {"format": 2, "pitch": v.pitch, "encoder": v.encoder, "seconds": v.seconds, "sources": v.sources}
-        return {
-            "about": np.array(json.dumps(about)),
-            "embedding": v.embedding,
-            "keys": v.keys.astype(np.float16),
-            "mel": v.mel.astype(np.float16),
-        }
+        return json.dumps(
+            {"format": 3, "pitch": v.pitch, "encoder": v.encoder, "seconds": v.seconds, "sources": v.sources}
+        )
+
+    def voice_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays in a .voice file."""
+        v = self.voice
+        arrays = {"embedding": v.embedding, "keys": v.keys.astype(np.float16), "mel": v.mel.astype(np.float16)}
+        return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
     def opened(self, path: Path, damaged: str | None = None) -> VoiceConverter:
         """A converter of another bundle; it shares the loaded networks of this one, but for the `damaged` one."""

@@ -65,6 +65,19 @@ def decode_foreign(path: Path, facts: ForeignFacts) -> Iterator[Array]:
         yield block
 
 
+def foreign_tags(path: Path) -> dict[str, str]:
+    """The text fields of a file that libsndfile does not know; empty without PyAV."""
+    av = _av()
+    if av is None:
+        return {}
+    try:
+        with _av_open(path) as container:
+            found = {str(name).lower(): str(text) for name, text in container.metadata.items()}
+    except (av.FFmpegError, OSError, ValueError, LookupError):
+        return {}
+    return {"tracknumber" if name == "track" else name: text for name, text in found.items()}
+
+
 def _unknown(path: Path, advice: str) -> InputError:
     return InputError(f"{shown(path)} is not audio that can be read; {advice}")
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..files import shown
 from ..mel import Array
 from .level import SILENCE
 
+SIDES = ("left", "right")
 QUIET = 10 ** (-30 / 20)  # a channel this far below the loudest carries no sound
 CANCELS = 10 ** (-15 / 20)  # channels whose mean is this far below them cancel each other
 PLAUSIBLE = 8.0  # times full scale up to which a peak may be a single one
@@ -72,16 +74,47 @@ class Statistics:
         return self._products / max(self.count, 1) - np.outer(mean, mean)
 
 
-def choose_mix(statistics: Statistics, name: str, rate: int) -> Mix:
+def choose_mix(statistics: Statistics, name: str, rate: int, wanted: list[int] | None = None) -> Mix:
     """The mix for a recording.
 
+    Args:
+        wanted: the channels to use; None: those with sound.
     Raises:
         InputError: samples that no unit explains.
     """
     notes: list[str] = []
-    channels = _channels(statistics.covariance, notes)
+    channels = _channels(statistics.covariance, notes) if wanted is None else wanted
     scale = _scale(statistics, name, rate, notes)
     return Mix(channels, scale, tuple(notes))
+
+
+def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | None:
+    """Indices of the channels that a user asks for; None where the choice is left to `choose_mix`.
+
+    Args:
+        channel: "left", "right", "mix" (the mean of all), or a number from 1 on. Of a recording with one channel,
+            "left" and "right" are that one.
+        count: of the recording's channels.
+    Raises:
+        InputError: there is no such channel.
+    """
+    if channel is None:
+        return None
+    check_channel(channel)
+    if channel == "mix":
+        return list(range(count))
+    if count == 1 and channel in SIDES:
+        return [0]
+    number = SIDES.index(channel) if channel in SIDES else int(channel) - 1
+    if number >= count:
+        raise InputError(f"{name} has {count} channel{'s' if count > 1 else ''}; there is no channel {channel}")
+    return [number]
+
+
+def check_channel(channel: str) -> None:
+    """Raises InputError where this names no channel of any recording."""
+    if channel not in (*SIDES, "mix") and not (channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= 1024):
+        raise InputError(f"the channel must be left, right, mix or a number from 1 on, got '{shown(channel)}'")
 
 
 def _channels(covariance: np.ndarray, notes: list[str]) -> list[int]:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..files import regular_file, shown
 from ..mel import MEL, Array
 from .formats import ForeignFacts, decode_foreign, foreign_facts
-from .mixing import Mix, Statistics, checked, choose_mix
+from .mixing import Mix, Statistics, checked, choose_mix, wanted_channels
 from .offset import without_offset
 from .resampling import resampled
 from .sndfile import Damage, StreamFacts, decode_stream, stream_facts
@@ -35,6 +35,7 @@ class AudioInfo:
         decoded: samples per channel at `rate` that the decoder gives; None before `read_blocks` has ended once.
         warnings: sentences on what is wrong with it.
         strict: a recording that is cut off or damaged is an error.
+        wanted: indices of the channels that are asked for; None: those with sound.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class AudioInfo:
     decoded: int | None = None
     warnings: list[str] = field(default_factory=list)
     strict: bool = False
+    wanted: list[int] | None = None
     source: _Source | None = field(default=None, repr=False)
     mix: Mix | None = field(default=None, repr=False)
 
@@ -87,13 +89,15 @@ class _Source:
     foreign: ForeignFacts | None = None
 
 
-def inspect(path: str | Path, strict: bool = False) -> AudioInfo:
+def inspect(path: str | Path, strict: bool = False, channel: str | None = None) -> AudioInfo:
     """Looks at a recording without decoding it.
 
     Args:
         strict: see `AudioInfo`.
+        channel: "left", "right", "mix" or a number from 1 on; None: the channels with sound.
     Raises:
-        InputError: missing, not a regular file, empty, not audio, or of a rate outside 4-384 kHz.
+        InputError: missing, not a regular file, empty, not audio, of a rate outside 4-384 kHz, or without that
+            channel.
     """
     path = Path(path)
     if regular_file(path).st_size == 0:
@@ -107,7 +111,9 @@ def inspect(path: str | Path, strict: bool = False) -> AudioInfo:
         raise InputError(
             f"{shown(path)} has {rate} Hz; resample it to between {LOWEST_INPUT_RATE} and {HIGHEST_INPUT_RATE} Hz"
         )
-    return AudioInfo(path, rate, source.samples, source.first.channels, strict=strict, source=source)
+    channels = source.first.channels
+    wanted = wanted_channels(channel, channels, shown(path))
+    return AudioInfo(path, rate, source.samples, channels, strict=strict, wanted=wanted, source=source)
 
 
 def _find_source(path: Path) -> _Source:
@@ -172,12 +178,12 @@ def _mono_blocks(info: AudioInfo) -> Iterator[Array]:
 def _find_mix(info: AudioInfo) -> Mix:
     assert info.source is not None
     is_float = info.source.first.is_float
-    if info.channels == 1 and not is_float:
-        return Mix([0])
+    if not is_float and (info.wanted is not None or info.channels == 1):
+        return Mix(info.wanted or [0])
     statistics = Statistics(info.channels, is_float)
     for block in checked(_decoded(info), info.name, info.rate) if is_float else _decoded(info):
         statistics.add(block)
-    mix = choose_mix(statistics, info.name, info.rate)
+    mix = choose_mix(statistics, info.name, info.rate, info.wanted)
     for note in mix.notes:
         info.warn(f"{info.name}: {note}")
     return mix

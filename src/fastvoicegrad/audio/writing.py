@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,13 @@ import soundfile
 from ..errors import InputError
 from ..files import check_target, no_room, replacing, shown
 from ..mel import Array
+from .repeatable import remove_chance
+from .tags import set_tags
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".opus": "OGG", ".mp3": "MP3", ".aiff": "AIFF"}
+WIDTHS = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}  # bytes per sample
+SUBTYPES = {"WAV": tuple(WIDTHS), "FLAC": ("PCM_16", "PCM_24"), "AIFF": ("PCM_16", "PCM_24", "PCM_32")}
+SHORT_NAMES = {"8": "PCM_U8", "16": "PCM_16", "24": "PCM_24", "32": "PCM_32"}
 LARGEST = 2**32 - 2**16  # bytes of sound in WAV and AIFF, whose sizes have 32 bits
 SLICE = 1 << 16  # samples: libsndfile's Vorbis encoder puts what it is given on the stack
 
@@ -44,59 +49,99 @@ class Writer:
         self.samples += len(block)
 
 
-def check_output(path: str | Path, rate: int) -> None:
+def check_output(path: str | Path, rate: int, subtype: str | None = None) -> None:
     """Finds out before any work what would make `writing` fail.
 
     Raises:
-        InputError: unknown suffix, no such folder, not writable, a rate that the format does not know.
+        InputError: unknown suffix, no such folder, not writable, a rate or a subtype that the format does not know.
     """
     path = Path(path)
     check_target(path)
-    kind = FORMATS.get(path.suffix.lower())
+    chosen = subtype_of(path, subtype)
+    if not _can_hold(FORMATS[path.suffix.lower()], rate, chosen):
+        name = path.suffix.lower()[1:].upper()
+        raise InputError(f"{shown(path)}: {name} cannot hold {rate} Hz; choose --rate 48000 or .wav")
+
+
+def subtype_of(path: str | Path, subtype: str | None = None) -> str:
+    """How samples are stored in a file of this name, in libsndfile's words such as ``PCM_24``.
+
+    Args:
+        subtype: one of `SUBTYPES` in any case, or 8, 16, 24, 32 for as many bits; None: the format's default.
+    Raises:
+        InputError: unknown suffix, or a subtype that the format does not have.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    kind = FORMATS.get(suffix)
     if kind is None:
         raise InputError(f"{shown(path)}: unknown kind of file '{shown(path.suffix)}'; name it {', '.join(FORMATS)}")
+    if subtype is None:
+        return "OPUS" if suffix == ".opus" else str(soundfile.default_subtype(kind))
+    known = SUBTYPES.get(kind, ())
+    chosen = SHORT_NAMES.get(subtype, subtype.upper())
+    if chosen not in known:
+        choice = f"choose {', '.join(known)}" if known else "leave --subtype out"
+        raise InputError(f"{shown(path)}: {suffix[1:].upper()} has no subtype '{shown(subtype)}'; {choice}")
+    return chosen
+
+
+def holds_rate(path: str | Path, rate: int) -> bool:
+    """Whether a file of this name can have a rate in Hz: Opus and MP3 know only some."""
+    return _can_hold(FORMATS[Path(path).suffix.lower()], rate, subtype_of(path))
+
+
+def _can_hold(kind: str, rate: int, subtype: str) -> bool:
     try:
-        soundfile.SoundFile(io.BytesIO(), "w", rate, 1, _subtype(path), format=kind).close()
-    except (soundfile.SoundFileError, ValueError) as error:
-        name = path.suffix.lower()[1:].upper()
-        raise InputError(f"{shown(path)}: {name} cannot hold {rate} Hz; choose --rate 48000 or .wav") from error
-
-
-def _subtype(path: Path) -> str:
-    suffix = path.suffix.lower()
-    return "OPUS" if suffix == ".opus" else str(soundfile.default_subtype(FORMATS[suffix]))
+        soundfile.SoundFile(io.BytesIO(), "w", rate, 1, subtype, format=kind).close()
+    except (soundfile.SoundFileError, ValueError):
+        return False
+    return True
 
 
 @contextmanager
-def writing(path: str | Path, rate: int, seconds: float | None = None) -> Iterator[Writer]:
+def writing(
+    path: str | Path,
+    rate: int,
+    seconds: float | None = None,
+    *,
+    subtype: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Writer]:
     """A mono sound file that appears under its name only when the block ends without an error.
 
-    The suffix names the format (WAV and AIFF 16 bit, FLAC, OGG Vorbis, MP3, Opus).
+    The suffix names the format (WAV and AIFF 16 bit, FLAC, OGG Vorbis, MP3, Opus). The same samples and tags give
+    the same bytes.
 
     Args:
         rate: samples per second.
         seconds: what is going to be written. Beyond 4 GiB, WAV gets the header of RF64.
+        subtype: see `subtype_of`.
+        tags: see `set_tags`.
     Raises:
         InputError: see `check_output` and `Writer.write`; also where the disk is full.
     """
     path = Path(path)
-    check_output(path, rate)
-    kind = FORMATS[path.suffix.lower()]
-    long = seconds is not None and seconds * rate * 2 > LARGEST
+    check_output(path, rate, subtype)
+    kind, subtype = FORMATS[path.suffix.lower()], subtype_of(path, subtype)
+    width = WIDTHS.get(subtype, 2)
+    long = seconds is not None and seconds * rate * width > LARGEST
     if long and kind == "AIFF":
         raise InputError(f"{shown(path)}: too long for AIFF (4 GiB); write .flac or .wav instead")
     container = "RF64" if long and kind == "WAV" else kind
     with replacing(path, path.suffix) as part:
         try:
-            file = soundfile.SoundFile(_native(part), "w", rate, 1, _subtype(path), format=container)
+            file = soundfile.SoundFile(_native(part), "w", rate, 1, subtype, format=container)
             with file:
-                writer = Writer(path, file, LARGEST // 2 if container in ("WAV", "AIFF") else None)
+                set_tags(file, tags or {})
+                writer = Writer(path, file, LARGEST // width if container in ("WAV", "AIFF") else None)
                 yield writer
             complete = writer.samples == 0 or soundfile.info(_native(part)).frames >= writer.samples
         except soundfile.SoundFileError as error:
             raise no_room(path) from error
         if not complete:  # libsndfile's OGG encoders do not report that the disk is full
             raise no_room(path)
+        remove_chance(part)
 
 
 def _native(path: Path) -> str | bytes:

@@ -1,91 +1,143 @@
-"""``fastvoicegrad convert``: one recording in another voice."""
+"""``fastvoicegrad convert``: recordings in another voice. The options; `convert_one` and `convert_many` do the rest."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+import glob
+import os
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .common import BundleOption, ThreadsOption, console, errors, findings, friendly
+from ..errors import InputError
+from ..files import shown
+from .common import BundleOption, ThreadsOption, friendly
 
-SHORT = 40.0  # seconds of source up to which no progress bar appears: they take less than two seconds
-
-
-@contextmanager
-def progress_bar(total: float | None) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr with the time left; what it gives takes the seconds that are done."""
-    columns = (TextColumn("converting"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
-        bar = progress.add_task("converting", total=total)
-        yield lambda seconds: progress.update(bar, completed=seconds)
+FOLDER = "converted"  # of the results where none is named
+PIPE = "-"  # standard input or output
+SOUND, FOLDERS = "Sound", "Folders"  # panels of the help
 
 
 @friendly
 def convert(
-    source: Annotated[Path, typer.Argument(help="Recording to convert: any sound file, or the sound of a video.")],
-    to: Annotated[list[Path], typer.Option("--to", help="Reference recording or .voice file; repeat to pool.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write; its suffix names the format.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="IN", help="Recordings, videos, folders or patterns; - is standard input.")
+    ],
+    to: Annotated[
+        list[str] | None, typer.Option("--to", metavar="VOICE", help="Recording, .voice file or name; repeat to pool.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="For one recording: a file, whose suffix names the format; - is standard output. Else a folder "
+            f"(default: {FOLDER}), in which what is done is skipped.",
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Diffusion steps; the built-in bundle needs one.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
-    rate: Annotated[
-        int | None, typer.Option(help="Sample rate of the output, 8000 to 96000 Hz; default: the source's.")
-    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a source that breaks off.")] = False,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    rate: Annotated[
+        int | None,
+        typer.Option(help="Sample rate, 8000 to 96000 Hz; default: the source's.", rich_help_panel=SOUND),
+    ] = None,
+    semitones: Annotated[
+        float, typer.Option(help="Move the pitch away from the target's, -24 to 24.", rich_help_panel=SOUND)
+    ] = 0.0,
+    keep_pitch: Annotated[
+        bool, typer.Option("--keep-pitch", help="Keep the height of the source's pitch.", rich_help_panel=SOUND)
+    ] = False,
+    loudness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LUFS", help="Integrated loudness, -60 to -6; default: the source's.", rich_help_panel=SOUND
+        ),
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(help="Of the source: left, right, mix or a number; default: with sound.", rich_help_panel=SOUND),
+    ] = None,
+    subtype: Annotated[
+        str | None,
+        typer.Option(help="Of WAV, FLAC and AIFF: 16, 24 or 32 bits, FLOAT, ...; default: 16.", rich_help_panel=SOUND),
+    ] = None,
+    tags: Annotated[
+        bool,
+        typer.Option(
+            "--tags/--no-tags", help="Copy title, artist, ... and mark as converted speech.", rich_help_panel=SOUND
+        ),
+    ] = True,
+    each: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VOICE",
+            help="Instead of --to: convert to each voice, in a folder of its own; repeat.",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="wav, flac, mp3, ogg, opus or aiff; default: the source's, or wav.",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that convert side by side.", rich_help_panel=FOLDERS)
+    ] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Convert also what is done.", rich_help_panel=FOLDERS)] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with what arrives, until Ctrl-C.", rich_help_panel=FOLDERS)
+    ] = False,
 ) -> None:
-    """Convert SOURCE to another voice: same words, same timing, same length."""
-    from .. import audio
-    from ..converter import VoiceConverter, output_rate
+    """Convert IN to another voice: same words, same timing, same length."""
+    from ..batch import Settings
 
-    started = time.perf_counter()
-    info = audio.inspect(source, strict)
-    audio.check_output(output, output_rate(info.rate, rate))
-    expected = info.seconds
-    converter = VoiceConverter.load(bundle, threads)
-    loaded = time.perf_counter()
-    hidden = as_json or not errors.is_terminal or (expected is not None and expected < SHORT)
-    with (
-        findings(quiet=as_json) as found,
-        nullcontext(lambda seconds: None) if hidden else progress_bar(expected) as progress,
-    ):
-        result = converter.convert_file(
-            source,
-            output,
-            to,
-            steps=steps,
-            seed=seed,
-            rate=rate,
-            strict=strict,
-            progress=progress,
-        )
-    stages = {"load": loaded - started, **result.stages}
-    stages["audio"] = result.elapsed - sum(result.stages.values())
-    report = {
-        "output": str(result.output),
-        "seconds": round(result.seconds, 3),
-        "rate": result.rate,
-        "samples": result.samples,
-        "steps": steps,
-        "seed": seed,
-        "real_time_factor": round(result.real_time_factor, 5),
-        "elapsed": round(result.elapsed, 4),
-        "stages": {name: round(seconds, 4) for name, seconds in stages.items()},
-        "reference_seconds": round(result.speech, 2),
-        "warnings": found,
-    }
-    if as_json:
-        print(json.dumps(report))
-        return
-    console.print(
-        f"{result.output}: {result.seconds:.2f} s at {result.rate} Hz in {result.elapsed:.2f} s, "
-        f"{1 / result.real_time_factor:.3g} times as fast as real time"
-    )
-    console.print("  " + "  ".join(f"{n} {s:.2f} s" for n, s in stages.items()), style="dim")
+    if bool(to) == bool(each):
+        raise InputError("name a voice with --to VOICE, or several with --each VOICE, but not both")
+    kind = kind.lower().removeprefix(".") if kind else None
+    settings = Settings(steps, seed, rate, strict, semitones, keep_pitch, channel, loudness, subtype, kind, tagged=tags)
+    if PIPE in sources and output is None:
+        output = PIPE
+    if is_single(sources, output, bool(each or watch)):
+        from .convert_one import convert_one
+
+        assert output is not None
+        convert_one(sources[0], output, to or [], settings, bundle, threads, as_json)
+    else:
+        from .convert_many import Run
+
+        check_folder(output or FOLDER)
+        run = Run(settings, bundle, threads, workers, force, as_json)
+        run.convert(sources, output or FOLDER, to or [], each or [], watch)
+
+
+def is_single(sources: list[str], output: str | None, needs_folder: bool) -> bool:
+    """Whether one recording is to become one file.
+
+    Raises:
+        InputError: standard input or output together with what needs a folder.
+    """
+    source = sources[0]
+    folder = output is None or output.endswith(("/", os.sep)) or os.path.isdir(output)
+    pattern = glob.has_magic(source) and not os.path.lexists(source)
+    several = len(sources) > 1 or os.path.isdir(source) or pattern or needs_folder
+    if PIPE in sources and (several or folder):
+        raise InputError("standard input (-) is one recording; name one file as the output, or - again")
+    if output == PIPE and several:
+        raise InputError("standard output (-) takes one recording; name a folder")
+    return not several and not folder
+
+
+def check_folder(output: str) -> None:
+    """Raises InputError where an output folder has the name of one sound file."""
+    from ..audio import FORMATS
+
+    suffix = os.path.splitext(output)[1].lower()
+    if suffix in FORMATS and not os.path.lexists(output):
+        raise InputError(f"{shown(output)} names one file, but several results may come; name a folder with -o")

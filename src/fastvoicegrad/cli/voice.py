@@ -1,30 +1,237 @@
-"""``fastvoicegrad voice``: voices as small files."""
+"""``fastvoicegrad voice``: voices by name, and as small files."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
 from ..errors import InputError
-from .common import BundleOption, console, friendly
+from .common import BundleOption, console, findings, friendly, printable
 
-voices = typer.Typer(no_args_is_help=True, help="Keep voices as small files.")
+if TYPE_CHECKING:
+    from ..library import VoiceEntry, VoiceLibrary
+    from ..voice import Voice
+
+voices = typer.Typer(no_args_is_help=True, help="Make, list, play and blend voices.")
+
+
+def known_names(start: str) -> Iterator[str]:
+    """Names for the shell's completion."""
+    from ..library import VoiceLibrary
+
+    yield from (name for name in VoiceLibrary().names() if name.startswith(start))
+
+
+Known = typer.Argument(metavar="NAME", help="Name of a voice.", autocompletion=known_names)
+KnownOrFile = typer.Argument(metavar="NAME", help="Name of a voice, or a .voice file.", autocompletion=known_names)
+AnyVoice = typer.Argument(metavar="NAME", help="Name, blend, .voice file or recording.", autocompletion=known_names)
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="The .voice file to write.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name under which your library keeps the voice.")]
+DescriptionOption = Annotated[str, typer.Option("--description", help="One line about the voice.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace an older voice of this name.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @voices.command("make")
 @friendly
 def make(
-    references: Annotated[list[Path], typer.Argument(help="Recordings of the voice (several speakers blend).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .voice file to write.")],
+    references: Annotated[list[str], typer.Argument(help="Recordings of the voice (several speakers blend).")],
+    output: OutputOption = None,
+    name: NameOption = None,
+    description: DescriptionOption = "",
+    keep_audio: Annotated[
+        bool, typer.Option("--keep-audio", help="Keep copies of the recordings, to make the voice again from.")
+    ] = False,
+    replace: ReplaceOption = False,
     bundle: BundleOption = None,
 ) -> None:
-    """Make a .voice file, which --to accepts in place of recordings."""
+    """Make a voice from recordings: under a name, or as a .voice file."""
+    _check_place(output, name, replace)
+    if keep_audio:
+        _check_recordings(references, name)
     from ..converter import VoiceConverter
 
-    if output.suffix != ".voice":
-        raise InputError(f"{output}: a voice file must be named .voice")
-    voice = VoiceConverter.load(bundle).voice(references)
-    voice.save(output)
-    console.print(f"{output}: {voice.seconds:.1f} s of speech from {', '.join(voice.sources)}")
+    with findings():
+        voice = VoiceConverter.load(bundle).voice(references)
+    _store(voice, output, name, description, replace, references if keep_audio else ())
+
+
+@voices.command("blend")
+@friendly
+def blend(
+    text: Annotated[str, typer.Argument(metavar="BLEND", help="Names with weights: anna(0.7)+ben(0.3).")],
+    output: OutputOption = None,
+    name: NameOption = None,
+    description: DescriptionOption = "",
+    replace: ReplaceOption = False,
+    bundle: BundleOption = None,
+) -> None:
+    """Make one voice from several named ones, by weights."""
+    _check_place(output, name, replace)
+    from ..converter import VoiceConverter
+    from ..library import VoiceLibrary
+
+    with findings():
+        voice = VoiceLibrary().voice(VoiceConverter.load(bundle), text)
+    _store(voice, output, name, description or f"blend of {text}", replace)
+
+
+@voices.command("list")
+@friendly
+def show_all(as_json: JsonOption = False) -> None:
+    """List the preset voices and your own."""
+    from ..library import VoiceLibrary
+
+    library = VoiceLibrary()
+    found = [(name, _entry_or_problem(library, name)) for name in library.names()]
+    if as_json:
+        print(json.dumps([{"name": name, "problem": x} if isinstance(x, str) else _as_json(x) for name, x in found]))
+        return
+    if not found:
+        console.print("There is no voice yet. 'fastvoicegrad voice make RECORDINGS --name NAME' makes one.")
+        return
+    table = Table("name", "kind", "pitch", "speech", "description", box=None, pad_edge=False)
+    for name, entry in found:
+        if isinstance(entry, str):
+            table.add_row(name, "damaged", "", "", printable(entry))
+        else:
+            kind = "preset" if entry.preset else "own"
+            facts = f"{entry.pitch:.0f} Hz", f"{entry.seconds:.0f} s", printable(entry.description)
+            table.add_row(name, kind, *facts)
+    console.print(table)
+
+
+@voices.command("show")
+@friendly
+def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json: JsonOption = False) -> None:
+    """Show what is known of a voice."""
+    from ..bundle import Bundle
+    from ..library import VoiceLibrary, entry_of_file
+
+    is_file = Path(name).suffix.lower() == ".voice"
+    entry = entry_of_file(Path(name)) if is_file else VoiceLibrary().entry(name)
+    fits = Bundle.open(bundle).fingerprint == entry.encoder
+    if as_json:
+        print(json.dumps(_as_json(entry) | {"fits": fits}))
+        return
+    otherwise = "no; it is made again when it is used" if entry.recordings else "no; make the voice again"
+    facts = {
+        "name": entry.name + (" (preset)" if entry.preset else ""),
+        "description": entry.description or "none",
+        "pitch": f"{entry.pitch:.0f} Hz, median",
+        "speech": f"{entry.seconds:.1f} s",
+        "sources": ", ".join(entry.sources) or "unknown",
+        "kept recordings": str(entry.recordings),
+        "encoders": f"{entry.encoder}; fits the bundle: {'yes' if fits else otherwise}",
+        "file": str(entry.path),
+    }
+    for fact, value in facts.items():
+        console.print(printable(f"{fact}: {value}"))
+
+
+@voices.command("play")
+@friendly
+def play(
+    name: Annotated[str, AnyVoice],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Only write this sound file.")] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Play the sample recording in a voice."""
+    from ..converter import VoiceConverter
+    from ..library import VoiceLibrary
+    from ..preview import play, render_preview
+
+    with findings():
+        converter = VoiceConverter.load(bundle)
+        voice = converter.voice(name)
+        path = output or VoiceLibrary().preview_path(name)
+        render_preview(converter, voice, path)
+    if output or not play(path):
+        console.print(f"{printable(str(path))}: the sample in the voice of {printable(name)}")
+
+
+@voices.command("rename")
+@friendly
+def rename(old: Annotated[str, Known], new: Annotated[str, typer.Argument(help="New name.")]) -> None:
+    """Give one of your voices another name."""
+    from ..library import VoiceLibrary
+
+    VoiceLibrary().rename(old, new)
+    console.print(f"{printable(old)} is now {new}")
+
+
+@voices.command("remove")
+@friendly
+def remove(names: Annotated[list[str], Known]) -> None:
+    """Delete voices of yours, with their kept recordings."""
+    from ..library import VoiceLibrary
+
+    for name in names:
+        VoiceLibrary().remove(name)
+        console.print(f"{printable(name)} is removed")
+
+
+def _check_place(output: Path | None, name: str | None, replace: bool) -> None:
+    """Finds out before any work what would make `_store` fail.
+
+    Raises:
+        InputError: neither or both of file and name, or one that cannot be written.
+    """
+    from ..files import check_target
+    from ..library import VoiceLibrary
+
+    if (output is None) == (name is None):
+        raise InputError("give either --name NAME, to keep the voice in your library, or -o FILE.voice")
+    if name is not None:
+        VoiceLibrary().check_free(name, replace)
+    if output is not None:
+        if output.suffix != ".voice":
+            raise InputError(f"{output}: a voice file must be named .voice")
+        check_target(output)
+
+
+def _check_recordings(references: Sequence[str], name: str | None) -> None:
+    """Raises InputError where there is something else than recordings to keep, or no library to keep them in."""
+    if name is None:
+        raise InputError("--keep-audio needs --name NAME: recordings are kept in your library")
+    for reference in references:
+        if Path(reference).suffix.lower() == ".voice" or not Path(reference).is_file():
+            raise InputError(f"--keep-audio keeps recordings, and {reference} is none")
+
+
+def _store(
+    voice: Voice,
+    output: Path | None,
+    name: str | None,
+    description: str,
+    replace: bool,
+    recordings: Sequence[str] = (),
+) -> None:
+    import dataclasses
+
+    from ..library import VoiceLibrary
+
+    if output is not None:
+        dataclasses.replace(voice, description=description, recordings=[]).save(output)
+    elif name is not None:
+        VoiceLibrary().add(name, voice, description=description, replace=replace, recordings=recordings)
+    sources = ", ".join(voice.sources)
+    console.print(printable(f"{output or name}: {voice.seconds:.1f} s of speech from {sources}"))
+
+
+def _entry_or_problem(library: VoiceLibrary, name: str) -> VoiceEntry | str:
+    try:
+        return library.entry(name)
+    except InputError as error:
+        return str(error)
+
+
+def _as_json(entry: VoiceEntry) -> dict[str, Any]:
+    preview = None if entry.preview is None else str(entry.preview)
+    return asdict(entry) | {"path": str(entry.path), "preview": preview}

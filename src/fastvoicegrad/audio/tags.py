@@ -1,0 +1,62 @@
+"""Text fields of sound files: title, artist and so on are copied, and a conversion is marked as one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import soundfile
+
+from .formats import foreign_tags
+
+FIELDS = ("title", "artist", "album", "date", "genre", "tracknumber", "copyright", "license", "comment", "software")
+LONGEST = 1000  # characters of a field
+
+
+def read_tags(path: str | Path) -> dict[str, str]:
+    """The text fields of a recording, by the names in `FIELDS`; empty where there are none or nothing reads them."""
+    native = str(path) if sys.platform == "win32" else os.fsencode(path)
+    try:
+        with soundfile.SoundFile(native) as file:
+            found = file.copy_metadata()
+    except (soundfile.SoundFileError, OSError, ValueError):
+        found = foreign_tags(Path(path))
+    texts = {name: plain_text(str(found[name])) for name in FIELDS if found.get(name)}
+    return {name: text for name, text in texts.items() if text}
+
+
+def set_tags(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
+    """Sets text fields of a file that is being written; those that its format does not have are left out.
+
+    Args:
+        tags: text by the names in `FIELDS`.
+    Raises:
+        KeyError: another name.
+    """
+    for name, text in tags.items():
+        if name not in FIELDS:
+            raise KeyError(f"no text field '{name}'; there are {', '.join(FIELDS)}")
+        with suppress(soundfile.SoundFileError):
+            setattr(file, name, plain_text(text))
+
+
+def conversion_tags(source: Mapping[str, str], tool: str, bundle: str, target: str) -> dict[str, str]:
+    """The fields of a conversion: those of its source, and a comment that marks it as converted speech.
+
+    Args:
+        source: fields of the recording that is converted.
+        tool: name and version of the program.
+        bundle, target: names of the bundle and of the target voice.
+    """
+    mark = f"Converted speech: voice of {target}, made by {tool}, bundle {bundle}"
+    comment = source.get("comment")
+    return {**source, "comment": f"{mark}. {comment}" if comment else mark, "software": tool}
+
+
+def plain_text(text: str) -> str:
+    """One line that any encoder takes: no control characters, no half characters, at most `LONGEST` characters."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return " ".join("".join(c if c.isprintable() else " " for c in whole).split())[:LONGEST]

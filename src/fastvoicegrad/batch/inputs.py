@@ -1,0 +1,159 @@
+"""The recordings that files, folders and patterns name, and the names of their results."""
+
+from __future__ import annotations
+
+import glob
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..audio import FORMATS
+from ..errors import InputError
+from ..files import shown
+
+# Suffixes of recordings and videos in folders. Files that are named themselves may have any.
+_SUFFIXES = (
+    "wav wave w64 rf64 flac mp3 mp2 mp1 ogg oga opus aiff aif aifc au snd caf m4a m4b mp4 m4v mov aac ac3 eac3 amr 3gp "
+    "3g2 webm mka mkv wma asf avi flv mpg mpeg ts mts ape wv tta gsm voc mxf"
+)
+SOUNDS = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording.
+
+    Attributes:
+        path: as it is reached from the arguments.
+        below: its place below the folder or pattern that led to it: the part of the tree that results keep.
+        problem: why it cannot be converted, a sentence; empty where nothing is known against it.
+    """
+
+    path: Path
+    below: Path
+    problem: str = ""
+
+
+def find_inputs(inputs: Sequence[str | os.PathLike[str]], folder: Path, may_be_missing: bool = False) -> list[Found]:
+    """All recordings, each path once, in an order that depends on their names alone.
+
+    Args:
+        inputs: files, folders (with all that lies below them) and patterns such as ``talks/**/*.wav``.
+        folder: of the results; nothing in it is taken for an input.
+        may_be_missing: whether inputs may appear later.
+    Raises:
+        InputError: an input that is not there, or a pattern that matches nothing.
+    """
+    found: dict[str, Found] = {}
+    for text in inputs:
+        one = list(_find(os.fspath(text), folder))
+        if not one and not may_be_missing and not os.path.isdir(text):
+            problem = "nothing matches it" if glob.has_magic(os.fspath(text)) else "no such file or folder"
+            raise InputError(f"{shown(text)}: {problem}; check its name")
+        for recording in one:
+            found.setdefault(os.path.abspath(recording.path), recording)
+    return sorted(found.values(), key=lambda item: (item.below.parts, os.path.abspath(item.path)))
+
+
+def _find(text: str, folder: Path) -> Iterator[Found]:
+    """The recordings of one input."""
+    if os.path.isdir(text):
+        if _same(text, folder):
+            raise InputError(f"{shown(text)}: the results would lie among the sources; choose another folder")
+        yield from _below(Path(text), Path(), folder)
+    elif os.path.lexists(text):
+        yield Found(Path(text), Path(os.path.basename(text)))
+    elif glob.has_magic(text):
+        yield from _matches(text, folder)
+
+
+def _matches(pattern: str, folder: Path) -> Iterator[Found]:
+    """What a pattern matches; the tree below its first part without wildcards is kept."""
+    base = Path(pattern)
+    while glob.has_magic(str(base)):
+        base = base.parent
+    inside = _contains(base, folder) and not _same(base, folder)
+    try:
+        matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    except ValueError:  # a NUL in a name
+        return
+    for path in matches:
+        if (inside and _contains(folder, path)) or _same(path, base):
+            continue
+        if path.is_dir():
+            yield from _below(path, path.relative_to(base), folder)
+        else:
+            yield Found(path, path.relative_to(base))
+
+
+def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:
+    """Recordings in a folder and the folders in it. Hidden ones, and links to folders, are left out."""
+    problems: list[OSError] = []
+    for parent, names, files in os.walk(top, onerror=problems.append):
+        here = place / Path(parent).relative_to(top)
+        names[:] = sorted(n for n in names if not n.startswith(".") and not _same(os.path.join(parent, n), folder))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS:
+                yield Found(Path(parent, name), here / name)
+    for error in problems:
+        path = Path(os.fsdecode(error.filename))
+        yield Found(path, place / path.relative_to(top), f"the folder cannot be read ({error.strerror})")
+
+
+def _contains(folder: Path, path: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+
+
+def _same(one: str | Path, other: str | Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them does not exist
+        return os.path.abspath(one) == os.path.abspath(other)
+
+
+# -- names of results ---------------------------------------------------------------------------------------
+
+
+def output_names(found: Sequence[Found], kind: str | None) -> list[Path]:
+    """The place of each result below the output folder; no two are alike, even where case does not count.
+
+    A name depends on the set of recordings alone. ``a.wav`` and ``a.mp3`` as WAV become ``a.wav`` and ``a.mp3.wav``;
+    two that are called ``a.wav`` become ``a.wav`` and ``a-2.wav``.
+
+    Args:
+        kind: a suffix without its dot; None: each recording's own where it can be written, else "wav".
+    """
+    wanted = [_with_suffix(item.below, kind) for item in found]
+    crowded = {key for key, count in Counter(map(_key, wanted)).items() if count > 1}
+    for index, item in enumerate(found):
+        name = wanted[index]
+        if _key(name) in crowded and item.below.suffix.lower() != name.suffix.lower():
+            wanted[index] = item.below.with_name(item.below.name + name.suffix)
+    taken, used, names = set(map(_key, wanted)), set[str](), list[Path]()
+    for name in wanted:
+        free = name if _key(name) not in used else _numbered(name, taken)
+        taken.add(_key(free))
+        used.add(_key(free))
+        names.append(free)
+    return names
+
+
+def _with_suffix(below: Path, kind: str | None) -> Path:
+    suffix = f".{kind}" if kind else ".wav"
+    own = below.suffix.lower()
+    return below if own == suffix or (kind is None and own in FORMATS) else below.with_name(below.stem + suffix)
+
+
+def _numbered(name: Path, taken: set[str]) -> Path:
+    number = 2
+    while _key(numbered := name.with_name(f"{name.stem}-{number}{name.suffix}")) in taken:
+        number += 1
+    return numbered
+
+
+def _key(name: Path) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", str(name)).casefold()

@@ -1,0 +1,228 @@
+"""Conversion of many recordings into a folder: what is done is skipped, and one bad recording stops nothing.
+
+with Batch(converter, "out", [make_target(converter, "nora")]) as batch:
+    for event in batch.convert(["talks"]):
+        print(event)
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from ..converter import References, VoiceConverter
+from ..errors import InputError
+from ..files import shown
+from .inputs import Found, find_inputs, output_names
+from .journal import NAME, Entry, Journal
+from .tasks import Settings, Setup, Target, Task, fingerprint, make_target
+from .watching import Facts, arrivals
+from .workers import Done, Step, Workers
+
+Inputs = Sequence[str | os.PathLike[str]]
+State = Literal["converted", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recording.
+
+    Attributes:
+        source: as it is reached from the inputs.
+        output: the result, in the output folder. It exists unless the state is "failed".
+        seconds: length of the recording; 0 where it was skipped or failed.
+        warnings: findings about it, a sentence each.
+        error: why it failed, a sentence that names it.
+    """
+
+    source: Path
+    output: Path
+    state: State
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """Progress of a recording that is being converted: the share that is done."""
+
+    source: Path
+    output: Path
+    share: float
+
+
+Event = Outcome | Advance
+
+
+def convert_files(
+    converter: VoiceConverter,
+    inputs: Inputs,
+    folder: str | os.PathLike[str],
+    voice: References,
+    settings: Settings | None = None,
+    *,
+    workers: int = 1,
+    force: bool = False,
+) -> list[Outcome]:
+    """Convert files, folders and patterns to one voice, and return when all are done. See `Batch`.
+
+    Raises:
+        InputError: an input is missing, the voice or a setting cannot be used, or the folder cannot be written.
+    """
+    with Batch(converter, folder, [make_target(converter, voice)], settings, workers=workers, force=force) as batch:
+        return [event for event in batch.convert(inputs) if isinstance(event, Outcome)]
+
+
+class Batch:
+    """An output folder, its log, and the processes that convert into it.
+
+    Args:
+        folder: is made where it is missing; it has the log, ``fastvoicegrad.jsonl``.
+        targets: voices; more than one need folders of their own.
+        workers: processes that convert side by side; the converter's threads are shared among them.
+        force: whether to convert what is there already.
+    Raises:
+        InputError: a setting or a target cannot be used.
+    """
+
+    def __init__(
+        self,
+        converter: VoiceConverter,
+        folder: str | os.PathLike[str],
+        targets: Sequence[Target],
+        settings: Settings | None = None,
+        *,
+        workers: int = 1,
+        force: bool = False,
+    ) -> None:
+        settings = settings or Settings()
+        settings.check(converter)
+        _check_targets(targets)
+        if workers < 1:
+            raise InputError(f"at least one worker is needed, got {workers}")
+        self.folder, self.force = Path(folder), force
+        prints = tuple(fingerprint(converter, settings, target) for target in targets)
+        converter = _with_threads(converter, max(1, converter.bundle.threads // workers))
+        self._setup = Setup(converter, tuple(targets), settings, prints, self.folder)
+        self._journal: Journal | None = None
+        self._workers = Workers(workers, self._setup)
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._workers.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    @property
+    def log(self) -> Path:
+        """The log: a JSON object a line for each recording that was finished."""
+        return self.folder / NAME
+
+    # -- once -----------------------------------------------------------------------------------------------
+
+    def tasks(self, inputs: Inputs) -> list[Task]:
+        """What is to be done for all recordings that are there now. Only their names are looked at.
+
+        Raises:
+            InputError: an input is missing, or a result would replace a source.
+        """
+        return self._tasks_of(find_inputs(inputs, self.folder))
+
+    def convert(self, inputs: Inputs) -> Iterator[Event]:
+        """Convert all recordings; gives what happens, as it happens.
+
+        Raises:
+            InputError: see `tasks`; also where workers cannot start or the log cannot be written.
+        """
+        return self.run(self.tasks(inputs))
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Event]:
+        """`convert` for tasks that are known.
+
+        Raises:
+            InputError: the folder cannot be written, or another run uses it. See also `convert`.
+        """
+        journal = self._journal = self._journal or Journal(self.folder)
+        for event in self._workers.run(tasks, lambda task: self._is_done(journal, task)):
+            if isinstance(event, Step):
+                yield Advance(event.task.source, self.folder / event.task.output, event.share)
+            else:
+                if event.entry is not None:
+                    journal.add(event.entry)
+                yield self._outcome(event)
+
+    def _tasks_of(self, found: Sequence[Found]) -> list[Task]:
+        names = output_names(found, self._setup.settings.format)
+        tasks = [
+            Task(item.path, Path(target.folder) / name, number, item.problem)
+            for item, name in zip(found, names, strict=True)
+            for number, target in enumerate(self._setup.targets)
+        ]
+        sources = {os.path.realpath(item.path) for item in found}
+        for task in tasks:
+            if os.path.realpath(self.folder / task.output) in sources:
+                raise InputError(f"{shown(self.folder / task.output)} is a source itself; choose another folder")
+        return tasks
+
+    def _is_done(self, journal: Journal, task: Task) -> bool:
+        if self.force or task.problem:
+            return False
+        return journal.is_done(task.source, task.output, self._setup.fingerprints[task.target])
+
+    def _outcome(self, event: Done) -> Outcome:
+        entry, source, output = event.entry, event.task.source, self.folder / event.task.output
+        if entry is None:
+            return Outcome(source, output, "skipped")
+        if entry.error:
+            return Outcome(source, output, "failed", error=_named(source, entry))
+        return Outcome(source, output, "converted", entry.seconds, tuple(entry.warnings))
+
+    # -- going on -------------------------------------------------------------------------------------------
+
+    def watch(self, inputs: Inputs) -> Iterator[Event | None]:
+        """Convert what is there and what arrives, without an end. None: nothing new was found.
+
+        A file that fails is tried again when it changes.
+
+        Raises:
+            InputError: see `convert`.
+        """
+        settled: dict[tuple[Path, Path], Facts] = {}
+        for complete in arrivals(inputs, self.folder):
+            facts = {item.path: facts for item, facts in complete.items()}
+            tasks = self._tasks_of(list(complete))
+            tasks = [task for task in tasks if settled.get((task.source, task.output)) != facts[task.source]]
+            settled |= {(task.source, task.output): facts[task.source] for task in tasks}
+            yield from self.run(tasks) if tasks else [None]
+
+
+def _check_targets(targets: Sequence[Target]) -> None:
+    """Raises InputError where two targets share a folder."""
+    folders = [target.folder.casefold() for target in targets]
+    for target in targets:
+        if folders.count(target.folder.casefold()) > 1:
+            raise InputError(f"two targets have the name '{shown(target.folder)}'; name each once")
+    if not targets:
+        raise InputError("no target was given; name a voice")
+
+
+def _with_threads(converter: VoiceConverter, threads: int) -> VoiceConverter:
+    """A converter whose bundle uses that many threads."""
+    bundle = copy.copy(converter.bundle)
+    bundle.threads = threads
+    return VoiceConverter(bundle)
+
+
+def _named(source: Path, entry: Entry) -> str:
+    """An error as a line that names its recording."""
+    return entry.error if shown(source) in entry.error else f"{shown(source)}: {entry.error}"

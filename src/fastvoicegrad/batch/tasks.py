@@ -1,0 +1,205 @@
+"""One conversion among many: what it depends on, and how a worker does it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from .. import audio
+from ..converter import Conversion, Reference, References, VoiceConverter, output_rate
+from ..errors import InputError
+from ..files import regular_file, shown
+from ..pipeline import check_request
+from ..version import __version__
+from ..voice import Voice
+from .journal import Entry, sha256_of
+
+TOOL = f"fastvoicegrad {__version__}"
+USUAL_RATE = 48000  # Hz, for formats that do not know the source's rate
+
+Progress = Callable[[float], None]  # called with the share that is done
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How recordings are converted, all in the same way. See `VoiceConverter.convert_file`.
+
+    Attributes:
+        rate: of the results in Hz; None: each source's, or 48 kHz where the format does not know that one.
+        subtype: how WAV, FLAC and AIFF store samples; other formats have their own ways.
+        format: suffix of the results without its dot; None: each source's where it can be written, else "wav".
+        tagged: whether results get their source's text fields and a comment that marks them as converted speech.
+    """
+
+    steps: int = 1
+    seed: int = 0
+    rate: int | None = None
+    strict: bool = False
+    semitones: float = 0.0
+    keep_pitch: bool = False
+    channel: str | None = None
+    loudness: float | None = None
+    subtype: str | None = None
+    format: str | None = None
+    tagged: bool = True
+
+    def check(self, converter: VoiceConverter) -> None:
+        """Raises InputError where a setting fits no recording at all."""
+        check_request(converter.bundle, self.steps, self.seed, self.semitones, self.keep_pitch)
+        output_rate(USUAL_RATE, self.rate)
+        if self.channel is not None:
+            audio.check_channel(self.channel)
+        if self.loudness is not None:
+            audio.check_loudness(self.loudness)
+        if self.format is not None and f".{self.format}" not in audio.FORMATS:
+            known = ", ".join(suffix[1:] for suffix in audio.FORMATS)
+            raise InputError(f"the format must be one of {known}, got '{shown(self.format)}'")
+        audio.subtype_of(f"results.{self.format or 'wav'}", self.subtype)
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `VoiceConverter.convert_file`."""
+        return {name: value for name, value in asdict(self).items() if name not in ("format", "tagged")}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A voice to convert to.
+
+    Attributes:
+        name: for people, as it stands in the comment of the results.
+        fingerprint: of what it was made from.
+        folder: for the results in this voice, below the output folder; empty: that folder itself.
+    """
+
+    voice: Voice
+    name: str
+    fingerprint: str
+    folder: str = ""
+
+
+def make_target(converter: VoiceConverter, references: References, folder: str = "") -> Target:
+    """A target of what `VoiceConverter.voice` takes.
+
+    Raises:
+        InputError: see `VoiceConverter.voice`.
+    """
+    voice = converter.voice(references)
+    listed = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
+    fingerprints = [_reference_fingerprint(converter, reference) for reference in listed]
+    digest = hashlib.sha256(json.dumps(fingerprints).encode()).hexdigest()
+    return Target(voice, "+".join(map(reference_name, listed)), digest, folder)
+
+
+def reference_name(reference: Reference) -> str:
+    """A reference in one word: the name of a voice, or of a file without its suffix."""
+    if isinstance(reference, Voice):
+        return "+".join(Path(source).stem for source in reference.sources[:3]) or "a voice"
+    return Path(reference).stem if os.path.lexists(reference) else os.fspath(reference)
+
+
+def _reference_fingerprint(converter: VoiceConverter, reference: Reference) -> str:
+    """Of a file, its bytes; else the numbers that the voice holds."""
+    if not isinstance(reference, Voice):
+        if os.path.isfile(reference):
+            return sha256_of(reference)
+        reference = converter.voice(reference)
+    digest = hashlib.sha256(f"{reference.encoder} {reference.pitch!r}".encode())
+    for array in (reference.embedding, reference.keys, reference.mel):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(converter: VoiceConverter, settings: Settings, target: Target) -> str:
+    """Of everything that a result depends on beside its source: bundle, target and settings."""
+    bundle = hashlib.sha256(converter.bundle.read("config.json")).hexdigest()
+    parts = [bundle, target.fingerprint, target.name if settings.tagged else "", asdict(settings)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recording, the place of its result below the output folder, and the number of its target.
+
+    Attributes:
+        problem: why it cannot be converted; empty where nothing is known against it.
+    """
+
+    source: Path
+    output: Path
+    target: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all tasks share; `fingerprints` has one for each target."""
+
+    converter: VoiceConverter
+    targets: tuple[Target, ...]
+    settings: Settings
+    fingerprints: tuple[str, ...]
+    folder: Path
+
+    def perform(self, task: Task, progress: Progress) -> Entry:
+        """Convert one recording. Whatever goes wrong with it stands in the entry."""
+        started, entry = time.perf_counter(), self.failure(task, task.problem)
+        try:
+            before = regular_file(task.source)
+            entry = replace(entry, sha256=sha256_of(task.source))
+            result = self._convert(task, progress)
+            if _facts(regular_file(task.source)) != _facts(before):
+                raise InputError(f"{shown(task.source)} changed while it was converted; run the command again")
+            digest = sha256_of(result.output)
+            entry = replace(entry, output_sha256=digest, seconds=round(result.seconds, 3), warnings=result.warnings)
+        except Exception as error:  # one recording never ends the run
+            entry = replace(entry, error=_reason(error))
+        return replace(entry, elapsed=round(time.perf_counter() - started, 3))
+
+    def failure(self, task: Task, error: str) -> Entry:
+        """The entry of a task without a result."""
+        return Entry(os.path.abspath(task.source), "", self.fingerprints[task.target], str(task.output), error=error)
+
+    def _convert(self, task: Task, progress: Progress) -> Conversion:
+        settings, target, output = self.settings, self.targets[task.target], self.folder / task.output
+        output.parent.mkdir(parents=True, exist_ok=True)
+        info = audio.inspect(task.source)
+        rate = output_rate(info.rate, settings.rate)
+        if settings.rate is None and not audio.holds_rate(output, rate):
+            rate = USUAL_RATE
+        subtype = settings.subtype if audio.FORMATS[output.suffix.lower()] in audio.SUBTYPES else None
+        return self.converter.convert_file(
+            task.source,
+            output,
+            target.voice,
+            **settings.arguments() | {"rate": rate, "subtype": subtype},
+            tags=tags_for(task.source, self.converter, target.name) if settings.tagged else None,
+            progress=lambda seconds: progress(seconds / (info.seconds or seconds or 1.0)),
+        )
+
+
+def tags_for(source: str | Path, converter: VoiceConverter, target: str) -> dict[str, str]:
+    """The text fields of a conversion: its source's, and a comment that marks it as converted speech."""
+    return audio.conversion_tags(audio.read_tags(source), TOOL, converter.bundle.config.name, target)
+
+
+def _facts(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns
+
+
+def _reason(error: Exception) -> str:
+    """Why a recording was not converted, a sentence."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is too little memory; close other programs and try again"
+    if isinstance(error, OSError):
+        return f"the system refuses it ({error.strerror or error})"
+    return f"an unexpected {type(error).__name__} ({error}); please report it"

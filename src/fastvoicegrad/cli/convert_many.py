@@ -1,0 +1,187 @@
+"""Many recordings into a folder: the bar, the summary and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ..batch import Advance, Batch, Event, Outcome, Settings, Target, Task, make_target
+from ..batch.tasks import reference_name
+from ..converter import VoiceConverter
+from ..files import shown
+from .common import console, errors, findings, printable
+
+
+@dataclass
+class Run:
+    """A run of the command, and what became of its recordings."""
+
+    settings: Settings
+    bundle: Path | None
+    threads: int | None
+    workers: int
+    force: bool
+    as_json: bool
+    started: float = field(default_factory=time.perf_counter)
+    seconds: float = 0.0
+    states: Counter[str] = field(default_factory=Counter)
+    failures: dict[tuple[Path, Path], Outcome] = field(default_factory=dict)
+
+    def convert(self, inputs: list[str], folder: str, to: list[str], each: list[str], watch: bool) -> None:
+        """Convert all inputs to the voice of `to`, or to the voices of `each`.
+
+        Raises:
+            InputError: an argument cannot be used.
+            typer.Exit: a recording failed.
+        """
+        converter = VoiceConverter.load(self.bundle, self.threads)
+        with findings(quiet=self.as_json) as found:
+            targets = targets_of(converter, to, each)
+        with Batch(converter, folder, targets, self.settings, workers=self.workers, force=self.force) as batch:
+            if watch:
+                self._watch(batch, inputs)
+            else:
+                self._once(batch, batch.tasks(inputs))
+            self._summary(batch, found)
+        if self.failures:
+            raise typer.Exit(1)
+
+    def _once(self, batch: Batch, tasks: list[Task]) -> None:
+        with bar(tasks, hidden=self.as_json or not errors.is_terminal) as shown_bar:
+            for event in batch.run(tasks):
+                shown_bar.update(event)
+                self._count(event)
+
+    def _watch(self, batch: Batch, inputs: list[str]) -> None:
+        """Until a signal asks for the end, which is no failure."""
+        errors.print(f"fastvoicegrad: waiting for recordings, the results go to {shown(batch.folder)}; Ctrl-C ends")
+        try:
+            for event in batch.watch(inputs):
+                self._count(event)
+                if isinstance(event, Outcome):
+                    self._tell(event)
+        except (SystemExit, KeyboardInterrupt):
+            pass
+
+    def _count(self, event: Event | None) -> None:
+        if not isinstance(event, Outcome):
+            return
+        self.states[event.state] += 1
+        self.seconds += event.seconds
+        self.states["with warnings"] += bool(event.warnings)
+        if event.state == "failed":
+            self.failures[event.source, event.output] = event
+        else:
+            self.failures.pop((event.source, event.output), None)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """A line about a recording, at once."""
+        if self.as_json:
+            print(json.dumps(_facts(outcome)), flush=True)
+        elif outcome.state == "failed":
+            errors.print(f"fastvoicegrad: {printable(outcome.error)}", style="red")
+        elif outcome.state == "converted":
+            console.print(shown(outcome.output))
+
+    def _summary(self, batch: Batch, found: list[str]) -> None:
+        elapsed = time.perf_counter() - self.started
+        if self.as_json:
+            report = {
+                "folder": str(batch.folder),
+                "log": str(batch.log),
+                **{state: self.states[state] for state in ("converted", "skipped", "failed")},
+                "seconds": round(self.seconds, 3),
+                "elapsed": round(elapsed, 3),
+                "warnings": found,
+                "failures": [_facts(outcome) for outcome in self.failures.values()],
+            }
+            print(json.dumps(report), flush=True)
+            return
+        for outcome in self.failures.values():
+            errors.print(f"fastvoicegrad: {printable(outcome.error)}", style="red")
+        counts = ", ".join(f"{self.states[state]} {state}" for state in ("converted", "skipped", "failed"))
+        if self.states["with warnings"]:
+            counts += f", {self.states['with warnings']} with warnings"
+        console.print(f"{shown(batch.folder)}: {counts}; {self.seconds:.1f} s of sound in {elapsed:.1f} s")
+        console.print(f"  log: {shown(batch.log)}", style="dim")
+
+
+def targets_of(converter: VoiceConverter, to: list[str], each: list[str]) -> list[Target]:
+    """The voice of `to`, or those of `each`, which get folders.
+
+    Raises:
+        InputError: a voice cannot be used.
+    """
+    if to:
+        return [make_target(converter, to)]
+    return [make_target(converter, text, folder_name(text)) for text in each]
+
+
+def folder_name(text: str) -> str:
+    """The name of a voice as every file system takes it."""
+    return re.sub(r'[<>:"/\\|?*]', "_", printable(reference_name(text))).strip(". ")[:100] or "voice"
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    return {
+        "source": str(outcome.source),
+        "output": str(outcome.output),
+        "state": outcome.state,
+        "error": outcome.error,
+    }
+
+
+class Bar:
+    """A bar that counts files and weighs them by their size, for the time left. Without a display it does nothing."""
+
+    def __init__(self, tasks: list[Task], progress: Progress | None) -> None:
+        self._count, self._progress, self._done = len(tasks), progress, 0
+        self._shares: dict[tuple[Path, Path], float] = {}
+        self._bar = TaskID(0)
+        if progress is not None:
+            self._total = sum(_weight(task.source) for task in tasks)
+            self._bar = progress.add_task("", total=self._total, count=f"0/{self._count}")
+
+    def update(self, event: Event) -> None:
+        """Follows what happens."""
+        if self._progress is None:
+            return
+        key, weight = (event.source, event.output), _weight(event.source)
+        before = self._shares.get(key, 0.0)
+        share = min(event.share, 1.0) if isinstance(event, Advance) else 1.0
+        self._shares[key] = share
+        if isinstance(event, Outcome):
+            self._done += 1
+            if event.state == "skipped":  # it takes no time that could be compared
+                self._total, before = self._total - weight, 1.0
+        self._progress.update(
+            self._bar, total=self._total, advance=(share - before) * weight, count=f"{self._done}/{self._count}"
+        )
+
+
+def _weight(path: Path) -> float:
+    try:
+        return max(os.stat(path).st_size, 1)
+    except (OSError, ValueError):
+        return 1
+
+
+@contextmanager
+def bar(tasks: list[Task], hidden: bool) -> Iterator[Bar]:
+    """A bar on stderr with the number of files and the time left."""
+    if hidden:
+        yield Bar(tasks, None)
+        return
+    columns = (TextColumn("converting {task.fields[count]}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        yield Bar(tasks, progress)

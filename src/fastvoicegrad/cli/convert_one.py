@@ -1,0 +1,135 @@
+"""One recording into one file, from a file or a pipe to a file or a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .. import audio
+from ..batch import Settings, tags_for
+from ..batch.tasks import reference_name
+from ..converter import Conversion, VoiceConverter, output_rate
+from ..errors import InputError
+from ..files import shown
+from .common import console, errors, findings
+
+SHORT = 40.0  # seconds of source up to which no progress bar appears: they take less than two seconds
+PIPE = "-"
+
+
+@contextmanager
+def progress_bar(total: float | None) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr with the time left; what it gives takes the seconds that are done."""
+    columns = (TextColumn("converting"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        bar = progress.add_task("converting", total=total)
+        yield lambda seconds: progress.update(bar, completed=seconds)
+
+
+def convert_one(
+    source: str, output: str, to: list[str], settings: Settings, bundle: Path | None, threads: int | None, as_json: bool
+) -> None:
+    """Convert a file or standard input to a file or standard output, and report.
+
+    Raises:
+        InputError: whatever cannot be used.
+    """
+    if settings.format is not None and output != PIPE:
+        raise InputError("--format is for folders and pipes; here the suffix of the output names the format")
+    with tempfile.TemporaryDirectory(prefix="fastvoicegrad-") as folder:
+        if output == PIPE and sys.stdout.isatty():
+            raise InputError("standard output is a terminal; send it to a file or a program")
+        path = _from_stdin(Path(folder)) if source == PIPE else Path(source)
+        result = Path(folder, f"result.{settings.format or 'wav'}") if output == PIPE else Path(output)
+        try:
+            _convert(path, result, to, settings, bundle, threads, as_json, quiet=output == PIPE)
+        except InputError as error:
+            raise InputError(str(error).replace(shown(path), "standard input") if source == PIPE else error) from error
+        if output == PIPE:
+            _to_stdout(result)
+
+
+def _from_stdin(folder: Path) -> Path:
+    """What standard input holds, as a file."""
+    if sys.stdin.isatty():
+        raise InputError("standard input is a terminal; send a sound file to it")
+    path = folder / "stdin"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return path
+
+
+def _to_stdout(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at the end
+        raise InputError("the program that reads the result has ended") from error
+
+
+def _convert(
+    source: Path,
+    output: Path,
+    to: list[str],
+    settings: Settings,
+    bundle: Path | None,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    started = time.perf_counter()
+    info = audio.inspect(source, settings.strict, settings.channel)
+    audio.check_output(output, output_rate(info.rate, settings.rate), settings.subtype)
+    expected = info.seconds
+    converter = VoiceConverter.load(bundle, threads)
+    loaded = time.perf_counter()
+    hidden = as_json or not errors.is_terminal or (expected is not None and expected < SHORT)
+    tags = tags_for(source, converter, "+".join(map(reference_name, to))) if settings.tagged else None
+    with (
+        findings(quiet=as_json) as found,
+        nullcontext(lambda seconds: None) if hidden else progress_bar(expected) as progress,
+    ):
+        result = converter.convert_file(source, output, to, tags=tags, progress=progress, **settings.arguments())
+    _report(result, settings, loaded - started, found, as_json, quiet)
+
+
+def _report(
+    result: Conversion, settings: Settings, loading: float, found: list[str], as_json: bool, quiet: bool
+) -> None:
+    """Prints what was done; `quiet` keeps standard output free."""
+    stages = {"load": loading, **result.stages}
+    stages["audio"] = result.elapsed - sum(result.stages.values())
+    output = "standard output" if quiet else str(result.output)
+    if as_json:
+        report = {
+            "output": output,
+            "seconds": round(result.seconds, 3),
+            "rate": result.rate,
+            "samples": result.samples,
+            "steps": settings.steps,
+            "seed": settings.seed,
+            "real_time_factor": round(result.real_time_factor, 5),
+            "elapsed": round(result.elapsed, 4),
+            "stages": {name: round(seconds, 4) for name, seconds in stages.items()},
+            "reference_seconds": round(result.speech, 2),
+            "warnings": found,
+        }
+        print(json.dumps(report), file=sys.stderr if quiet else sys.stdout)
+        return
+    out = errors if quiet else console
+    out.print(
+        f"{output}: {result.seconds:.2f} s at {result.rate} Hz in {result.elapsed:.2f} s, "
+        f"{1 / result.real_time_factor:.3g} times as fast as real time"
+    )
+    out.print("  " + "  ".join(f"{n} {s:.2f} s" for n, s in stages.items()), style="dim")

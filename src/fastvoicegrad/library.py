@@ -1,0 +1,327 @@
+"""Voices by name: those that a user keeps in a folder, and the presets that ship with the package.
+
+A library is a folder of ``.voice`` files. Every change writes, renames or removes one of them, so that a process may
+be killed at any moment. Kept recordings lie beside them, in ``recordings/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import platformdirs
+
+from .bundle import Bundle
+from .errors import AudioWarning, InputError
+from .files import regular_file, shown
+from .recordings import keep
+from .voice import Voice, blend, pool
+from .voice_file import LONGEST_DESCRIPTION, read_about
+from .voice_folder import SUFFIX, PresetFolder, VoiceFolder, blamed_on, made
+from .voice_names import checked_name, key, nearest, parse_blend
+
+PRESETS = Path(__file__).parent / "voices"
+VARIABLE = "FASTVOICEGRAD_VOICES"  # environment variable: the folder of the user's voices
+LIST = "'fastvoicegrad voice list' lists the voices"
+BLEND = "'anna(0.7)+ben(0.3)'"
+
+
+class UnknownVoiceError(InputError):
+    """No voice has this name."""
+
+
+class NameTakenError(InputError):
+    """A voice or a preset has this name already, or a preset was to be changed."""
+
+
+class Encoder(Protocol):
+    """What makes voices of recordings: a `VoiceConverter`."""
+
+    bundle: Bundle
+
+    def voice_of_recording(self, path: Path, *, quiet: bool = False) -> Voice:
+        """A voice from one recording, with warnings about it unless `quiet`."""
+
+
+@dataclass(frozen=True)
+class VoiceEntry:
+    """What a library knows of a voice without its arrays.
+
+    Attributes:
+        preset: whether it ships with the package.
+        description, sources, seconds, pitch, encoder: see `Voice`.
+        recordings: how many of its references are kept.
+        path: of the ``.voice`` file.
+        preview: a shipped recording in this voice, for presets.
+    """
+
+    name: str
+    preset: bool
+    description: str
+    sources: list[str]
+    seconds: float
+    pitch: float
+    encoder: str
+    recordings: int
+    path: Path
+    preview: Path | None = None
+
+
+class VoiceLibrary:
+    """Named voices. Names are compared without case. Several processes and threads may use one folder.
+
+    Args:
+        folder: of the user's voices; it is made at the first change. None: $FASTVOICEGRAD_VOICES, or else ``voices``
+            in the user's data folder.
+        presets: folder of the voices that ship, with their order in ``index.json``.
+    """
+
+    def __init__(self, folder: Path | None = None, presets: Path = PRESETS) -> None:
+        self._own, self._presets = VoiceFolder(folder or user_folder()), PresetFolder(presets)
+
+    @property
+    def folder(self) -> Path:
+        """Of the user's voices."""
+        return self._own.folder
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """All names: the presets in their order, then the user's in alphabetical order."""
+        own = self._own.names()
+        taken = {key(name) for name in own}
+        return [name for name in self._presets.names() if key(name) not in taken] + own
+
+    def entry(self, name: str) -> VoiceEntry:
+        """The facts about a voice.
+
+        Raises:
+            UnknownVoiceError: no voice has this name; the message gives similar ones.
+            InputError: its file is damaged.
+        """
+        path = self._find(name)
+        return _entry(path, self._presets.holds(path), self._presets.preview(path))
+
+    def load(self, name: str) -> Voice:
+        """A voice as it is stored.
+
+        Raises:
+            UnknownVoiceError, InputError: see `entry`.
+        """
+        return Voice.load(self._find(name))
+
+    def voice(self, encoder: Encoder, text: str) -> Voice:
+        """The voice of a name or of a blend, made with these encoders. The text leads to no file outside the library.
+
+        A voice of other encoders is made again from its kept recordings, with a warning.
+
+        Raises:
+            UnknownVoiceError: no voice has this name, or the text is no name and no blend.
+            InputError: a voice was made by other encoders and has no kept recordings.
+        """
+        terms = parse_blend(text)
+        if terms is None:
+            raise UnknownVoiceError(f"'{shown(text)}' is no name of a voice, and no blend like {BLEND}; {LIST}")
+        paths = [self._find(name) for name, _ in terms]
+        voices = [self._fitting(encoder, path) for path in paths]
+        return voices[0] if len(voices) == 1 else blend(voices, [weight for _, weight in terms])
+
+    # -- changing -------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        name: str,
+        voice: Voice,
+        *,
+        description: str = "",
+        replace: bool = False,
+        recordings: Sequence[str | os.PathLike[str]] = (),
+    ) -> None:
+        """Keep a voice under a name.
+
+        Args:
+            description: one line; empty: the voice's own.
+            replace: whether it may take the place of an older voice.
+            recordings: its references, to keep copies of them. Other encoders can make the voice again from these.
+        Raises:
+            NameTakenError: there is such a voice and `replace` is not set, or a preset has the name.
+            InputError: no name, too long a description, or the folder cannot be written.
+        """
+        name, description = checked_name(name), _one_line(description) or voice.description
+        with self._own.changing():
+            path = self._free_path(name, replace)
+            kept = [keep(Path(recording), made(self._own.recordings)) for recording in recordings]
+            dataclasses.replace(voice, description=description, recordings=kept).save(path)
+            self._own.remove_preview(path.stem)
+
+    def check_free(self, name: str, replace: bool = False) -> None:
+        """Raises what `add` would raise because of the name."""
+        self._free_path(checked_name(name), replace)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a voice another name.
+
+        Raises:
+            UnknownVoiceError: there is no voice `old`.
+            NameTakenError: `new` belongs to another voice, or `old` is a preset.
+            InputError: `new` is no name, or the folder cannot be written.
+        """
+        new = checked_name(new)
+        self._find_own(old)  # an unknown voice makes no folder
+        with self._own.changing():
+            path = self._find_own(old)
+            target = self._own.path(new) if key(old) == key(new) else self._free_path(new)
+            with blamed_on(path):
+                path.rename(target)
+            self._own.remove_preview(path.stem)
+
+    def remove(self, name: str) -> None:
+        """Delete a voice and its kept recordings.
+
+        Raises:
+            UnknownVoiceError: there is no such voice.
+            NameTakenError: it is a preset.
+            InputError: the folder cannot be written.
+        """
+        self._find_own(name)
+        with self._own.changing():
+            path = self._find_own(name)
+            with blamed_on(path):
+                path.unlink()
+            self._own.remove_preview(path.stem)
+
+    def preview_path(self, text: str) -> Path:
+        """Where a preview of a voice may be written (.wav); its folder exists then. Blends and files share one name.
+
+        Raises:
+            InputError: the folder cannot be made.
+        """
+        path = self._own.find(text) or self._presets.find(text)
+        return self._own.preview_path(path.stem if path else "preview")
+
+    # -- names ----------------------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> Path:
+        path = self._own.find(name) or self._presets.find(name)
+        if path:
+            return path
+        similar = nearest(name, self.names())
+        advice = f"similar names: {', '.join(similar)}" if similar else LIST
+        raise UnknownVoiceError(f"there is no voice '{shown(name)}'; {advice}")
+
+    def _find_own(self, name: str) -> Path:
+        path = self._find(name)
+        if self._presets.holds(path):
+            raise NameTakenError(f"'{path.stem}' is a preset voice, which cannot be changed")
+        return path
+
+    def _free_path(self, name: str, replace: bool = False) -> Path:
+        """The file for a voice of this name: that of an older one, where it may be replaced."""
+        old = self._own.find(name)
+        if old and not replace:
+            raise NameTakenError(f"there is a voice '{old.stem}' already; choose another name, or --replace it")
+        if not old and self._presets.find(name):
+            raise NameTakenError(f"'{name}' is the name of a preset voice; choose another name")
+        return old or self._own.path(name)
+
+    # -- voices of other encoders ---------------------------------------------------------------------------
+
+    def _fitting(self, encoder: Encoder, path: Path) -> Voice:
+        """A stored voice, made again where these encoders did not make it."""
+        voice, name = Voice.load(path), path.stem
+        if voice.encoder == encoder.bundle.fingerprint:
+            return voice
+        if self._presets.holds(path):
+            raise InputError(f"the preset voice '{name}' fits only the built-in bundle; name a recording instead")
+        try:
+            kept = [self._own.recordings / recording for recording in voice.recordings]
+            made_again = pool([encoder.voice_of_recording(recording, quiet=True) for recording in kept])
+        except InputError as error:  # none was kept, or one cannot be read
+            raise InputError(
+                f"the voice '{name}' was made with another bundle; make it again with "
+                f"'fastvoicegrad voice make RECORDINGS --name {name} --replace'"
+            ) from error
+        warnings.warn(f"the voice '{name}' is made again, as this bundle has other encoders", AudioWarning, 4)
+        return self._replaced(path, voice, made_again)
+
+    def _replaced(self, path: Path, old: Voice, new: Voice) -> Voice:
+        """The new voice with the old one's description; it is stored if the old one is still there."""
+        voice = dataclasses.replace(new, sources=old.sources, description=old.description, recordings=old.recordings)
+        with suppress(InputError), self._own.changing():
+            if read_about(path).recordings == old.recordings:
+                voice.save(path)
+        return voice
+
+
+def resolve(encoder: Encoder, reference: str | os.PathLike[str] | Voice, library: VoiceLibrary | None = None) -> Voice:
+    """The voice of a recording, a ``.voice`` file, a name or a blend. A file comes before a voice of the same name.
+
+    Args:
+        library: None: the user's.
+    Raises:
+        UnknownVoiceError: neither a file nor a voice; the message gives similar names.
+        InputError: a file cannot be read, or holds no voice. See also `VoiceLibrary.voice`.
+    """
+    if isinstance(reference, Voice):
+        return reference
+    path, text = Path(reference), os.fspath(reference)
+    is_file = os.path.lexists(path) and not os.path.isdir(path)
+    if not is_file and parse_blend(text):
+        return _named(encoder, text, library or VoiceLibrary())
+    if not is_file and re.search(r"\+|\)\s*$", text):
+        raise InputError(f"{shown(text)}: no such file, and no blend like {BLEND}")
+    return Voice.load(path) if path.suffix.lower() == SUFFIX else encoder.voice_of_recording(path)
+
+
+def user_folder() -> Path:
+    """The folder of the user's voices."""
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen) if chosen else platformdirs.user_data_path("fastvoicegrad", appauthor=False) / "voices"
+
+
+def entry_of_file(path: Path) -> VoiceEntry:
+    """The facts about a ``.voice`` file outside a library.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    return _entry(path)
+
+
+def _named(encoder: Encoder, text: str, library: VoiceLibrary) -> Voice:
+    try:
+        return library.voice(encoder, text)
+    except UnknownVoiceError as error:
+        if os.path.isdir(text):
+            regular_file(text)
+        raise UnknownVoiceError(f"{shown(text)} is no file, and {error}") from error
+
+
+def _entry(path: Path, preset: bool = False, preview: Path | None = None) -> VoiceEntry:
+    about = read_about(path)
+    return VoiceEntry(
+        path.stem,
+        preset,
+        about.description,
+        about.sources,
+        about.seconds,
+        about.pitch,
+        about.encoder,
+        len(about.recordings),
+        path,
+        preview,
+    )
+
+
+def _one_line(description: str) -> str:
+    line = " ".join(description.split())
+    if len(line) > LONGEST_DESCRIPTION or not line.isprintable():
+        raise InputError(f"a description is one line of at most {LONGEST_DESCRIPTION} characters")
+    return line

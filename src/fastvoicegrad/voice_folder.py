@@ -1,0 +1,122 @@
+"""Folders of ``.voice`` files, whose names are compared without case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from .errors import InputError
+from .files import shown
+from .locks import locked
+from .recordings import remove_unused
+from .voice_file import read_about
+from .voice_names import is_name, key
+
+SUFFIX, PREVIEW = ".voice", ".opus"
+INDEX = "index.json"  # of presets: a list of their names
+
+
+class VoiceFolder:
+    """The voices of a user, with copies of recordings in ``recordings/`` and previews in ``previews/``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.recordings, self.previews = folder / "recordings", folder / "previews"
+
+    def names(self) -> list[str]:
+        """In alphabetical order."""
+        with suppress(OSError):
+            stems = [path.stem for path in self.folder.iterdir() if path.suffix == SUFFIX]
+            return sorted(filter(is_name, stems), key=key)
+        return []
+
+    def path(self, name: str) -> Path:
+        """Of a voice that may not be there yet."""
+        return self.folder / f"{name}{SUFFIX}"
+
+    def find(self, name: str) -> Path | None:
+        """The file of a voice, if there is one."""
+        if is_name(name) and self.path(name).is_file():
+            return self.path(name)
+        return next((self.path(own) for own in self.names() if key(own) == key(name)), None)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """One change at a time. At its end, copies of recordings that no voice needs are deleted.
+
+        Raises:
+            InputError: the folder cannot be made or written.
+        """
+        with locked(made(self.folder) / ".lock"):
+            try:
+                yield
+            finally:
+                self._remove_unused_recordings()
+
+    def _remove_unused_recordings(self) -> None:
+        if self.recordings.is_dir():
+            with suppress(InputError):  # where one voice cannot be read, all recordings stay
+                abouts = [read_about(self.path(name)) for name in self.names()]
+                remove_unused(self.recordings, {r for about in abouts for r in about.recordings})
+
+    def preview_path(self, name: str) -> Path:
+        """Where a preview of a voice may be written; its folder exists then.
+
+        Raises:
+            InputError: the folder cannot be made.
+        """
+        return made(self.previews) / f"{name}.wav"
+
+    def remove_preview(self, name: str) -> None:
+        """Delete a preview that is out of date."""
+        with suppress(OSError):
+            (self.previews / f"{name}.wav").unlink()
+
+
+class PresetFolder:
+    """Voices that ship: ``index.json`` lists their names in order, and each may have a preview ``NAME.opus``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """In the order of ``index.json``; none where it is missing."""
+        with suppress(OSError):
+            return msgspec.json.decode((self.folder / INDEX).read_bytes(), type=list[str])
+        return []
+
+    def find(self, name: str) -> Path | None:
+        """The file of a voice, if there is one."""
+        return next((self.folder / f"{n}{SUFFIX}" for n in self.names() if key(n) == key(name)), None)
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of these voices."""
+        return path.parent == self.folder
+
+    def preview(self, path: Path) -> Path | None:
+        """The preview of a voice file, if there is one."""
+        preview = path.with_suffix(PREVIEW)
+        return preview if self.holds(path) and preview.is_file() else None
+
+
+def made(folder: Path) -> Path:
+    """A folder, which exists then.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    with blamed_on(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """Errors of the system become one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{shown(path)} cannot be changed ({error.strerror}); choose another folder") from error

@@ -1,0 +1,73 @@
+"""Text fields: what is read, what is written, and what no text field may hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from fastvoicegrad import audio
+from fastvoicegrad.audio.tags import LONGEST, plain_text
+from tests.conftest import vowels
+
+TAGS = {"title": "Ein Lied", "artist": "Jürgen", "comment": "live"}
+
+
+@pytest.mark.parametrize("suffix", audio.FORMATS)
+def test_fields_pass_through_every_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    with audio.writing(path, 48000, tags=TAGS) as file:
+        file.write(vowels(0.5, rate=48000))
+    assert audio.read_tags(path) == TAGS
+
+
+def test_fields_of_other_containers(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "x.m4a"
+    with av.open(str(path), "w") as container:
+        container.metadata.update({"title": "Ein Lied", "track": "3"})
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(vowels(0.5, rate=44100)[None], format="fltp", layout="mono")
+        frame.rate = 44100
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    found = audio.read_tags(path)
+    assert (found["title"], found["tracknumber"]) == ("Ein Lied", "3")
+
+
+def test_what_has_no_fields(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("none")
+    soundfile.write(tmp_path / "plain.wav", vowels(0.5), 22050)
+    assert audio.read_tags(tmp_path / "text.wav") == audio.read_tags(tmp_path / "plain.wav") == {}
+    assert audio.read_tags(tmp_path / "missing.wav") == {}
+
+
+def test_a_conversion_is_marked() -> None:
+    marked = audio.conversion_tags(TAGS, "tool 1", "bundle 2", "nora")
+    assert marked["comment"] == "Converted speech: voice of nora, made by tool 1, bundle bundle 2. live"
+    assert (marked["title"], marked["software"]) == ("Ein Lied", "tool 1")
+    assert audio.conversion_tags({}, "t", "b", "v")["comment"] == "Converted speech: voice of v, made by t, bundle b"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("a\0b\nc\x1b[2J", "a b c [2J"),
+        ("\udcff x", "? x"),
+        ("  ", ""),
+        ("y" * 5000, "y" * LONGEST),
+        ("Ü 日本", "Ü 日本"),
+    ],
+)
+def test_fields_are_one_plain_line(tmp_path: Path, text: str, plain: str) -> None:
+    assert plain_text(text) == plain
+    with audio.writing(tmp_path / "x.flac", 22050, tags={"title": text}) as file:
+        file.write(vowels(0.2))
+    assert audio.read_tags(tmp_path / "x.flac").get("title", "") == plain
+
+
+def test_other_fields_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="no text field"), audio.writing(tmp_path / "x.wav", 22050, tags={"mood": "x"}):
+        pass
+    assert list(tmp_path.iterdir()) == []

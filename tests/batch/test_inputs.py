@@ -1,0 +1,123 @@
+"""Which recordings are found, and what their results are called."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastvoicegrad import InputError
+from fastvoicegrad.batch.inputs import Found, find_inputs, output_names
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def places(inputs: list[str], folder: str = "out") -> list[str]:
+    return [item.below.as_posix() for item in find_inputs(inputs, Path(folder))]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_folders_are_searched_to_the_ground(here: Path) -> None:
+    make(here, "in/b.mp3", "in/a/ü x.WAV", "in/a/notes.txt", "in/.hidden.wav", "in/.git/x.wav", "in/cover.jpg")
+    assert places(["in"]) == ["a/ü x.WAV", "b.mp3"]
+    assert [item.path for item in find_inputs(["in"], here / "out")] == [Path("in/a/ü x.WAV"), Path("in/b.mp3")]
+
+
+def test_a_named_file_may_have_any_suffix(here: Path) -> None:
+    make(here, "x/recording.dat", "y/b.wav")
+    assert places(["y/b.wav", "x/recording.dat"]) == ["b.wav", "recording.dat"]
+
+
+def test_each_file_counts_once(here: Path) -> None:
+    make(here, "in/a.wav")
+    assert places(["in", "in/a.wav", "./in/*.wav", str(here / "in")]) == ["a.wav"]
+
+
+def test_a_pattern_keeps_the_tree_below_its_first_part(here: Path) -> None:
+    make(here, "in/a/x.wav", "in/b/x.wav", "in/b/c/y.flac", "in/z.wav", "in/[1].wav")
+    assert places(["in/**/*.wav"]) == ["[1].wav", "a/x.wav", "b/x.wav", "z.wav"]
+    assert places(["in/*"]) == ["[1].wav", "a/x.wav", "b/c/y.flac", "b/x.wav", "z.wav"]
+    assert places(["in/[1].wav"]) == ["[1].wav"]  # a file of this name comes before the pattern
+
+
+def test_results_are_no_inputs(here: Path) -> None:
+    make(here, "a.wav", "out/a.wav", "sub/out/b.wav")
+    assert places(["."]) == ["a.wav", "sub/out/b.wav"]
+    assert places(["**/*.wav"]) == ["a.wav", "sub/out/b.wav"]
+    assert places(["out/a.wav"], "out/new") == ["a.wav"]
+    with pytest.raises(InputError, match="lie among the sources"):
+        places(["out"])
+
+
+@pytest.mark.parametrize("name", ["none.wav", "none", "none/*.wav", "in/*.mp3", "a\0b.wav", "a\0/*.wav"])
+def test_a_missing_input_is_named(here: Path, name: str) -> None:
+    make(here, "in/a.wav")
+    with pytest.raises(InputError, match="check its name"):
+        places(["in", name])
+
+
+def test_an_empty_folder_is_no_mistake(here: Path) -> None:
+    (here / "in").mkdir()
+    assert places(["in"]) == []
+    assert find_inputs(["later/*.wav"], here, may_be_missing=True) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
+def test_links(here: Path) -> None:
+    make(here, "in/a.wav")
+    os.symlink(here / "in", here / "in/loop")
+    os.symlink("a.wav", here / "in/b.wav")
+    os.symlink("nowhere", here / "in/dangling.wav")
+    assert places(["in"]) == ["a.wav", "b.wav", "dangling.wav"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_closed_folder_is_named(here: Path) -> None:
+    make(here, "in/a.wav", "in/closed/b.wav")
+    (here / "in/closed").chmod(0)
+    try:
+        assert [bool(item.problem) for item in find_inputs(["in"], here / "out")] == [False, True]
+    finally:
+        (here / "in/closed").chmod(0o755)
+
+
+def names(*below: str, kind: str | None = None) -> list[str]:
+    return [name.as_posix() for name in output_names([Found(Path(x), Path(x)) for x in below], kind)]
+
+
+def test_names_keep_the_source_format_where_it_can_be_written() -> None:
+    assert names("a.wav", "B.FLAC", "c.m4a", "d/e.opus", "f") == ["a.wav", "B.FLAC", "c.wav", "d/e.opus", "f.wav"]
+    assert names("a.wav", "b.mp3", "c.d.ogg", kind="mp3") == ["a.mp3", "b.mp3", "c.d.mp3"]
+
+
+def test_no_two_results_have_one_name() -> None:
+    assert names("a.mp3", "a.wav", "b.ogg", kind="wav") == ["a.mp3.wav", "a.wav", "b.wav"]
+    assert names("a.wav", "a.wav", "a.wav", "a-2.wav") == ["a.wav", "a-3.wav", "a-4.wav", "a-2.wav"]
+    assert names("a.wav", "A.WAV") == ["a.wav", "A-2.WAV"]  # one file where case does not count
+    assert names("\u00fc.wav", "u\u0308.wav") == ["\u00fc.wav", "u\u0308-2.wav"]  # one file for macOS
+
+
+def test_names_are_distinct_for_any_names() -> None:
+    random_names = random.Random(0)
+    for _ in range(200):
+        below = [
+            random_names.choice(["a", "A", "a-2", "a.mp3", "b/a"])
+            + random_names.choice([".wav", ".mp3", ".MP3", ".m4a"])
+            for _ in range(8)
+        ]
+        for kind in (None, "wav", "mp3"):
+            found = names(*below, kind=kind)
+            assert len({name.casefold() for name in found}) == len(below)
+            assert found == names(*below, kind=kind)

@@ -1,0 +1,236 @@
+"""Many recordings in one run, with real worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fastvoicegrad import InputError, Voice, VoiceConverter
+from fastvoicegrad.batch import Advance, Batch, Outcome, Settings, convert_files, make_target
+from fastvoicegrad.batch import watching as watching_module
+from tests.conftest import vowels
+
+
+@pytest.fixture(scope="module")
+def talks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three recordings and a text."""
+    folder = tmp_path_factory.mktemp("talks")
+    (folder / "deep").mkdir()
+    soundfile.write(folder / "a.wav", vowels(0.6, rate=16000), 16000)
+    soundfile.write(folder / "b.flac", vowels(0.7, rate=44100, seed=1), 44100)
+    soundfile.write(folder / "deep/c d.ogg", vowels(0.8, rate=48000, seed=2), 48000)
+    (folder / "text.wav").write_text("no recording")
+    return folder
+
+
+def states(outcomes: list[Outcome]) -> dict[str, str]:
+    return {outcome.source.name: outcome.state for outcome in outcomes}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+ALL = {"a.wav": "converted", "b.flac": "converted", "c d.ogg": "converted", "text.wav": "failed"}
+AGAIN = {"a.wav": "skipped", "b.flac": "skipped", "c d.ogg": "skipped", "text.wav": "failed"}
+
+
+def test_a_folder(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
+    outcomes = convert_files(converter, [talks], tmp_path, voice)
+    assert states(outcomes) == ALL
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            assert str(outcome.source) in outcome.error
+            assert not outcome.output.exists()
+        else:
+            source, result = soundfile.info(outcome.source), soundfile.info(outcome.output)
+            assert (source.frames, source.samplerate) == (result.frames, result.samplerate)
+            assert outcome.output.relative_to(tmp_path) == outcome.source.relative_to(talks)
+            assert outcome.seconds == pytest.approx(source.duration, abs=1e-3)
+    lines = [json.loads(line) for line in (tmp_path / "fastvoicegrad.jsonl").read_text().splitlines()]
+    assert {Path(line["source"]).name: not line["error"] for line in lines} == {
+        name: state == "converted" for name, state in ALL.items()
+    }
+
+
+def test_what_is_done_is_skipped(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
+    convert_files(converter, [talks], tmp_path, voice)
+    before = contents(tmp_path)
+    assert states(convert_files(converter, [talks], tmp_path, voice)) == AGAIN
+    (tmp_path / "a.wav").write_bytes(b"damaged")
+    (tmp_path / "b.flac").unlink()
+    assert states(convert_files(converter, [talks], tmp_path, voice)) == AGAIN | {
+        "a.wav": "converted",
+        "b.flac": "converted",
+    }
+    assert contents(tmp_path) == before
+    assert states(convert_files(converter, [talks], tmp_path, voice, force=True)) == ALL
+    assert contents(tmp_path) == before
+    other = Settings(seed=1)
+    assert states(convert_files(converter, [talks], tmp_path, voice, other)) == ALL
+    assert contents(tmp_path) != before
+
+
+def test_workers_share_the_work(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
+    single = VoiceConverter.load(threads=1)  # results depend on the number of threads, in the last bit
+    one = convert_files(single, [talks], tmp_path / "one", voice)
+    two = convert_files(single, [talks], tmp_path / "two", voice, workers=2)
+    assert states(one) == states(two) == ALL
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
+def test_a_worker_that_dies_takes_one_recording(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / "in/long.wav"
+    long.parent.mkdir()
+    soundfile.write(long, np.tile(vowels(30.0), 6), 22050)
+    inputs, out = [long, talks], tmp_path / "out"
+    outcomes = []
+    with Batch(converter, out, [make_target(converter, voice)]) as batch:
+        for event in batch.convert(inputs):
+            if isinstance(event, Outcome):
+                outcomes.append(event)
+            elif event.source == long:
+                process = batch._workers._processes[0]._process
+                assert process is not None
+                os.kill(process.pid, signal.SIGKILL)
+    assert states(outcomes) == ALL | {"long.wav": "failed"}
+    (died,) = [outcome for outcome in outcomes if outcome.source == long]
+    assert "long.wav" in died.error
+    assert "SIGKILL" in died.error
+
+
+def test_progress_of_a_long_recording(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.tile(vowels(30.0), 4), 22050)
+    with Batch(converter, tmp_path / "out", [make_target(converter, voice)]) as batch:
+        events = list(batch.convert([tmp_path / "long.wav"]))
+    shares = [event.share for event in events if isinstance(event, Advance)]
+    assert shares
+    assert shares == sorted(shares)
+    assert 0 < shares[-1] <= 1
+
+
+def test_stopping_in_the_middle_leaves_nothing(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
+    long, out = tmp_path / "long.wav", tmp_path / "out"
+    soundfile.write(long, np.tile(vowels(30.0), 20), 22050)
+    with Batch(converter, out, [make_target(converter, voice)]) as batch:
+        for _ in batch.convert([long]):
+            break
+        process = batch._workers._processes[0]._process
+    assert process is not None
+    assert process.poll() is not None
+    assert [path.name for path in out.iterdir()] == ["fastvoicegrad.jsonl"]
+
+
+def test_several_targets(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
+    targets = [make_target(converter, voice, "one"), make_target(converter, talks / "b.flac", "two")]
+    with Batch(converter, tmp_path, targets) as batch:
+        outcomes = [event for event in batch.convert([talks / "a.wav"]) if isinstance(event, Outcome)]
+    assert [outcome.output.relative_to(tmp_path).as_posix() for outcome in outcomes] == ["one/a.wav", "two/a.wav"]
+    assert contents(tmp_path / "one") != contents(tmp_path / "two")
+    with pytest.raises(InputError, match="two targets"):
+        Batch(converter, tmp_path, [targets[0], targets[0]])
+
+
+def test_formats(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
+    """Opus knows only some rates; the subtype is for formats that have some."""
+    outcomes = convert_files(converter, [talks], tmp_path, voice, Settings(format="opus"))
+    found = {x.output.name: soundfile.info(x.output) for x in outcomes if x.state == "converted"}
+    assert {name: info.samplerate for name, info in found.items()} == {
+        "a.opus": 16000,
+        "b.opus": 48000,
+        "c d.opus": 48000,
+    }
+    outcomes = convert_files(converter, [talks], tmp_path / "24", voice, Settings(subtype="24"))
+    subtypes = {x.output.name: soundfile.info(x.output).subtype for x in outcomes if x.state == "converted"}
+    assert subtypes == {"a.wav": "PCM_24", "b.flac": "PCM_24", "c d.ogg": "VORBIS"}
+
+
+def test_results_are_marked(converter: VoiceConverter, talks: Path, tmp_path: Path, reference_file: Path) -> None:
+    with soundfile.SoundFile(tmp_path / "song.flac", "w", 22050, 1) as file:
+        file.title, file.artist, file.comment = "Ein Lied", "Ünbekannt", "live"
+        file.write(vowels(0.6))
+    (outcome,) = convert_files(converter, [tmp_path / "song.flac"], tmp_path / "out", reference_file)
+    found = soundfile.SoundFile(outcome.output).copy_metadata()
+    assert found["title"] == "Ein Lied"
+    assert found["artist"] == "Ünbekannt"
+    assert found["comment"].startswith("Converted speech: voice of reference, made by fastvoicegrad")
+    assert found["comment"].endswith(". live")
+    (plain,) = convert_files(
+        converter, [tmp_path / "song.flac"], tmp_path / "plain", reference_file, Settings(tagged=False)
+    )
+    assert soundfile.SoundFile(plain.output).copy_metadata() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (Settings(steps=9), "at most 1 step"),
+        (Settings(rate=100), "rate must lie"),
+        (Settings(semitones=99), "semitones must lie"),
+        (Settings(loudness=5), "loudness must lie"),
+        (Settings(channel="middle"), "channel must be"),
+        (Settings(format="doc"), "format must be"),
+        (Settings(subtype="PCM_7"), "no subtype"),
+        (Settings(format="mp3", subtype="24"), "no subtype"),
+    ],
+)
+def test_bad_settings_are_refused_at_once(
+    converter: VoiceConverter, voice: Voice, tmp_path: Path, settings: Settings, text: str
+) -> None:
+    with pytest.raises(InputError, match=text):
+        Batch(converter, tmp_path / "out", [make_target(converter, voice)], settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_never_replaces_a_source(converter: VoiceConverter, voice: Voice, talks: Path) -> None:
+    before = contents(talks)
+    with pytest.raises(InputError, match=r"is a source itself|among the sources"):
+        convert_files(converter, [talks / "a.wav"], talks, voice)
+    assert contents(talks) == before
+    assert not (talks / "fastvoicegrad.jsonl").exists()
+
+
+def waiting(batch: Batch, inputs: list[Path]) -> Iterator[Outcome | None]:
+    for event in batch.watch(inputs):
+        if not isinstance(event, Advance):
+            yield event
+
+
+def test_watch(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there, what arrives, what changes, and what is not complete yet."""
+    monkeypatch.setattr(watching_module, "POLL", 0.05)
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    (inbox / "a.wav").write_bytes((talks / "a.wav").read_bytes())
+    with Batch(converter, tmp_path / "out", [make_target(converter, voice)]) as batch:
+        events = waiting(batch, [inbox])
+        first = next(event for event in events if event)
+        assert (first.source.name, first.state) == ("a.wav", "converted")
+        assert next(events) is None
+        data = (talks / "b.flac").read_bytes()
+        for part in range(1, 5):  # a copy that takes its time
+            (inbox / "b.flac").write_bytes(data[: len(data) * part // 4])
+            assert next(events) is None
+        arrived = next(event for event in events if event)
+        assert (arrived.source.name, arrived.state) == ("b.flac", "converted")
+        (inbox / "a.wav").write_text("damaged now")
+        failed = next(event for event in events if event)
+        assert (failed.source.name, failed.state) == ("a.wav", "failed")
+        assert next(events) is next(events) is None  # it is not tried again
+        (inbox / "a.wav").write_bytes((talks / "a.wav").read_bytes())
+        time.sleep(0.01)
+        assert next(event for event in events if event).source.name == "a.wav"

@@ -1,0 +1,248 @@
+"""``fastvoicegrad convert`` for folders and pipes, in a new process each time."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from benchmarks import folder as benchmark
+from rich.console import Console
+from rich.progress import Progress
+
+from fastvoicegrad.batch import Advance, Outcome, Task
+from fastvoicegrad.cli.convert_many import Bar
+from tests.conftest import vowels
+
+LOG = "fastvoicegrad.jsonl"
+
+
+def run(*arguments: object, cwd: Path, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "fastvoicegrad", "convert", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, input=data, cwd=cwd, timeout=120, check=False)
+
+
+def text(stream: bytes) -> str:
+    return " ".join(stream.decode().split())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with recordings and two references."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "in/deep").mkdir(parents=True)
+    soundfile.write(place / "in/a.wav", vowels(0.6, rate=16000), 16000)
+    soundfile.write(place / "in/deep/b ü.flac", vowels(0.7, rate=44100, seed=1), 44100)
+    soundfile.write(place / "anna.wav", vowels(3.0, pitch=210.0, seed=3), 22050)
+    soundfile.write(place / "ben.wav", vowels(3.0, pitch=100.0, seed=4), 22050)
+    return place
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != LOG}
+
+
+RESULTS = {"a.wav", "deep/b ü.flac"}
+
+
+def test_good_and_broken_recordings_and_a_kill(tmp_path: Path) -> None:
+    """A small run of ``benchmarks/folder.py``."""
+    test = benchmark.Test(tmp_path, None, files=12, broken=4, workers=1)
+    assert benchmark.check(test, kills=1, seed=0) == []
+
+
+def test_a_folder_and_once_more(place: Path) -> None:
+    done = run("in", "--to", "anna.wav", "-o", "once", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "once: 2 converted, 0 skipped, 0 failed" in text(done.stdout)
+    assert f"log: once/{LOG}" in text(done.stdout)
+    assert done.stderr == b""
+    assert files(place / "once") == RESULTS
+    again = run("in", "--to", "anna.wav", "-o", "once", "--json", cwd=place)
+    report = json.loads(again.stdout)
+    assert (report["converted"], report["skipped"], report["failed"], report["failures"]) == (0, 2, 0, [])
+    forced = run("in", "--to", "anna.wav", "-o", "once", "--force", "--workers", 2, cwd=place)
+    assert "2 converted" in text(forced.stdout)
+
+
+def test_results_go_to_a_folder_of_that_name(place: Path) -> None:
+    done = run("in/a.wav", "--to", "anna.wav", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert files(place / "converted") == {"a.wav"}
+
+
+def test_a_pattern_in_quotes(place: Path) -> None:
+    done = run("in/**/*.flac", "--to", "anna.wav", "--format", ".MP3", "-o", "mp3/", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert files(place / "mp3") == {"deep/b ü.mp3"}
+
+
+def test_several_voices(place: Path) -> None:
+    done = run("in", "--each", "anna.wav", "--each", "ben.wav", "-o", "each", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert files(place / "each") == {f"{name}/{result}" for name in ("anna", "ben") for result in RESULTS}
+    assert (place / "each/anna/a.wav").read_bytes() != (place / "each/ben/a.wav").read_bytes()
+
+
+def test_a_failure_is_named_and_the_exit_code_is_1(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_text("none")
+    done = run("in", tmp_path / "bad.wav", "--to", "anna.wav", "-o", tmp_path / "out", cwd=place)
+    assert done.returncode == 1
+    assert "2 converted, 0 skipped, 1 failed" in text(done.stdout)
+    assert text(done.stderr).startswith(f"fastvoicegrad: {tmp_path / 'bad.wav'} is not audio")
+    report = json.loads(run(tmp_path, "--to", "anna.wav", "-o", tmp_path / "out", "--json", cwd=place).stdout)
+    assert [Path(failure["source"]).name for failure in report["failures"]] == ["bad.wav"]
+
+
+def test_options_of_the_sound(place: Path) -> None:
+    options = ["--semitones", "-3", "--loudness", "-20", "--channel", "left", "--subtype", "24", "--rate", "48000"]
+    done = run("in", "--to", "anna.wav", "-o", "sound", *options, "--no-tags", cwd=place)
+    assert done.returncode == 0, done.stderr
+    info = soundfile.info(place / "sound/a.wav")
+    assert (info.subtype, info.samplerate) == ("PCM_24", 48000)
+    kept = run("in/a.wav", "--to", "anna.wav", "-o", "kept.wav", "--keep-pitch", cwd=place)
+    assert kept.returncode == 0, kept.stderr
+    assert "voice of anna" in soundfile.SoundFile(place / "kept.wav").copy_metadata()["comment"]
+
+
+def test_pipes(place: Path) -> None:
+    data = (place / "in/a.wav").read_bytes()
+    done = run("-", "--to", "anna.wav", "-o", "-", cwd=place, data=data)
+    assert done.returncode == 0, done.stderr
+    wave, rate = soundfile.read(io.BytesIO(done.stdout))
+    assert (len(wave), rate) == (9600, 16000)
+    assert "times as fast" in text(done.stderr)
+    to_file = run("-", "--to", "anna.wav", "-o", "piped.wav", "--json", cwd=place, data=data)
+    assert json.loads(to_file.stdout)["samples"] == 9600
+    assert (place / "piped.wav").read_bytes() == done.stdout
+    other = run("in/a.wav", "--to", "anna.wav", "-o", "-", "--format", "flac", "--json", cwd=place)
+    assert soundfile.info(io.BytesIO(other.stdout)).format == "FLAC"
+    assert json.loads(other.stderr)["output"] == "standard output"
+
+
+def test_a_bad_pipe(place: Path) -> None:
+    for data in (b"", b"no recording" * 100):
+        done = run("-", "--to", "anna.wav", "-o", "-", cwd=place, data=data)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert text(done.stderr).startswith("fastvoicegrad: standard input is ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in", "-o", "x"], "name a voice with --to"),
+        (["in", "--to", "anna.wav", "--each", "ben.wav", "-o", "x"], "but not both"),
+        (["none", "in", "--to", "anna.wav", "-o", "x"], "none: no such file or folder"),
+        (["none/*.wav", "--to", "anna.wav", "-o", "x"], "nothing matches it"),
+        (["in", "--to", "none.wav", "-o", "x"], "none.wav"),
+        (["in", "--to", "anna.wav", "-o", "in"], "lie among the sources"),
+        (["in", "--to", "anna.wav", "-o", "anna.wav"], "is not a folder"),
+        (["in", "--to", "anna.wav", "-o", "x.wav"], "names one file"),
+        (["in/a.wav", "in/*.wav", "--to", "anna.wav", "-o", "x.mp3"], "names one file"),
+        (["in", "--to", "anna.wav", "-o", "-"], "takes one recording"),
+        (["in", "-", "--to", "anna.wav", "-o", "x"], "is one recording"),
+        (["-", "--to", "anna.wav", "-o", "in"], "name one file"),
+        (["in/a.wav", "--to", "anna.wav", "-o", "x.wav", "--format", "mp3"], "--format is for folders"),
+        (["in", "--to", "anna.wav", "-o", "x", "--format", "doc"], "format must be one of"),
+        (["in", "--to", "anna.wav", "-o", "x", "--steps", "7"], "at most 1 step"),
+        (["in", "--each", "anna.wav", "--each", "anna.wav", "-o", "x"], "two targets"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(place: Path, arguments: list[str], message: str) -> None:
+    before = sorted(place.rglob("*"))
+    done = run(*arguments, cwd=place)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == b""
+    assert message in text(done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(place.rglob("*")) == before
+
+
+def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A command that can be stopped, even where the tests themselves ignore signals."""
+    code = (
+        "import signal; [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGTERM)]\n"
+        "from fastvoicegrad.__main__ import run; run()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "convert", *arguments],
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_run_and_cleans_up(place: Path, tmp_path: Path, name: str) -> None:
+    soundfile.write(tmp_path / "long.flac", np.tile(vowels(20.0), 6), 22050)
+    out = tmp_path / "out"
+    process = started(place, "in", str(tmp_path / "long.flac"), "--to", "anna.wav", "-o", str(out))
+    until(lambda: any(".part" in path.name for path in out.glob(".long*")))
+    process.send_signal(getattr(signal, name))
+    _, lines = process.communicate(timeout=30)
+    assert (process.returncode, lines.strip()) == (128 + getattr(signal, name), "stopped")
+    assert files(out) == RESULTS
+    assert "2 skipped" in text(run("in", "--to", "anna.wav", "-o", out, cwd=place).stdout)
+
+
+def until(happens: object, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not happens():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_watch_converts_what_arrives_and_ends_by_ctrl_c(place: Path, tmp_path: Path) -> None:
+    inbox, out = tmp_path / "in box", tmp_path / "out"
+    inbox.mkdir()
+    (inbox / "a.wav").write_bytes((place / "in/a.wav").read_bytes())
+    process = started(place, str(inbox), "--to", "anna.wav", "-o", str(out), "--watch")
+    until(lambda: (out / "a.wav").exists())
+    (inbox / "new").mkdir()
+    os.replace(_copy(place / "in/deep/b ü.flac", tmp_path / "b.flac"), inbox / "new/b.flac")
+    until(lambda: len((out / LOG).read_text().splitlines()) == 2)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, lines = process.communicate(timeout=30)
+    assert process.returncode == 0, lines
+    assert "2 converted, 0 skipped, 0 failed" in output
+    assert str(out / "new/b.flac") in output
+    assert files(out) == {"a.wav", "new/b.flac"}
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target.write_bytes(source.read_bytes())
+    return target
+
+
+def test_the_bar_counts_files_and_leaves_out_what_is_skipped(tmp_path: Path) -> None:
+    tasks = []
+    for size in (100, 200, 300):
+        (tmp_path / f"{size}.wav").write_bytes(bytes(size))
+        tasks.append(Task(tmp_path / f"{size}.wav", Path(f"{size}.wav")))
+    progress = Progress(console=Console(file=io.StringIO()))
+    bar = Bar(tasks, progress)
+    state = progress.tasks[0]
+
+    def outcome(number: int, kind: str) -> Outcome:
+        return Outcome(tasks[number].source, tasks[number].output, kind)  # type: ignore[arg-type]
+
+    bar.update(outcome(0, "skipped"))
+    assert (state.completed, state.total, state.fields["count"]) == (0, 500, "1/3")
+    bar.update(Advance(tasks[1].source, tasks[1].output, 0.5))
+    assert (state.completed, state.total, state.fields["count"]) == (100, 500, "1/3")
+    bar.update(outcome(1, "converted"))
+    bar.update(outcome(2, "failed"))
+    assert (state.completed, state.total, state.fields["count"]) == (500, 500, "3/3")
+    Bar(tasks, None).update(outcome(0, "failed"))  # without a display it does nothing

@@ -1,0 +1,157 @@
+"""``fastvoicegrad voice`` as a user runs it, with an empty library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fastvoicegrad import Voice, VoiceConverter
+from fastvoicegrad.library import VoiceLibrary
+from tests.cli.test_commands import run
+from tests.conftest import vowels
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VoiceLibrary:
+    """An empty library, which new processes use too. The names in these tests are none of a preset."""
+    monkeypatch.setenv("FASTVOICEGRAD_VOICES", str(tmp_path / "voices"))
+    return VoiceLibrary()
+
+
+@pytest.fixture
+def two(library: VoiceLibrary, converter: VoiceConverter, voice: Voice) -> VoiceLibrary:
+    """A library with two voices."""
+    library.add("My-Anna", voice, description="high, clear")
+    library.add("my-ben", converter.voice_of(vowels(3.0, pitch=90.0, seed=9), 22050, "ben.wav"))
+    return library
+
+
+def text_of(*arguments: object, cwd: Path | None = None) -> str:
+    done = run("voice", *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_new_library(library: VoiceLibrary) -> None:
+    names = library.names()  # the presets
+    assert [entry["name"] for entry in json.loads(text_of("list", "--json"))] == names
+    assert names or "There is no voice yet" in text_of("list")
+
+
+def test_make_show_and_convert(library: VoiceLibrary, reference_file: Path, speech_file: Path, tmp_path: Path) -> None:
+    made = text_of("make", reference_file, "--name", "My-Anna", "--description", "high, clear", "--keep-audio")
+    assert made.startswith("My-Anna: 2.8 s of speech from reference.flac")
+    listed = [line for line in text_of("list").splitlines() if line.startswith("My-Anna")]
+    assert listed[0].split() == ["My-Anna", "own", "209", "Hz", "3", "s", "high,", "clear"]
+    shown = text_of("show", "my-anna")
+    assert "description: high, clear" in shown
+    assert "kept recordings: 1" in shown
+    assert "fits the bundle: yes" in shown
+    assert json.loads(text_of("show", "my-anna", "--json"))["sources"] == ["reference.flac"]
+    done = run("convert", speech_file, "--to", "my-anna", "-o", tmp_path / "out.wav")
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(tmp_path / "out.wav").frames == soundfile.info(speech_file).frames
+
+
+def test_rename_and_remove(two: VoiceLibrary) -> None:
+    text_of("rename", "my-anna", "Zoë")
+    assert set(two.names()) >= {"Zoë", "my-ben"}
+    text_of("remove", "zoë", "MY-BEN")
+    assert not {"Zoë", "My-Anna", "my-ben"} & set(two.names())
+
+
+def test_blend(two: VoiceLibrary, tmp_path: Path) -> None:
+    text_of("blend", "my-anna(0.75)+my-ben(0.25)", "--name", "mix")
+    text_of("blend", "my-anna(3)+my-ben", "-o", tmp_path / "mix.voice", "--description", "between")
+    stored, written = two.load("mix"), Voice.load(tmp_path / "mix.voice")
+    np.testing.assert_array_equal(stored.mel, written.mel)
+    assert (stored.description, written.description) == ("blend of my-anna(0.75)+my-ben(0.25)", "between")
+    assert stored.sources == ["reference.flac", "ben.wav"]
+    assert "description: between" in text_of("show", tmp_path / "mix.voice")
+
+
+def test_play_writes_a_file(
+    two: VoiceLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speech_file: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no player
+    shown = text_of("play", "my-anna")
+    preview = two.folder / "previews" / "My-Anna.wav"
+    assert str(preview) in shown
+    text_of("play", "my-anna+my-ben", "-o", tmp_path / "x.flac")
+    assert soundfile.info(tmp_path / "x.flac").frames == soundfile.info(preview).frames
+    text_of("remove", "my-anna")
+    assert not preview.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["show", "my-ana"], "there is no voice 'my-ana'; similar names: My-Anna"),
+        (["show", "none.voice"], "no such file"),
+        (["show", "old.voice"], "made by an older version; make it again with 'fastvoicegrad voice make'"),
+        (["play", "my-ana"], "my-ana is no file, and there is no voice 'my-ana'"),
+        (["remove", "my-ana"], "there is no voice 'my-ana'"),
+        (["rename", "my-anna", "MY-BEN"], "there is a voice 'my-ben' already"),
+        (["rename", "my-anna", "a b"], "cannot be the name of a voice"),
+        (["blend", "my-anna(0,5)+my-ben", "--name", "x"], "no blend like 'anna(0.7)+ben(0.3)'"),
+        (["blend", "my-anna+my-karl", "--name", "x"], "there is no voice 'my-karl'"),
+        (["make", "ref.wav"], "either --name NAME"),
+        (["make", "ref.wav", "--name", "x", "-o", "x.voice"], "either --name NAME"),
+        (["make", "ref.wav", "--name", "my-anna"], "there is a voice 'My-Anna' already"),
+        (["make", "ref.wav", "--name", "../x"], "cannot be the name of a voice"),
+        (["make", "ref.wav", "-o", "x.wav"], "must be named .voice"),
+        (["make", "ref.wav", "-o", "none/x.voice"], "is not a folder"),
+        (["make", "ref.wav", "-o", "x.voice", "--keep-audio"], "--keep-audio needs --name"),
+        (["make", "ref.wav", "my-ben", "--name", "x", "--keep-audio"], "my-ben is none"),
+    ],
+)
+def test_bad_input_is_one_line(two: VoiceLibrary, tmp_path: Path, arguments: list[str], text: str) -> None:
+    soundfile.write(tmp_path / "ref.wav", vowels(1.0), 22050)
+    np.savez(tmp_path / "old", about=np.array("{}"))
+    (tmp_path / "old.npz").rename(tmp_path / "old.voice")
+    before = sorted(tmp_path.rglob("*"))
+    done = run("voice", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert text in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_make_replaces_on_request_and_warns(two: VoiceLibrary, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", vowels(0.9), 22050)
+    done = run("voice", "make", "short.wav", "--name", "my-anna", "--replace", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "warning: short.wav holds" in done.stderr
+    assert two.load("my-anna").sources == ["short.wav"]
+
+
+def test_a_damaged_voice_is_listed(two: VoiceLibrary) -> None:
+    (two.folder / "my-carl.voice").write_text("damaged")
+    assert any(line.startswith("my-carl") and "damaged" in line for line in text_of("list").splitlines())
+    entries = {entry["name"]: entry for entry in json.loads(text_of("list", "--json"))}
+    assert "is damaged" in entries["my-carl"]["problem"]
+    assert entries["My-Anna"]["description"] == "high, clear"
+
+
+def test_another_bundle_makes_a_voice_again(
+    library: VoiceLibrary, folder: Path, reference_file: Path, speech_file: Path, tmp_path: Path
+) -> None:
+    for name, options in (("my-anna", ["--keep-audio"]), ("my-ben", [])):
+        text_of("make", reference_file, "--name", name, *options)
+    before = library.entry("my-anna").encoder
+    assert "no; it is made again when it is used" in text_of("show", "my-anna", "--bundle", folder)
+    convert = ["convert", speech_file, "-o", tmp_path / "o.wav", "--bundle", folder]
+    done = run(*convert, "--to", "my-anna")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "made again" in line]
+    assert lines == ["fastvoicegrad: warning: the voice 'my-anna' is made again, as this bundle has other encoders"]
+    assert library.entry("my-anna").encoder != before
+    assert "made again" not in run(*convert, "--to", "my-anna").stderr
+    refused = run(*convert, "--to", "my-ben")
+    assert refused.returncode == 2
+    assert "'fastvoicegrad voice make RECORDINGS --name my-ben --replace'" in refused.stderr
+    assert "no; make the voice again" in text_of("show", "my-ben", "--bundle", folder)

@@ -1,0 +1,407 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
+from fastvoicegrad.library import NameTakenError, UnknownVoiceError, VoiceLibrary, entry_of_file, resolve, user_folder
+from tests.conftest import vowels
+from tests.test_voice import unit, voice_of
+
+ANNA, BEN = voice_of(unit(1, 0), "e", 3.0, "a.wav", 40), voice_of(unit(0, 1), "e", 1.0, "b.wav", 40)
+
+
+@pytest.fixture
+def presets(tmp_path: Path) -> Path:
+    """Two presets; their order is not alphabetical."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    for name in ("nora", "Ben"):
+        replace(BEN, description=f"a preset: {name}").save(folder / f"{name}.voice", most_frames=10)
+    (folder / "nora.opus").write_bytes(b"a preview")
+    (folder / "index.json").write_text(json.dumps(["nora", "Ben"]))
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, presets: Path) -> VoiceLibrary:
+    return VoiceLibrary(tmp_path / "data" / "voices", presets)
+
+
+class Encoder:
+    """Makes the same voice of every recording."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.bundle = self  # type: ignore[assignment]
+        self.fingerprint = fingerprint
+        self.recordings: list[Path] = []
+
+    def voice_of_recording(self, path: Path, *, quiet: bool = False) -> Voice:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        self.recordings.append(path)
+        return replace(ANNA, encoder=self.fingerprint, sources=[path.name])
+
+
+# -- names ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_added_is_found_without_case(library: VoiceLibrary) -> None:
+    assert library.names() == ["nora", "Ben"]
+    assert not library.folder.exists()  # reading makes nothing
+    library.add("Zoë", ANNA, description="  low,\twarm ")
+    library.add("anna", BEN)
+    assert library.names() == ["nora", "Ben", "anna", "Zoë"]
+    for name in ("Zoë", "zoë", "ZOË", "zoe\u0308"):
+        assert library.load(name).sources == ["a.wav"]
+    entry = library.entry("zoë")
+    assert (entry.name, entry.preset, entry.description, entry.sources) == ("Zoë", False, "low, warm", ["a.wav"])
+    assert (entry.seconds, entry.pitch, entry.encoder, entry.recordings, entry.preview) == (3.0, 300, "e", 0, None)
+    assert entry_of_file(entry.path).description == "low, warm"
+
+
+def test_presets_come_first_in_their_order(library: VoiceLibrary, presets: Path) -> None:
+    entry = library.entry("NORA")
+    assert (entry.name, entry.preset, entry.description) == ("nora", True, "a preset: nora")
+    assert entry.preview == presets / "nora.opus"
+    assert library.entry("ben").preview is None
+    assert library.load("ben").mel.shape == (80, 10)
+
+
+def test_presets_cannot_be_changed(library: VoiceLibrary) -> None:
+    library.add("anna", ANNA)
+    for change in (
+        lambda: library.add("BEN", ANNA),
+        lambda: library.add("ben", ANNA, replace=True),
+        lambda: library.check_free("ben"),
+        lambda: library.rename("anna", "Nora"),
+        lambda: library.rename("nora", "nora2"),
+        lambda: library.remove("nora"),
+    ):
+        with pytest.raises(NameTakenError, match="preset"):
+            change()
+    assert library.names() == ["nora", "Ben", "anna"]
+
+
+def test_a_voice_that_is_older_than_a_preset_of_its_name_is_kept(library: VoiceLibrary) -> None:
+    VoiceLibrary(library.folder, library.folder / "none").add("Nora", ANNA)
+    assert library.names() == ["Ben", "Nora"]
+    assert not library.entry("nora").preset
+    library.remove("nora")
+    assert library.entry("nora").preset
+
+
+def test_a_name_is_taken_once(library: VoiceLibrary) -> None:
+    library.add("Anna", ANNA)
+    with pytest.raises(NameTakenError, match="'Anna' already"):
+        library.add("anna", BEN)
+    assert library.load("anna").sources == ["a.wav"]
+    library.add("anna", BEN, replace=True)
+    assert library.load("anna").sources == ["b.wav"]
+    assert library.names() == ["nora", "Ben", "Anna"]
+
+
+def test_rename_and_remove(library: VoiceLibrary) -> None:
+    library.add("anna", ANNA)
+    library.add("carl", BEN)
+    library.rename("ANNA", "Anna")  # case alone
+    library.rename("anna", "zoe\u0308")
+    assert library.names() == ["nora", "Ben", "carl", "zoë"]
+    with pytest.raises(NameTakenError):
+        library.rename("zoë", "CARL")
+    with pytest.raises(InputError, match="cannot be the name"):
+        library.rename("zoë", "../x")
+    library.remove("Zoë")
+    assert library.names() == ["nora", "Ben", "carl"]
+    for change in (lambda: library.remove("zoë"), lambda: library.rename("zoë", "x"), lambda: library.load("zoë")):
+        with pytest.raises(UnknownVoiceError, match="there is no voice 'zoë'"):
+            change()
+
+
+def test_an_unknown_name_is_refused_with_similar_ones(library: VoiceLibrary) -> None:
+    library.add("Anna", ANNA)
+    with pytest.raises(UnknownVoiceError, match=r"^there is no voice 'ana'; similar names: Anna$"):
+        library.load("ana")
+    with pytest.raises(UnknownVoiceError, match=r"^there is no voice 'xyzzy'; 'fastvoicegrad voice list' lists"):
+        library.load("xyzzy")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a.b", "con", "x" * 61, "a\x00", "\udcff", "-o"])
+def test_names_lead_nowhere_else(library: VoiceLibrary, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"^[^\n]+$"):
+        library.add(name, ANNA)
+    for call in (library.load, library.entry, library.remove, lambda n: library.voice(Encoder("e"), n)):
+        with pytest.raises(UnknownVoiceError, match=r"^[^\n]+$"):
+            call(name)
+    assert [path.name for path in tmp_path.iterdir()] == ["presets"]
+
+
+@pytest.mark.parametrize("text", ["x" * 501, "a\x1b[31m", "\u202e"])
+def test_a_description_is_one_line(library: VoiceLibrary, text: str) -> None:
+    with pytest.raises(InputError, match="one line of at most 500"):
+        library.add("anna", ANNA, description=text)
+
+
+def test_other_files_in_the_folder_are_no_voices(library: VoiceLibrary) -> None:
+    library.add("anna", ANNA)
+    for name in ("a b.voice", "x.txt", ".y.voice", "damaged.voice"):
+        (library.folder / name).write_text("no voice")
+    assert library.names() == ["nora", "Ben", "anna", "damaged"]
+    for call in (library.entry, library.load):
+        with pytest.raises(InputError, match="is damaged"):
+            call("damaged")
+    library.add("damaged", BEN, replace=True)
+    assert library.load("damaged").sources == ["b.wav"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    library = VoiceLibrary(tmp_path / "file" / "voices", tmp_path)
+    assert library.names() == []
+    with pytest.raises(InputError, match="cannot be changed"):
+        library.add("anna", ANNA)
+
+
+def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FASTVOICEGRAD_VOICES", str(tmp_path))
+    assert VoiceLibrary().folder == tmp_path
+    monkeypatch.delenv("FASTVOICEGRAD_VOICES")
+    assert user_folder().parts[-2:] == ("fastvoicegrad", "voices")
+
+
+# -- blends, files and names ----------------------------------------------------------------------------------
+
+
+def test_blends(library: VoiceLibrary) -> None:
+    library.add("anna", ANNA)
+    library.add("carl", BEN)
+    encoder = Encoder("e")
+    np.testing.assert_allclose(library.voice(encoder, "anna(0.75)+CARL(0.25)").embedding, unit(3, 1), atol=1e-6)
+    np.testing.assert_allclose(library.voice(encoder, "anna + carl").embedding, unit(1, 1), atol=1e-6)
+    np.testing.assert_array_equal(library.voice(encoder, "anna").mel, library.load("anna").mel)
+    np.testing.assert_allclose(library.voice(encoder, "anna(1)+nora(0)").embedding, unit(1, 0), atol=1e-6)
+    for text, message in (
+        ("anna(0.5)+karl", "no voice 'karl'; similar names: carl"),
+        ("anna(0,5)+carl", "no name of a voice, and no blend like"),
+        ("anna(0)+carl(0)", "not all 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            library.voice(encoder, text)
+
+
+def test_a_file_comes_before_a_name(library: VoiceLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    library.add("anna", ANNA)
+    encoder = Encoder("e")
+    assert resolve(encoder, BEN, library) is BEN
+    assert resolve(encoder, "anna", library).sources == ["a.wav"]
+    assert resolve(encoder, Path("anna"), library).sources == ["a.wav"]
+    (tmp_path / "nora").mkdir()
+    assert resolve(encoder, "nora", library).sources == ["b.wav"]  # a folder holds no voice
+    for name in ("anna", "anna+ben", "x.wav"):
+        (tmp_path / name).touch()
+        assert resolve(encoder, name, library).sources == [name]
+    BEN.save(tmp_path / "x.voice")
+    assert resolve(encoder, "x.voice", library).sources == ["b.wav"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ana", "^ana is no file, and there is no voice 'ana'; similar names: anna$"),
+        ("anna+karl", "^anna\\+karl is no file, and there is no voice 'karl'"),
+        ("anna(0,7)+ben(0,3)", "no such file, and no blend like 'anna\\(0.7\\)\\+ben\\(0.3\\)'$"),
+        ("none.wav", "no such file"),
+        ("none/anna", "no such file"),
+        ("folder", "is not a file but a folder"),
+        ("none.voice", "no such file"),
+        ("", "is not a file"),
+        ("a\x00b", "not valid|no such file"),
+    ],
+)
+def test_neither_a_file_nor_a_voice(
+    library: VoiceLibrary,
+    converter: VoiceConverter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    library.add("anna", ANNA)
+    with pytest.raises(InputError, match=message):
+        resolve(converter, text, library)
+
+
+def test_a_converter_takes_names(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, speech: np.ndarray
+) -> None:
+    monkeypatch.setenv("FASTVOICEGRAD_VOICES", str(tmp_path))
+    other = converter.voice_of(vowels(3.0, pitch=90.0, seed=9), 22050)
+    VoiceLibrary().add("My-Anna", voice)
+    VoiceLibrary().add("my-ben", other)
+    np.testing.assert_allclose(converter.voice("my-anna").embedding, voice.embedding, atol=1e-6)
+    half = converter.voice("my-anna(0.5)+my-ben(0.5)")
+    assert min(half.embedding @ voice.embedding, half.embedding @ other.embedding) > voice.embedding @ other.embedding
+    assert other.pitch < half.pitch < voice.pitch
+    short = speech[:8000]
+    assert (
+        np.abs(converter.convert(short, 22050, "my-anna+my-ben") - converter.convert(short, 22050, "my-anna")).max()
+        > 1e-3
+    )
+
+
+# -- other encoders -------------------------------------------------------------------------------------------
+
+
+def test_a_voice_is_made_again_from_kept_recordings(
+    library: VoiceLibrary, speech_file: Path, reference_file: Path
+) -> None:
+    library.add("anna", ANNA, description="low", recordings=[speech_file, reference_file])
+    assert library.entry("anna").recordings == 2
+    encoder = Encoder("f")
+    with pytest.warns(AudioWarning, match="^the voice 'anna' is made again, as this bundle has other encoders$"):
+        voice = library.voice(encoder, "ANNA")
+    assert [path.suffix for path in encoder.recordings] == [".flac", ".flac"]
+    assert (voice.encoder, voice.description, voice.sources) == ("f", "low", ["a.wav"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert library.voice(encoder, "anna").encoder == "f"  # it was stored
+    assert len(encoder.recordings) == 2
+    assert library.entry("anna").recordings == 2
+
+
+def test_a_kept_recording_gives_the_same_voice(
+    library: VoiceLibrary, converter: VoiceConverter, voice: Voice, reference_file: Path
+) -> None:
+    library.add("anna", replace(voice, encoder="older"), recordings=[reference_file])
+    with pytest.warns(AudioWarning, match="made again"):
+        again = library.voice(converter, "anna")
+    converter.bundle.check_voice(again)
+    assert again.embedding @ voice.embedding > 0.999
+    assert again.pitch == pytest.approx(voice.pitch, rel=1e-3)
+    assert again.sources == ["reference.flac"]
+
+
+def test_a_voice_without_recordings_is_refused(library: VoiceLibrary, speech_file: Path) -> None:
+    library.add("anna", ANNA)
+    library.add("carl", BEN, recordings=[speech_file])
+    next((library.folder / "recordings").iterdir()).unlink()
+    for name in ("anna", "carl"):
+        line = f"^the voice '{name}' was made with another bundle; make it again with .*--name {name} --replace'$"
+        with pytest.raises(InputError, match=line):
+            library.voice(Encoder("f"), name)
+    with pytest.raises(InputError, match="the preset voice 'nora' fits only the built-in bundle"):
+        library.voice(Encoder("f"), "nora")
+
+
+def test_recordings_are_kept_as_long_as_a_voice_needs_them(
+    library: VoiceLibrary, speech_file: Path, reference_file: Path
+) -> None:
+    folder = library.folder / "recordings"
+
+    def kept() -> int:
+        return len(list(folder.glob("*.flac")))
+
+    library.add("anna", ANNA, recordings=[speech_file])
+    library.add("carl", BEN, recordings=[speech_file, reference_file])
+    assert kept() == 2  # the same recording is kept once
+    info = soundfile.info(next(folder.iterdir()))
+    assert (info.format, info.channels) == ("FLAC", 1)
+    (folder / f"{'0' * 32}.flac").touch()  # left by a process that was killed
+    library.rename("carl", "karl")
+    assert kept() == 2
+    library.remove("karl")
+    assert kept() == 1
+    library.add("anna", ANNA, replace=True)
+    assert kept() == 0
+
+
+def test_a_damaged_voice_keeps_all_recordings(library: VoiceLibrary, speech_file: Path) -> None:
+    library.add("anna", ANNA, recordings=[speech_file])
+    (library.folder / "anna.voice").write_text("damaged")
+    library.add("carl", BEN)
+    assert len(list((library.folder / "recordings").iterdir())) == 1
+
+
+def test_what_cannot_be_kept_changes_nothing(library: VoiceLibrary, tmp_path: Path) -> None:
+    library.add("anna", ANNA)
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(InputError, match="is not audio"):
+        library.add("anna", BEN, replace=True, recordings=[tmp_path / "text.wav"])
+    assert library.load("anna").sources == ["a.wav"]
+    assert not list((library.folder / "recordings").iterdir())
+
+
+# -- several at once, and killed ------------------------------------------------------------------------------
+
+
+def test_of_several_that_add_one_name_one_succeeds(library: VoiceLibrary) -> None:
+    outcomes: list[str] = []
+
+    def add(number: int) -> None:
+        try:
+            VoiceLibrary(library.folder, library.folder).add("anna", replace(ANNA, sources=[str(number)]))
+            outcomes.append("added")
+        except NameTakenError:
+            outcomes.append("taken")
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["added"] + ["taken"] * 7
+
+
+CHANGES = """
+import itertools, sys
+from pathlib import Path
+from fastvoicegrad.library import VoiceLibrary
+from tests.test_library import ANNA, BEN
+library, speech = VoiceLibrary(Path(sys.argv[1]), Path(sys.argv[1])), Path(sys.argv[2])
+print("ready", flush=True)
+for number in itertools.count():
+    library.add("anna", ANNA if number % 2 else BEN, replace=True, recordings=[speech] * (number % 3 > 0))
+    library.add("carl", BEN, recordings=[speech])
+    library.rename("carl", "karl")
+    library.remove("karl")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_changes_survive_a_kill_at_any_moment(tmp_path: Path) -> None:
+    folder, speech = tmp_path / "voices", tmp_path / "speech.wav"
+    soundfile.write(speech, vowels(0.5), 22050)
+    library, random = VoiceLibrary(folder, tmp_path), np.random.default_rng(0)
+    library.add("kept", BEN, recordings=[speech])
+    for _ in range(5):
+        command = [sys.executable, "-c", CHANGES, str(folder), str(speech)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(random.uniform(0.0, 0.3))
+            os.kill(process.pid, signal.SIGKILL)
+        for name in library.names():
+            assert library.load(name).sources in (["a.wav"], ["b.wav"])
+            recordings = library.load(name).recordings
+            assert all((folder / "recordings" / recording).is_file() for recording in recordings)
+        for name in {"carl", "karl"} & set(library.names()):
+            library.remove(name)
+    library.add("anna", ANNA, replace=True)
+    assert library.names() == ["anna", "kept"]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "anna.voice", "kept.voice", "recordings"]
+    assert len(list((folder / "recordings").glob("*.flac"))) == 1
