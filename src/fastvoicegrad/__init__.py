@@ -13,10 +13,26 @@ from .version import __version__
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .converter import Conversion, VoiceConverter
+    from .library import VoiceLibrary
     from .voice import Voice
 
-__all__ = ["AudioWarning", "Bundle", "Conversion", "InputError", "Voice", "VoiceConverter", "__version__"]
-_MODULES = {"Bundle": "bundle", "Conversion": "converter", "VoiceConverter": "converter", "Voice": "voice"}
+__all__ = [
+    "AudioWarning",
+    "Bundle",
+    "Conversion",
+    "InputError",
+    "Voice",
+    "VoiceConverter",
+    "VoiceLibrary",
+    "__version__",
+]
+_MODULES = {
+    "Bundle": "bundle",
+    "Conversion": "converter",
+    "VoiceConverter": "converter",
+    "VoiceLibrary": "library",
+    "Voice": "voice",
+}
 
 
 def __getattr__(name: str) -> Any:

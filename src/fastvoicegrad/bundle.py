@@ -120,6 +120,10 @@ class Bundle:
             graphs.check_outputs(outputs, expected_outputs, sizes)
         return outputs
 
+    def encode(self, mel: Array) -> tuple[Array, Array]:
+        """Content embedding (C, T) and F0 in Hz (T,) of log-mel frames (80, T)."""
+        return self.content(mel), self.pitch(mel)
+
     def content(self, mel: Array) -> Array:
         """Content embedding (C, T) of log-mel frames (80, T)."""
         return self.run("content", mel=mel[None])[0][0]

@@ -127,10 +127,8 @@ def convert_window(
     bundle: Bundle, window: Window, request: Request, state: State, timing: Timing
 ) -> tuple[Array, State]:
     """Samples of a window's new frames, and the state after them."""
-    with timing.stage("content"):
-        content = bundle.content(window.mel)
-    with timing.stage("pitch"):
-        source_pitch = bundle.pitch(window.mel)
+    with timing.stage("encoders"):
+        content, source_pitch = bundle.encode(window.mel)
     pitch = source_pitch * np.float32(request.pitch_ratio)
     # What lies further away than the converter depends on was context of the encoders alone.
     inner = window.around(*bundle.decoder_context(request.steps))

@@ -63,7 +63,7 @@ def test_convert_by_json_rate_and_voice_file(tmp_path: Path, speech_file: Path, 
     report = json.loads(done.stdout)
     assert report["rate"] == soundfile.info(tmp_path / "o.flac").samplerate == 16000
     assert report["samples"] == soundfile.info(tmp_path / "o.flac").frames
-    stages = {"load", "read", "voice", "content", "pitch", "converter", "vocoder", "audio"}
+    stages = {"load", "read", "voice", "encoders", "converter", "vocoder", "audio"}
     assert set(report["stages"]) == stages
     assert report["warnings"] == []
     assert report["seed"] == 3

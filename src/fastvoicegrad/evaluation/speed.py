@@ -33,7 +33,7 @@ def _measure(bundle: str | None, steps: int, source: str, references: list[str],
     stages = {"voice": embedded, **result.stages, "audio": result.elapsed - sum(result.stages.values())}
     whole = embedded + result.elapsed
     report = {"threads": float(threads), "seconds": result.seconds, "real-time factor": whole / result.seconds}
-    paper = sum(stages[name] for name in ("content", "pitch", "converter"))
+    paper = sum(stages[name] for name in ("encoders", "converter"))
     report["content + converter real-time factor"] = paper / result.seconds
     report |= {f"{stage} real-time factor": seconds / result.seconds for stage, seconds in stages.items()}
     return report | {f"{stage} peak MB": peak for stage, peak in memory.items()}

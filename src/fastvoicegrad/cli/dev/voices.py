@@ -25,7 +25,7 @@ class Preset:
     """One preset voice.
 
     Attributes:
-        name: see `voice_names.is_name`.
+        name: see `library.names.is_name`.
         description: one line about the sound of the voice.
         origin: where the recordings come from, and their licence.
         references: recordings; relative paths start at the recipe's folder.
@@ -76,7 +76,7 @@ def make_presets(converter: VoiceConverter, recipe: PresetsRecipe, root: Path, f
     Raises:
         InputError: wrong names, a reference that cannot be used, other files in the folder, or too many bytes.
     """
-    from ...voice_folder import INDEX, PREVIEW, SUFFIX, made
+    from ...library.folder import INDEX, PREVIEW, SUFFIX, made
 
     names = _checked_names(recipe)
     files = [f"{name}{suffix}" for name in names for suffix in (SUFFIX, PREVIEW)]
@@ -93,8 +93,8 @@ def make_presets(converter: VoiceConverter, recipe: PresetsRecipe, root: Path, f
 
 
 def _make(converter: VoiceConverter, preset: Preset, frames: int, root: Path, path: Path) -> None:
+    from ...library.folder import PREVIEW
     from ...preview import render_preview
-    from ...voice_folder import PREVIEW
 
     voice = converter.voice([root / reference for reference in preset.references])
     replace(voice, description=preset.description, sources=[preset.origin]).save(path, frames)
@@ -102,7 +102,7 @@ def _make(converter: VoiceConverter, preset: Preset, frames: int, root: Path, pa
 
 
 def _checked_names(recipe: PresetsRecipe) -> list[str]:
-    from ...voice_names import checked_name, key
+    from ...library.names import checked_name, key
 
     names = [checked_name(preset.name) for preset in recipe.voices]
     if len({key(name) for name in names}) < len(names):

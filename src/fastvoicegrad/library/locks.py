@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import InputError
-from .files import shown
+from ..errors import InputError
+from ..files import shown
 
 
 @contextmanager

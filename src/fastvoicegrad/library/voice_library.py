@@ -18,16 +18,16 @@ from typing import Protocol
 
 import platformdirs
 
-from .bundle import Bundle
-from .errors import AudioWarning, InputError
-from .files import regular_file, shown
+from ..bundle import Bundle
+from ..errors import AudioWarning, InputError
+from ..files import regular_file, shown
+from ..voice import Voice, blend, pool
+from ..voice_file import LONGEST_DESCRIPTION, read_about
+from .folder import SUFFIX, PresetFolder, VoiceFolder, blamed_on, made
+from .names import checked_name, key, nearest, parse_blend
 from .recordings import keep
-from .voice import Voice, blend, pool
-from .voice_file import LONGEST_DESCRIPTION, read_about
-from .voice_folder import SUFFIX, PresetFolder, VoiceFolder, blamed_on, made
-from .voice_names import checked_name, key, nearest, parse_blend
 
-PRESETS = Path(__file__).parent / "voices"
+PRESETS = Path(__file__).parents[1] / "voices"
 VARIABLE = "FASTVOICEGRAD_VOICES"  # environment variable: the folder of the user's voices
 LIST = "'fastvoicegrad voice list' lists the voices"
 BLEND = "'anna(0.7)+ben(0.3)'"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from .errors import InputError
-from .files import shown
+from ..errors import InputError
+from ..files import shown
+from ..voice_file import read_about
 from .locks import locked
+from .names import is_name, key
 from .recordings import remove_unused
-from .voice_file import read_about
-from .voice_names import is_name, key
 
 SUFFIX, PREVIEW = ".voice", ".opus"
 INDEX = "index.json"  # of presets: a list of their names

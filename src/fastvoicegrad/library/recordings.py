@@ -11,8 +11,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from . import audio
-from .voice_file import RECORDING
+from .. import audio
+from ..voice_file import RECORDING
 
 
 def keep(recording: Path, folder: Path) -> str:

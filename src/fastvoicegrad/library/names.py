@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from .errors import InputError
-from .files import shown
+from ..errors import InputError
+from ..files import shown
 
 LONGEST_NAME = 60  # characters
 MOST_TERMS, LONGEST_BLEND = 16, 2000  # voices in a blend, characters of its text

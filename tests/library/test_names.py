@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.voice_names import LONGEST_NAME, checked_name, is_name, key, nearest, parse_blend
+from fastvoicegrad.library.names import LONGEST_NAME, checked_name, is_name, key, nearest, parse_blend
 
 
 @pytest.mark.parametrize("name", ["anna", "Anna-2", "a_b", "7", "Zoë", "अनीता", "李雷", "Ёлка", "x" * LONGEST_NAME])
