@@ -228,7 +228,8 @@ def mistake(words: list[str]) -> str:
             return "" if name.startswith("-") else f"no command '{name}'"
         command = command.commands[name]
     known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
-    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known]
+    options = [word for word in words if re.match(r"--?[^\d.]", word)]  # not -2, a value, nor -, a pipe
+    unknown = [word for word in options if word.partition("=")[0] not in known]
     return f"no option {', '.join(unknown)}" if unknown else ""
 
 
@@ -237,6 +238,21 @@ def test_every_command_of_the_documents_exists() -> None:
     assert found
     wrong = [f"{shown(p)}:{n}: {problem}: {' '.join(w)}" for p, n, w in found if (problem := mistake(w))]
     assert not wrong, listed(wrong)
+
+
+def test_figures_of_the_questions_are_those_of_the_results() -> None:
+    results = set(re.findall(r"\d+(?:\.\d+)?", (ROOT / "docs" / "results.md").read_text(encoding="utf-8")))
+    answers = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8").split("\n\n")
+    rows = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8").splitlines()
+    texts = [plain(text) for text in (*answers, *rows) if "(results.md" in text]
+    figures = {figure for text in texts for figure in re.findall(r"\d+(?:\.\d+)?", text)}
+    assert figures
+    assert figures <= results, f"not in docs/results.md: {sorted(figures - results)}"
+
+
+def test_the_comparison_has_the_size_of_the_bundle() -> None:
+    size = sum(path.stat().st_size for path in (SOURCE / "bundles" / "default").iterdir()) / 1e6
+    assert f"[{size:.1f} MB]" in (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
 
 
 def test_sentences_are_found_as_a_reader_finds_them(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from .convert import convert
 from .demo import demo
 from .dev import dev
 from .info import info
+from .serve import serve
 from .voice import voices
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ def main(
 
 app.command()(demo)
 app.command()(convert)
+app.command()(serve)
 app.add_typer(voices, name="voice")
 app.command()(info)
 app.add_typer(dev, name="dev")

@@ -1,0 +1,82 @@
+"""The application: routes, limits and errors around one converter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from ..converter import VoiceConverter
+from ..library import VoiceLibrary
+from ..version import __version__
+from . import conversion, schemas, voices
+from .errors import add_handlers, answers
+from .guard import Guard
+from .jobs import JobQueue
+from .metrics import Metrics
+from .service import MODEL, Service, service_of
+from .settings import Settings
+
+DESCRIPTION = """Voice conversion in the shape of the ElevenLabs API.
+
+Errors have the form `{"detail": {"status": "...", "message": "..."}}`.
+"""
+# `Guard` checks the key; these tell the documentation where it goes.
+KEY_HEADERS = [
+    Depends(APIKeyHeader(name="xi-api-key", auto_error=False)),
+    Depends(HTTPBearer(auto_error=False, description="The same key.")),
+]
+router = APIRouter(tags=["server"])
+open_router = APIRouter(tags=["server"])  # needs no key
+
+
+@router.get("/v1/models", responses=answers(), summary="List models")
+async def models(request: Request) -> list[schemas.Model]:
+    """The one bundle that this server has."""
+    config = service_of(request).converter.bundle.config
+    return [schemas.Model(model_id=MODEL, name=config.name, description="One-step diffusion voice conversion")]
+
+
+@open_router.get("/health", responses=answers(), summary="Ask whether the server is alive")
+async def health(request: Request) -> schemas.Health:
+    """Needs no key."""
+    queue = service_of(request).queue
+    return schemas.Health(
+        status="ok", version=__version__, running=queue.running, waiting=queue.waiting, places=queue.places
+    )
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **answers()},
+    summary="Figures for Prometheus",
+)
+async def metrics(request: Request) -> Response:
+    """Counters of requests, refusals, jobs and seconds."""
+    return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def create_app(converter: VoiceConverter, settings: Settings) -> FastAPI:
+    """A server's application. It can be run by any ASGI server; `run.serve` adds limits on connections."""
+    queue = JobQueue(settings.workers, settings.waiting)
+    service = Service(settings, converter, VoiceLibrary(settings.voices), queue, Metrics(queue))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        queue.close()
+
+    app = FastAPI(
+        title="FastVoiceGrad", version=__version__, description=DESCRIPTION, lifespan=lifespan, redoc_url=None
+    )
+    app.state.service = service
+    add_handlers(app)
+    keys = KEY_HEADERS if settings.api_key else []
+    for routes in (conversion.router, voices.router, router):
+        app.include_router(routes, dependencies=keys)
+    app.include_router(open_router)
+    app.add_middleware(Guard, settings=settings, queue=queue, metrics=service.metrics)
+    return app

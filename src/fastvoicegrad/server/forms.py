@@ -1,0 +1,29 @@
+"""Limits on the parts of a form. Files go to the disk; texts stay in memory, so they are kept small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+MOST_FILES, MOST_FIELDS = 50, 50
+MOST_TEXT = 1 << 16  # bytes of a text
+
+
+class _LimitedRequest(Request):
+    def form(self, **_: Any) -> Any:
+        return super().form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=MOST_TEXT)
+
+
+class LimitedRoute(APIRoute):
+    """A route whose forms have limits."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            return await handler(_LimitedRequest(request.scope, request.receive))
+
+        return limited

@@ -1,0 +1,164 @@
+"""What stands before every request: the key, limits on size, speed and rate, and the time to accept an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .errors import ApiError, too_many
+from .jobs import JobQueue
+from .limits import SlidingWindow
+from .metrics import Metrics
+from .settings import Settings, is_loopback
+
+OPEN_PATHS = ("/health", "/docs", "/openapi.json")  # they tell nothing about voices
+LINGER = 1.0  # seconds in which the rest of a refused body is read, so that the client sees the answer
+
+
+class StalledError(Exception):
+    """A client does not accept its answer."""
+
+
+class Guard:
+    """ASGI middleware with the limits of `Settings`."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, queue: JobQueue, metrics: Metrics) -> None:
+        self.app, self.settings, self.queue, self.metrics = app, settings, queue, metrics
+        self.window = SlidingWindow(settings.per_minute)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(self.settings, Headers(scope=scope), receive, send)
+        try:
+            try:
+                self._check(scope)
+                exchange.check_length()
+            except ApiError as error:
+                self.metrics.refused.labels(error.status).inc()
+                await exchange.refuse(scope, error)
+                return
+            await self.app(scope, exchange.receive, exchange.send)
+        except StalledError:
+            self.metrics.refused.labels("slow_reader").inc()
+        finally:
+            self.metrics.count(scope, exchange.status)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if self.settings.api_key is None:
+            check_origin(headers)
+        elif scope["path"] not in OPEN_PATHS and not has_key(headers, self.settings.api_key):
+            raise ApiError(401, "the API key is missing or wrong; send it as the header xi-api-key")
+        if is_costly(scope):
+            client = scope["client"][0] if scope.get("client") else ""
+            if wait := self.window.wait(client):
+                raise too_many("too many requests in a minute; try again later", "too_many_requests", wait)
+            self.queue.check()
+
+
+class _Exchange:
+    """One request and its answer, with their limits."""
+
+    def __init__(self, settings: Settings, headers: Headers, receive: Receive, send: Send) -> None:
+        self.settings, self._receive, self._send = settings, receive, send
+        self.status = 0
+        self._started, self._received = time.monotonic(), 0
+        self._length = int(headers.get("content-length", "0"))  # h11 lets only numbers through
+        self._ended = self._length == 0 and "transfer-encoding" not in headers
+
+    def check_length(self) -> None:
+        """Refuses a body whose header gives too many bytes."""
+        if self._length > self.settings.most_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> ApiError:
+        most = self.settings.most_bytes >> 20
+        return ApiError(413, f"the upload is larger than {most} MiB; send a shorter recording")
+
+    async def receive(self) -> Message:
+        """The next message of the client, if it comes in time and the body is not too long."""
+        if self._ended:
+            return await self._receive()
+        left = self._started + self.settings.time_for(self._received) - time.monotonic()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(left, 0.0))
+        except asyncio.TimeoutError as error:
+            raise ApiError(408, "the body arrives too slowly; try again on a faster connection") from error
+        self._received += len(message.get("body", b""))
+        if self._received > self.settings.most_bytes:
+            raise self._too_large()
+        self._ended = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Passes a message on. A connection whose request was not read to its end is closed after the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not self._ended:
+                message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+        elif not self._ended and not message.get("more_body", False):
+            await self._pass_on({**message, "more_body": True})
+            await self._drain()
+            message = {"type": "http.response.body", "body": b""}
+        await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
+        try:
+            await asyncio.wait_for(self._send(message), self.settings.send_patience)
+        except asyncio.TimeoutError as error:
+            raise StalledError from error
+
+    async def _drain(self) -> None:
+        """Reads on for a moment: a connection that is closed over unread bytes loses the answer."""
+
+        async def read() -> None:
+            while (message := await self._receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(read(), LINGER)
+
+    async def refuse(self, scope: Scope, error: ApiError) -> None:
+        """Answers instead of the application."""
+        answer = JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        await answer(scope, self.receive, self.send)
+
+
+def has_key(headers: Headers, key: str) -> bool:
+    """Whether a request carries the key, compared in constant time."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = headers.get("xi-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
+    return hmac.compare_digest(given.encode(), key.encode())
+
+
+def check_origin(headers: Headers) -> None:
+    """Without a key, only programs of this machine may call: no page of another site, whatever its name resolves to.
+
+    Raises:
+        ApiError: 403.
+    """
+    host = headers.get("host", "")
+    origin = headers.get("origin")
+    if not is_loopback(_name(f"//{host}")) or (origin is not None and urlsplit(origin).netloc != host):
+        raise ApiError(403, "without an API key this server answers only requests to localhost from its own pages")
+
+
+def _name(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_costly(scope: Scope) -> bool:
+    """Whether a request may need a worker."""
+    return bool(scope["method"] == "POST" or scope["path"].endswith("/preview"))

@@ -1,0 +1,5 @@
+"""The server's log, which goes where uvicorn's goes."""
+
+import logging
+
+log = logging.getLogger("uvicorn.error")

@@ -1,0 +1,131 @@
+"""Listening: sockets, signals, and connections that send or take nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..converter import VoiceConverter
+from ..errors import InputError
+from .app import create_app
+from .settings import Settings
+from .uploads import remove_old
+
+MOST_HEADER_BYTES = 1 << 14
+KEEP_ALIVE = 5  # seconds that a connection may wait for its next request
+
+
+def listening(settings: Settings) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        InputError: the address is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=settings.most_connections)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot listen on {settings.host} port {settings.port} ({reason}); choose another --port"
+        ) from error
+
+
+def serve(
+    converter: VoiceConverter,
+    settings: Settings,
+    ready: Callable[[int], None] = lambda port: None,
+    log_level: str = "info",
+) -> None:
+    """Answer requests until SIGINT, SIGTERM or SIGHUP; then finish what has begun.
+
+    Args:
+        ready: is called with the port that listens.
+    Raises:
+        InputError: see `listening`.
+    """
+    remove_old()
+    server, listener = make_server(converter, settings, log_level), listening(settings)
+    ready(listener.getsockname()[1])
+    # uvicorn gives a signal on when it has shut down; by then it has done its work.
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), lambda number, frame: None)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    server.run([listener])
+
+
+def make_server(converter: VoiceConverter, settings: Settings, log_level: str = "info") -> Server:
+    """A server that is not started yet."""
+    config = uvicorn.Config(
+        create_app(converter, settings),
+        http=_protocol(settings.most_connections),
+        ws="none",
+        lifespan="on",
+        proxy_headers=False,  # a client must not choose the address by which it is counted
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        log_level=log_level,
+    )
+    return Server(config, settings.patience)
+
+
+def _protocol(most: int) -> type[H11Protocol]:
+    class Limited(H11Protocol):
+        """Closes connections beyond the limit at once."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > most:
+                transport.abort()
+
+    return Limited
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which also closes idle connections.
+
+    Args:
+        patience: seconds for the headers of a request, and for the end of a closed connection.
+    """
+
+    def __init__(self, config: uvicorn.Config, patience: float) -> None:
+        super().__init__(config)
+        self.patience = patience
+        self._idle: dict[Any, float] = {}
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server.serve`."""
+        sweeper = asyncio.create_task(self._sweep())
+        try:
+            await super().serve(sockets)
+        finally:
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+
+    async def _sweep(self) -> None:
+        """Every half second: abort connections that have been idle for too long."""
+        while True:
+            await asyncio.sleep(0.5)
+            now = time.monotonic()
+            idle = [connection for connection in self.server_state.connections if _is_idle(connection)]
+            self._idle = {connection: self._idle.get(connection, now) for connection in idle}
+            for connection, since in self._idle.items():
+                if now - since > self.patience:
+                    connection.transport.abort()
+
+
+def _is_idle(connection: Any) -> bool:
+    """Whether no request is in work: headers are missing, or the connection ends but its client takes nothing."""
+    cycle = connection.cycle
+    return cycle is None or cycle.response_complete or connection.transport.is_closing()

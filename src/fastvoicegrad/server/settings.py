@@ -1,0 +1,69 @@
+"""Where the server listens, who may call it, and how much."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+KEY_VARIABLE = "FASTVOICEGRAD_API_KEY"  # environment variable of the key
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a server.
+
+    Attributes:
+        host, port: where it listens; port 0 is any free one.
+        api_key: what every request must carry; None: no key is needed, on loopback only.
+        voices: folder of the voice library; None: the user's own.
+        workers: conversions that run at once.
+        waiting: jobs that may wait for a worker; further ones are answered with 429.
+        most_bytes: of a request's body.
+        most_seconds: of a recording.
+        per_minute: costly requests of a client in any 60 s.
+        most_voices: in the library; more cannot be added.
+        patience: seconds for a request's headers, and for its body to arrive in full speed.
+        slowest: bytes per second below which a body is too slow, after `patience`.
+        send_patience: seconds that a client may take to accept the next piece of an answer.
+        most_connections: open ones; further ones are closed at once.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = None
+    voices: Path | None = None
+    workers: int = 2
+    waiting: int = 16
+    most_bytes: int = 64 << 20
+    most_seconds: float = 300.0
+    per_minute: int = 240
+    most_voices: int = 1000
+    patience: float = 10.0
+    slowest: int = 16 << 10
+    send_patience: float = 30.0
+    most_connections: int = 256
+
+    def __post_init__(self) -> None:
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.strip()):
+            raise InputError(f"the API key must be ASCII text and not empty; set {KEY_VARIABLE} or leave it out")
+        if self.api_key is None and not is_loopback(self.host):
+            raise InputError(
+                f"{self.host} can be reached from other machines: set {KEY_VARIABLE} to a key first, "
+                "or listen on 127.0.0.1"
+            )
+
+    def time_for(self, received: int) -> float:
+        """Seconds after its start in which this many bytes of a body must have been exceeded."""
+        return self.patience + received / self.slowest
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host name or address."""
+    try:
+        return host in LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,106 @@
+"""What runs in worker threads: conversions, new voices, previews. They stop where the client has gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import audio
+from ..audio.reading import _decoded
+from ..converter import _first_pass, _Settings
+from ..mel import MEL, Array
+from ..preview import render_preview
+from ..reference import encode_voice
+from ..timing import Timing
+from ..voice import Voice, pool
+from .formats import Format
+from .jobs import Job
+from .service import Service
+from .uploads import Upload, check_seconds, opened, speaking_of, without_path
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a client asks for."""
+
+    source: Upload
+    voice: Voice
+    form: Format
+    seed: int = 0
+
+
+def convert(service: Service, wanted: Conversion, job: Job) -> None:
+    """Write the encoded conversion to the job's output, block by block."""
+    started, settings = time.monotonic(), service.settings
+    with opened(wanted.source, settings.most_seconds) as info:
+        blocks, samples = converted(service, info, wanted, job)
+        encoder = wanted.form.encoder(samples)
+        for index, block in enumerate(blocks):
+            job.write(encoder.write(block))
+            if index == 0:
+                service.metrics.first.observe(time.monotonic() - started)
+        job.write(encoder.close())
+    service.metrics.audio.inc(samples / wanted.form.rate)
+    service.metrics.whole.observe(time.monotonic() - started)
+
+
+def converted(service: Service, info: audio.AudioInfo, wanted: Conversion, job: Job) -> tuple[Iterator[Array], int]:
+    """Converted blocks at the output's rate, and the number of their samples. The source is read once before."""
+    label = wanted.source.label
+    read = reading(info, label, service.settings.most_seconds, job)
+
+    def seconds() -> float:
+        assert info.decoded is not None
+        return info.decoded / info.rate
+
+    source = _first_pass(read, label, seconds)
+    samples = round(seconds() * wanted.form.rate)
+    blocks = service.converter._convert(source, wanted.voice, _Settings(seed=wanted.seed), Timing(), job.notes)
+    return audio.fit_length(audio.resampled(blocks, MEL.sample_rate, wanted.form.rate), samples), samples
+
+
+def reading(info: audio.AudioInfo, label: str, most_seconds: float, job: Job) -> Callable[[], Iterator[Array]]:
+    """What starts the blocks of a recording at 22,050 Hz. They end with an error where it is too long."""
+    if info.channels > 1:
+        # The choice of channels reads a whole file before its first block, so the length is found out by itself.
+        for _ in watched(_decoded(info), info.rate, label, most_seconds, job):
+            pass
+    return lambda: watched(audio.read_blocks(info), MEL.sample_rate, label, most_seconds, job)
+
+
+def watched(blocks: Iterable[Array], rate: int, label: str, most_seconds: float, job: Job) -> Iterator[Array]:
+    """The same blocks.
+
+    Raises:
+        ApiError: 413, they are too long.
+        Cancelled: the client went away.
+    """
+    done = 0
+    for block in blocks:
+        job.check()
+        done += len(block)
+        check_seconds(done / rate, label, most_seconds)
+        yield block
+
+
+def make_voice(service: Service, references: list[Upload], job: Job) -> Voice:
+    """One voice of all references. What is found about them goes to the job's notes."""
+    return pool([_one_voice(service, reference, job) for reference in references])
+
+
+def _one_voice(service: Service, reference: Upload, job: Job) -> Voice:
+    label = reference.label
+    with opened(reference, service.settings.most_seconds) as info:
+        read = reading(info, label, service.settings.most_seconds, job)
+        voice = encode_voice(service.converter.bundle, read, label, label, job.notes.append)
+        job.notes.extend(without_path(sentence, info.path, label) for sentence in info.warnings)
+    return replace(voice, sources=[label])
+
+
+def make_preview(service: Service, voice: Voice, output: Path, job: Job) -> None:
+    """Convert the shipped sample to a voice, into a file."""
+    job.check()
+    with speaking_of(output, "the preview"):
+        render_preview(service.converter, voice, output)

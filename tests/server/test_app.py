@@ -1,0 +1,264 @@
+"""Models, health, metrics, documentation, errors, and the end of a server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+from fastvoicegrad import __version__
+from fastvoicegrad.server.errors import ApiError
+from fastvoicegrad.server.jobs import Cancelled, Job, JobQueue
+from fastvoicegrad.server.uploads import PREFIX, label_of, remove_old, without_path
+from tests.server.conftest import Running, wait_until
+from tests.server.test_conversion import PATH, raw_request
+
+
+def test_models_convert_voices(server: Running) -> None:
+    (model,) = server.client.get("/v1/models").json()
+    assert (model["model_id"], model["can_do_voice_conversion"]) == ("fastvoicegrad", True)
+
+
+def test_health_tells_the_places(server: Running) -> None:
+    assert server.client.get("/health").json() == {
+        "status": "ok",
+        "version": __version__,
+        "running": 0,
+        "waiting": 0,
+        "places": 34,
+    }
+
+
+def test_metrics_count(start: Callable[..., Running], voice: Any, source: bytes) -> None:
+    server = start(most_bytes=1 << 20)
+    server.library.add("anna", voice)
+    server.client.post(PATH, files={"audio": source})
+    server.client.post(PATH, files={"audio": bytes(2 << 20)})
+    server.client.get("/no/such/path")
+    text = server.client.get("/metrics").text
+    path = "/v1/speech-to-speech/{voice_id}"
+    for line in (
+        f'fastvoicegrad_requests_total{{method="POST",path="{path}",status="200"}} 1.0',
+        'fastvoicegrad_requests_total{method="GET",path="other",status="404"} 1.0',
+        'fastvoicegrad_refused_total{reason="upload_too_large"} 1.0',
+        "fastvoicegrad_audio_seconds_total 2.0",
+        "fastvoicegrad_jobs_running 0.0",
+        "fastvoicegrad_jobs_waiting 0.0",
+        "fastvoicegrad_conversion_seconds_count 1.0",
+    ):
+        assert line in text.splitlines()
+
+
+def test_the_documentation_has_examples(server: Running) -> None:
+    schema = server.client.get("/openapi.json").json()
+    assert "FastVoiceGrad" in server.client.get("/docs").text
+    for path in ("/v1/speech-to-speech/{voice_id}", "/v1/voices/add", "/v1/audio/voice-conversion"):
+        answers = schema["paths"][path]["post"]["responses"]
+        assert {"200", "400", "401", "413", "422", "429"} <= set(answers)
+    assert "audio/mpeg" in schema["paths"]["/v1/speech-to-speech/{voice_id}"]["post"]["responses"]["200"]["content"]
+    form = schema["components"]["schemas"]["Body_add_voice_v1_voices_add_post"]["properties"]
+    assert form["name"]["examples"] == ["Anna"]
+    assert schema["components"]["schemas"]["Voice"]["properties"]["voice_id"]["examples"] == ["anna"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "status"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("PUT", "/v1/voices/anna", 405, "method_not_allowed"),
+        ("GET", "/v2/voices?page_size=x", 422, "validation_error"),
+    ],
+)
+def test_all_errors_have_one_shape(server: Running, method: str, path: str, code: int, status: str) -> None:
+    answer = server.client.request(method, path)
+    assert answer.status_code == code
+    assert answer.json()["detail"]["status"] == status
+    if code == 405:
+        assert answer.headers["allow"] == "DELETE, GET"
+
+
+def test_a_bug_gives_nothing_away(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = start()
+    monkeypatch.setattr(server.library, "names", lambda: 1 / 0)
+    answer = server.client.get("/v1/audio/voices")
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == {
+        "status": "internal_error",
+        "message": "the server failed; its log has the reason",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("talk.wav", "talk.wav"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\x\\talk.wav", "talk.wav"),
+        ("a\x00b", "a\\x00b"),
+        ("", "the recording"),
+        (None, "the recording"),
+        ("..", ".."),
+    ],
+)
+def test_labels(name: str | None, label: str) -> None:
+    assert label_of(name) == label
+
+
+def test_messages_lose_their_paths() -> None:
+    path = Path("/tmp/fastvoicegrad-abc/recording")
+    assert without_path(f"{path} is empty", path, "talk.wav") == "talk.wav is empty"
+    long = Path("/tmp") / ("x" * 120) / "recording"
+    shown = f"{str(long)[:50]}...{str(long)[-50:]}"
+    assert without_path(f"{shown} is empty", long, "talk.wav") == "talk.wav is empty"
+    assert without_path(f"{path.parent} is full", path, "talk.wav") == "talk.wav cannot be used"
+
+
+def test_old_uploads_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in (f"{PREFIX}old", f"{PREFIX}new", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recording").write_bytes(b"x")
+        if name != f"{PREFIX}new":
+            os.utime(tmp_path / name, (0, 0))
+    remove_old()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{PREFIX}new", "other"]
+
+
+# -- jobs -----------------------------------------------------------------------------------------------------
+
+
+def in_loop(body: Callable[[], Any]) -> Any:
+    import asyncio
+
+    return asyncio.run(body())
+
+
+def test_output_is_read_while_it_is_made() -> None:
+    go_on = threading.Event()
+
+    def work(job: Job) -> None:
+        job.write(b"first")
+        assert go_on.wait(10)
+        job.write(b"x" * 100_000)
+        raise ApiError(400, "broken")
+
+    async def body() -> list[bytes]:
+        queue, pieces = JobQueue(1, 0), list[bytes]()
+        job = queue.submit(work)
+        await job.started()
+
+        async def read() -> None:
+            async for piece in job.output():
+                pieces.append(piece)
+                go_on.set()
+
+        with pytest.raises(ApiError, match="broken"):
+            await read()
+        queue.close()
+        return pieces
+
+    pieces = in_loop(body)
+    assert pieces[0] == b"first"
+    assert b"".join(pieces) == b"first" + b"x" * 100_000
+
+
+def test_a_job_that_fails_before_its_output_raises_at_once() -> None:
+    async def body() -> None:
+        queue = JobQueue(1, 0)
+        with pytest.raises(ZeroDivisionError):
+            await queue.submit(lambda job: 1 / 0).started()
+        assert await queue.submit(lambda job: 5).result() == 5
+        queue.close()
+
+    in_loop(body)
+
+
+def test_a_closed_job_stops_at_its_next_look() -> None:
+    stopped = threading.Event()
+
+    def work(job: Job) -> None:
+        try:
+            while True:
+                job.write(b"x")
+                time.sleep(0.001)
+        except Cancelled:
+            stopped.set()
+            raise
+
+    async def body() -> None:
+        queue = JobQueue(1, 1)
+        running, waiting = queue.submit(work), queue.submit(work)
+        await running.started()
+        assert (queue.running, queue.waiting) == (1, 1)
+        with pytest.raises(ApiError, match="places"):
+            queue.submit(work)
+        waiting.close()
+        assert queue.size == 1
+        running.close()
+        queue.close()
+        assert queue.size == 0
+
+    in_loop(body)
+    assert stopped.is_set()
+
+
+# -- the end --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_lets_conversions_end(tmp_path: Path, voice: Any, long_source: bytes, name: str) -> None:
+    from fastvoicegrad.library import VoiceLibrary
+
+    VoiceLibrary(tmp_path).add("anna", voice)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastvoicegrad", "serve", "--port", "0", "--voices", str(tmp_path), "--workers", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert match
+        port = int(match[1])
+        server = Running(None, f"http://127.0.0.1:{port}", None, None)
+        path = f"{PATH}?output_format=pcm_8000"
+        wait_until(lambda: _answers(port))
+        first, second = raw_request(server, long_source, path), raw_request(server, long_source, path)
+        idle = socket.create_connection(("127.0.0.1", port))
+        assert first.recv(12) == b"HTTP/1.1 200"
+        process.send_signal(getattr(signal, name))
+        for connection in (first, second):
+            data = b""
+            while received := connection.recv(1 << 16):
+                data += received
+            assert data.endswith(b"0\r\n\r\n")
+            assert len(data) > 72 * 8000 * 2
+        _, log = process.communicate(timeout=20)
+        idle.close()
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in log
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
