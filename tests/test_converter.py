@@ -109,7 +109,7 @@ def test_files_in_any_format(converter: VoiceConverter, voice: Voice, tmp_path: 
         expected = round(soundfile.info(source).frames * (out_rate or rate) / rate)
         assert (info.frames, info.samplerate, info.channels) == (expected, out_rate or rate, 1)
         assert seen[-1] == pytest.approx(result.seconds, abs=0.01)
-        assert set(result.stages) == {"read", "voice", "content", "pitch", "converter", "vocoder"}
+        assert set(result.stages) == {"read", "voice", "encoders", "converter", "vocoder"}
 
 
 def test_file_and_array_agree(converter: VoiceConverter, voice: Voice, tmp_path: Path, speech: np.ndarray) -> None:

@@ -66,7 +66,7 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """A source after its first pass: blocks at 22,050 Hz that can be read again, their gain, and samples of it all."""
 
     blocks: Callable[[], Iterator[Array]]
@@ -75,7 +75,7 @@ class _Source:
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Settings:
     """Settings of a conversion; see `VoiceConverter.convert`."""
 
     steps: int = 1
@@ -163,11 +163,11 @@ class VoiceConverter:
             InputError: silent, shorter than one frame, not finite, or a setting that the bundle does not allow.
         """
         wave, rate = checked_array(wave, rate, _warn)
-        settings = _Settings(steps, seed, semitones, keep_pitch)
+        settings = Settings(steps, seed, semitones, keep_pitch)
         check_request(self.bundle, **asdict(settings))
-        source = _first_pass(lambda: blocks_of_array(wave, rate), "the source", lambda: len(wave) / rate)
+        source = first_pass(lambda: blocks_of_array(wave, rate), "the source", lambda: len(wave) / rate)
         target, found = self.voice(voice), list[str]()
-        blocks = self._convert(source, target, settings, Timing(), found)
+        blocks = self.convert_source(source, target, settings, Timing(), found)
         result, done = np.empty(len(wave), np.float32), 0
         for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), len(wave)):
             result[done : done + len(block)] = block
@@ -208,7 +208,7 @@ class VoiceConverter:
                 half-written, and an old output stays as it was.
         """
         started, timing, found = time.perf_counter(), Timing(), list[str]()
-        settings = _Settings(steps, seed, semitones, keep_pitch)
+        settings = Settings(steps, seed, semitones, keep_pitch)
         info = audio.inspect(source, strict, channel)
         rate = output_rate(info.rate, rate)
         audio.check_output(output, rate, subtype)
@@ -217,13 +217,13 @@ class VoiceConverter:
         if loudness is not None:
             audio.check_loudness(loudness)
         with timing.stage("read"):
-            first = _first_pass(lambda: audio.read_blocks(info), info.name, lambda: _seconds(info))
+            first = first_pass(lambda: audio.read_blocks(info), info.name, lambda: _seconds(info))
         with timing.stage("voice"):
             target = self.voice(voice)
         seconds = _seconds(info)
         samples = round(seconds * rate)
         with audio.writing(output, rate, seconds, subtype=subtype, tags=tags) as file:
-            blocks = _reported(self._convert(first, target, settings, timing, found), seconds, progress)
+            blocks = _reported(self.convert_source(first, target, settings, timing, found), seconds, progress)
             if loudness is not None:
                 blocks = audio.at_loudness(blocks, loudness)
             for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), samples):
@@ -234,8 +234,8 @@ class VoiceConverter:
         elapsed = time.perf_counter() - started
         return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
 
-    def _convert(
-        self, source: _Source, target: Voice, settings: _Settings, timing: Timing, found: list[str]
+    def convert_source(
+        self, source: Source, target: Voice, settings: Settings, timing: Timing, found: list[str]
     ) -> Iterator[Array]:
         """Converted blocks at 22,050 Hz; what was found about the source is added to `found`."""
         with timing.stage("voice"):
@@ -262,7 +262,7 @@ def output_rate(source: int, wanted: int | None) -> int:
     return min(max(source, lowest), highest) if wanted is None else wanted
 
 
-def _first_pass(blocks: Callable[[], Iterator[Array]], label: str, seconds: Callable[[], float]) -> _Source:
+def first_pass(blocks: Callable[[], Iterator[Array]], label: str, seconds: Callable[[], float]) -> Source:
     """Read a source once: for its level, and for a sample of its speech.
 
     Raises:
@@ -276,7 +276,7 @@ def _first_pass(blocks: Callable[[], Iterator[Array]], label: str, seconds: Call
         raise InputError(f"{label} is shorter than one frame ({SHORTEST:.3f} s); give a longer one")
     if meter.level == 0.0:
         raise InputError(f"{label} is silent; give a recording with speech")
-    return _Source(blocks, TARGET_LEVEL / meter.level, sampler)
+    return Source(blocks, TARGET_LEVEL / meter.level, sampler)
 
 
 def _reported(blocks: Iterator[Array], seconds: float, progress: Progress | None) -> Iterator[Array]:

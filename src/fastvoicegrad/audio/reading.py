@@ -167,7 +167,7 @@ def _mono_blocks(info: AudioInfo) -> Iterator[Array]:
     if info.mix is None:
         info.mix = _find_mix(info)
     done = 0
-    for block in checked(_decoded(info), info.name, info.rate):
+    for block in checked(decoded_blocks(info), info.name, info.rate):
         done += len(block)
         yield info.mix(block)
     if done == 0:
@@ -181,7 +181,7 @@ def _find_mix(info: AudioInfo) -> Mix:
     if not is_float and (info.wanted is not None or info.channels == 1):
         return Mix(info.wanted or [0])
     statistics = Statistics(info.channels, is_float)
-    for block in checked(_decoded(info), info.name, info.rate) if is_float else _decoded(info):
+    for block in checked(decoded_blocks(info), info.name, info.rate) if is_float else decoded_blocks(info):
         statistics.add(block)
     mix = choose_mix(statistics, info.name, info.rate, info.wanted)
     for note in mix.notes:
@@ -192,7 +192,7 @@ def _find_mix(info: AudioInfo) -> Mix:
 # -- decoding -------------------------------------------------------------------------------------------------
 
 
-def _decoded(info: AudioInfo) -> Iterator[Array]:
+def decoded_blocks(info: AudioInfo) -> Iterator[Array]:
     """Blocks ``(N, channels)`` of all streams, and a warning at the end where sound is missing."""
     assert info.source is not None
     foreign = info.source.foreign

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import audio
-from ..audio.reading import _decoded
-from ..converter import _first_pass, _Settings
+from ..audio.reading import decoded_blocks
+from ..converter import Settings, first_pass
 from ..mel import MEL, Array
 from ..preview import render_preview
 from ..reference import encode_voice
@@ -55,9 +55,9 @@ def converted(service: Service, info: audio.AudioInfo, wanted: Conversion, job: 
         assert info.decoded is not None
         return info.decoded / info.rate
 
-    source = _first_pass(read, label, seconds)
+    source = first_pass(read, label, seconds)
     samples = round(seconds() * wanted.form.rate)
-    blocks = service.converter._convert(source, wanted.voice, _Settings(seed=wanted.seed), Timing(), job.notes)
+    blocks = service.converter.convert_source(source, wanted.voice, Settings(seed=wanted.seed), Timing(), job.notes)
     return audio.fit_length(audio.resampled(blocks, MEL.sample_rate, wanted.form.rate), samples), samples
 
 
@@ -65,7 +65,7 @@ def reading(info: audio.AudioInfo, label: str, most_seconds: float, job: Job) ->
     """What starts the blocks of a recording at 22,050 Hz. They end with an error where it is too long."""
     if info.channels > 1:
         # The choice of channels reads a whole file before its first block, so the length is found out by itself.
-        for _ in watched(_decoded(info), info.rate, label, most_seconds, job):
+        for _ in watched(decoded_blocks(info), info.rate, label, most_seconds, job):
             pass
     return lambda: watched(audio.read_blocks(info), MEL.sample_rate, label, most_seconds, job)
 
