@@ -125,7 +125,7 @@ def test_version_and_first_screen() -> None:
     assert run("--version").stdout.strip() == f"fastvoicegrad {fastvoicegrad.__version__}"
     screen = run("--help").stdout
     shown = re.findall(r"^. (\w+) +\w", screen.split("Commands")[1], flags=re.MULTILINE)
-    assert shown == ["demo", "convert", "info", "voice", "dev"]
+    assert shown == ["demo", "convert", "serve", "ui", "info", "voice", "dev"]
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "export", "store", "pairs", "evaluate", "reproduce", "probe"])

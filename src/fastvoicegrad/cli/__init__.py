@@ -12,6 +12,7 @@ from .demo import demo
 from .dev import dev
 from .info import info
 from .serve import serve
+from .ui import ui
 from .voice import voices
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ def main(
 app.command()(demo)
 app.command()(convert)
 app.command()(serve)
+app.command()(ui)
 app.add_typer(voices, name="voice")
 app.command()(info)
 app.add_typer(dev, name="dev")
