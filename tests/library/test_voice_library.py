@@ -390,7 +390,7 @@ def test_changes_survive_a_kill_at_any_moment(tmp_path: Path) -> None:
     library.add("kept", BEN, recordings=[speech])
     for _ in range(5):
         command = [sys.executable, "-c", CHANGES, str(folder), str(speech)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
             time.sleep(random.uniform(0.0, 0.3))

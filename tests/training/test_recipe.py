@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.cli.dev.voices import PresetsRecipe  # noqa: E402
 from fastvoicegrad.training.export import ExportSettings  # noqa: E402
 from fastvoicegrad.training.recipe import build, overridden, read_yaml  # noqa: E402
 from fastvoicegrad.training.tasks.registry import TASKS, make_task  # noqa: E402
@@ -17,7 +18,8 @@ from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_recipe_can_be_read(path: Path) -> None:
-    kinds = {part: recipe for part, (recipe, _) in TASKS.items()} | {"export": ExportSettings}
+    kinds = {part: recipe for part, (recipe, _) in TASKS.items()}
+    kinds |= {"export": ExportSettings, "voices": PresetsRecipe}
     part = path.stem if path.stem in kinds else "student"
     assert part == path.stem or path.parent.name == "ablation"
     build(kinds[part], read_yaml(path))
