@@ -371,7 +371,7 @@ CHANGES = """
 import itertools, sys
 from pathlib import Path
 from fastvoicegrad.library import VoiceLibrary
-from tests.test_library import ANNA, BEN
+from tests.library.test_voice_library import ANNA, BEN
 library, speech = VoiceLibrary(Path(sys.argv[1]), Path(sys.argv[1])), Path(sys.argv[2])
 print("ready", flush=True)
 for number in itertools.count():
