@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -123,6 +123,24 @@ class Bundle:
     def encode(self, mel: Array) -> tuple[Array, Array]:
         """Content embedding (C, T) and F0 in Hz (T,) of log-mel frames (80, T)."""
         return self.content(mel), self.pitch(mel)
+
+    def estimates(self, x_t: Array, t: int, content: Array, pitch: Array, voices: Sequence[Voice]) -> list[Array]:
+        """The converter's estimates of x0 (80, T), normalised, from x_t at step t, one in each voice."""
+        return [self._estimate(x_t, t, content, pitch, voice) for voice in voices]
+
+    def _estimate(self, x_t: Array, t: int, content: Array, pitch: Array, voice: Voice) -> Array:
+        conditions = {"keys": voice.keys[None], "reference": voice.mel[None]} if self.config.retrieval else {}
+        if self.config.harmonics:
+            conditions["pitch"] = pitch[None]
+        return self.run(
+            "converter",
+            x=x_t[None].astype(np.float32),
+            step=np.array([t], np.int64),
+            alpha_bar=np.array([self.alpha_bar[t]], np.float32),
+            speaker=voice.embedding[None],
+            content=content[None],
+            **conditions,
+        )[0][0]
 
     def content(self, mel: Array) -> Array:
         """Content embedding (C, T) of log-mel frames (80, T)."""

@@ -150,15 +150,15 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
     contain it.
     """
     config = bundle.config
+    sources = [request.source] if config.guidance and request.source is not None else []
 
     def noise(stream: int) -> Array:
         drawn = frame_noise(request.seed, window.start, window.mel.shape[1], MEL.n_mels, stream)
         return np.float32(config.temperature) * drawn
 
     def predict_x0(x_t: Array, t: int) -> Array:
-        x0 = estimate(bundle, x_t, t, content, pitch, request.target)
-        if config.guidance and request.source is not None:
-            source_x0 = estimate(bundle, x_t, t, content, pitch, request.source)
+        x0, *others = bundle.estimates(x_t, t, content, pitch, [request.target, *sources])
+        for source_x0 in others:
             x0 = guided(x0, source_x0, config.guidance, lambda x: lowpass(x, config.guidance_cosines))
         return x0
 
@@ -166,19 +166,3 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
     x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
     x = sample(predict_x0, x, subsequence(request.steps, config.start), bundle.alpha_bar, noise)
     return (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)
-
-
-def estimate(bundle: Bundle, x_t: Array, t: int, content: Array, pitch: Array, voice: Voice) -> Array:
-    """The converter's estimate of x0 (80, T), normalised, from x_t at step t in a voice."""
-    conditions = {"keys": voice.keys[None], "reference": voice.mel[None]} if bundle.config.retrieval else {}
-    if bundle.config.harmonics:
-        conditions["pitch"] = pitch[None]
-    return bundle.run(
-        "converter",
-        x=x_t[None].astype(np.float32),
-        step=np.array([t], np.int64),
-        alpha_bar=np.array([bundle.alpha_bar[t]], np.float32),
-        speaker=voice.embedding[None],
-        content=content[None],
-        **conditions,
-    )[0][0]
