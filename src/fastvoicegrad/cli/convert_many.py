@@ -64,8 +64,8 @@ class Run:
 
     def _watch(self, batch: Batch, inputs: list[str]) -> None:
         """Until a signal asks for the end, which is no failure."""
-        errors.print(f"fastvoicegrad: waiting for recordings, the results go to {shown(batch.folder)}; Ctrl-C ends")
         try:
+            errors.print(f"fastvoicegrad: waiting for recordings, the results go to {shown(batch.folder)}; Ctrl-C ends")
             for event in batch.watch(inputs):
                 self._count(event)
                 if isinstance(event, Outcome):
