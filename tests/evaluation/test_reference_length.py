@@ -45,3 +45,9 @@ def test_a_plot_needs_no_particular_metric(tmp_path: Path) -> None:
     report = {"summary": {"1 s": {"CAM++ target": found}, "3 s": {"CAM++ target": found}}}
     plot(report, (1.0, 3.0), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("spec", ["reference:default", "reference::default", "reference:-1:default"])
+def test_a_length_that_is_no_number_is_named(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="SECONDS"):
+        make_system(spec, tmp_path)

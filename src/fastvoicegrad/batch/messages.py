@@ -1,4 +1,7 @@
-"""Objects that pass between a process and its workers through pipes: pickled, each after its length."""
+"""Objects that pass between a process and its workers through pipes: pickled, each after its length.
+
+Both ends are processes of this package, as with `multiprocessing`. No file and no other program can write to a pipe.
+"""
 
 from __future__ import annotations
 

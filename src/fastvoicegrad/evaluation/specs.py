@@ -53,6 +53,8 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
             return Folder(path)
         case "reference":
             seconds, _, model = path.partition(":")
+            if not seconds.replace(".", "", 1).isdecimal():
+                raise InputError(f"{spec}: write it as reference:SECONDS:MODEL, e.g. reference:3:default")
             return LimitedReference(bundle_path(model, work, base), float(seconds))
     name, _, steps = spec.partition("@")
     if steps and not steps.isdecimal():

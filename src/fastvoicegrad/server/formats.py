@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -75,7 +76,7 @@ class Format:
         return AvEncoder(self)
 
 
-class Encoder:
+class Encoder(ABC):
     """Takes blocks of samples and gives encoded bytes."""
 
     def __init__(self) -> None:
@@ -92,11 +93,13 @@ class Encoder:
         self._finish()
         return self._sink.take()
 
+    @abstractmethod
     def _encode(self, block: Array) -> None:
-        raise NotImplementedError
+        """Append samples ``(N,)``, encoded, to the sink."""
 
+    @abstractmethod
     def _finish(self) -> None:
-        raise NotImplementedError
+        """Append the end to the sink."""
 
 
 class _Sink:
