@@ -10,31 +10,28 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from . import audio
 from .audio.arrays import blocks_of_array, checked_array
-from .audio.level import TARGET_LEVEL, LevelMeter
 from .bundle import Bundle
 from .errors import AudioWarning, InputError
 from .library import resolve
-from .mel import MEL, Array
+from .mel import Array
 from .pipeline import check_request, convert_blocks
 from .reference import analyse_source, encode_voice
-from .speech import SpeechSampler
 from .timing import Timing
+from .tracks import Advance, Delivery, Progress, Source, first_passes, results
 from .vocoder import vocode
 from .voice import Voice, pool
 
-SHORTEST = MEL.n_fft / MEL.sample_rate  # seconds: one frame
-
 Reference = str | os.PathLike[str] | Voice  # a recording, a .voice file, a name, a blend or a voice
 References = Reference | Sequence[Reference]
-Progress = Callable[[float], None]  # called with the seconds of source that are done
 
 
 @dataclass(frozen=True)
@@ -66,15 +63,6 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A source after its first pass: blocks at 22,050 Hz that can be read again, their gain, and samples of it all."""
-
-    blocks: Callable[[], Iterator[Array]]
-    gain: float
-    sampler: SpeechSampler
-
-
-@dataclass(frozen=True)
 class Settings:
     """Settings of a conversion; see `VoiceConverter.convert`."""
 
@@ -82,6 +70,8 @@ class Settings:
     seed: int = 0
     semitones: float = 0.0
     keep_pitch: bool = False
+    formant: float = 0.0
+    pauses: str = "converted"
 
 
 class VoiceConverter:
@@ -131,8 +121,8 @@ class VoiceConverter:
 
     def voice_of(self, wave: Array, rate: int, name: str = "array") -> Voice:
         """A voice from samples, shape ``(N,)`` or ``(N, channels)``. See `voice`."""
-        wave, rate = checked_array(wave, rate, _warn)
-        return encode_voice(self.bundle, lambda: blocks_of_array(wave, rate), name, name, _warn)
+        (track,), rate = checked_array(wave, rate, _warn)
+        return encode_voice(self.bundle, lambda: blocks_of_array(track, rate), name, name, _warn)
 
     # -- conversion -----------------------------------------------------------------------------------------
 
@@ -146,6 +136,10 @@ class VoiceConverter:
         seed: int = 0,
         semitones: float = 0.0,
         keep_pitch: bool = False,
+        formant: float = 0.0,
+        pauses: str = "converted",
+        channel: str | None = None,
+        watermark: bool = False,
     ) -> Array:
         """Convert samples.
 
@@ -157,24 +151,33 @@ class VoiceConverter:
             seed: of the initial noise.
             semitones: by which the result lies above the target's height; from -24 to 24.
             keep_pitch: keep the source's height instead of the target's.
+            formant: semitones by which the formants rise, from -12 to 12: higher sounds like a smaller, brighter
+                speaker, lower like a larger one. The pitch stays.
+            pauses: what stands where the source has no speech: "converted", "silence", or the "source" itself.
+            channel: "left", "right", "mix", a number from 1 on, or "each" for all, one by one; None: the mean.
+            watermark: whether the result carries an inaudible watermark; see `fastvoicegrad.watermark`.
         Returns:
-            ``(N,)``, float32, as loud as the source over time.
+            ``(N,)``, float32, as loud as the source over time; of "each" the shape of `wave`.
         Raises:
-            InputError: silent, shorter than one frame, not finite, or a setting that the bundle does not allow.
+            InputError: silent, shorter than one frame, not finite, or a setting that cannot be met.
         """
-        wave, rate = checked_array(wave, rate, _warn)
-        settings = Settings(steps, seed, semitones, keep_pitch)
+        tracks, rate = checked_array(wave, rate, _warn, channel)
+        samples, settings = len(tracks[0]), Settings(steps, seed, semitones, keep_pitch, formant, pauses)
         check_request(self.bundle, **asdict(settings))
-        source = first_pass(lambda: blocks_of_array(wave, rate), "the source", lambda: len(wave) / rate)
-        target, found = self.voice(voice), list[str]()
-        blocks = self.convert_source(source, target, settings, Timing(), found)
-        result, done = np.empty(len(wave), np.float32), 0
-        for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), len(wave)):
+        delivery = Delivery(rate, watermark=watermark)
+        passes = [(partial(blocks_of_array, track, rate), lambda: samples / rate) for track in tracks]
+        sources, target, found = first_passes(passes, "the source"), self.voice(voice), list[str]()
+        result, done = np.empty((samples, len(tracks)), np.float32), 0
+
+        def convert(source: Source, notes: list[str]) -> Iterator[Array]:
+            return delivery(self.convert_source(source, target, settings, Timing(), notes), samples)
+
+        for block in results(sources, convert, samples, found):
             result[done : done + len(block)] = block
             done += len(block)
         for message in found:
             _warn(message)
-        return result
+        return result if channel == audio.EACH and np.ndim(wave) == 2 else result[:, 0]
 
     def convert_file(
         self,
@@ -188,9 +191,13 @@ class VoiceConverter:
         strict: bool = False,
         semitones: float = 0.0,
         keep_pitch: bool = False,
+        formant: float = 0.0,
+        pauses: str = "converted",
         channel: str | None = None,
         loudness: float | None = None,
         subtype: str | None = None,
+        bitrate: int | None = None,
+        watermark: bool = False,
         tags: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> Conversion:
@@ -198,37 +205,42 @@ class VoiceConverter:
 
         Args:
             strict: whether a source that breaks off is an error; else it is a warning.
-            semitones, keep_pitch: see `convert`.
-            channel: of the source: "left", "right", "mix" or a number from 1 on; None: those with sound.
+            semitones, keep_pitch, formant, pauses, watermark: see `convert`.
+            channel: of the source: "left", "right", "mix", a number from 1 on, or "each" for a result with as many
+                channels; None: those with sound.
             loudness: of the result in LUFS (integrated, ITU-R BS.1770), -60 to -6; None: the source's over time.
+                With "each" it is that of every channel by itself.
             subtype: how samples are stored, such as "PCM_24"; see `audio.subtype_of`.
+            bitrate: of MP3 and Opus, in kbit/s.
             tags: text fields of the result, such as a title; see `audio.conversion_tags`.
         Raises:
             InputError: the source cannot be read or is silent, or the output cannot be written. Nothing is left
                 half-written, and an old output stays as it was.
         """
         started, timing, found = time.perf_counter(), Timing(), list[str]()
-        settings = Settings(steps, seed, semitones, keep_pitch)
-        info = audio.inspect(source, strict, channel)
-        rate = output_rate(info.rate, rate)
-        audio.check_output(output, rate, subtype)
+        settings = Settings(steps, seed, semitones, keep_pitch, formant, pauses)
+        tracks = audio.inspect_tracks(source, strict, channel)
+        rate = output_rate(tracks[0].rate, rate)
+        audio.check_output(output, rate, subtype, len(tracks), bitrate)
         _check_distinct(output, source, voice)
         check_request(self.bundle, **asdict(settings))
-        if loudness is not None:
-            audio.check_loudness(loudness)
+        delivery = Delivery(rate, loudness, watermark)
         with timing.stage("read"):
-            first = first_pass(lambda: audio.read_blocks(info), info.name, lambda: _seconds(info))
+            passes = [(partial(audio.read_blocks, track), partial(_seconds, track)) for track in tracks]
+            sources = first_passes(passes, tracks[0].name)
         with timing.stage("voice"):
             target = self.voice(voice)
-        seconds = _seconds(info)
-        samples = round(seconds * rate)
-        with audio.writing(output, rate, seconds, subtype=subtype, tags=tags) as file:
-            blocks = _reported(self.convert_source(first, target, settings, timing, found), seconds, progress)
-            if loudness is not None:
-                blocks = audio.at_loudness(blocks, loudness)
-            for block in audio.fit_length(audio.resampled(blocks, MEL.sample_rate, rate), samples):
+        seconds = _seconds(tracks[0])
+        samples, advance = round(seconds * rate), Advance(progress, seconds, sum(map(bool, sources)))
+
+        def convert(source: Source, notes: list[str]) -> Iterator[Array]:
+            return delivery(advance.of(self.convert_source(source, target, settings, timing, notes)), samples)
+
+        count = len(tracks)
+        with audio.writing(output, rate, seconds, subtype=subtype, channels=count, bitrate=bitrate, tags=tags) as file:
+            for block in results(sources, convert, samples, found):
                 file.write(block)
-        findings = (*info.warnings, *found)
+        findings = (*tracks[0].warnings, *found)
         for message in findings:
             _warn(message)
         elapsed = time.perf_counter() - started
@@ -242,7 +254,14 @@ class VoiceConverter:
             speaker, findings = analyse_source(self.bundle, source.sampler, source.gain, target)
         found.extend(findings)
         yield from convert_blocks(
-            self.bundle, source.blocks(), target, speaker, gain=source.gain, timing=timing, **asdict(settings)
+            self.bundle,
+            source.blocks(),
+            target,
+            speaker,
+            gain=source.gain,
+            background=source.background,
+            timing=timing,
+            **asdict(settings),
         )
 
     def copy_synthesis(self, mel: Array, seed: int = 0) -> Array:
@@ -260,33 +279,6 @@ def output_rate(source: int, wanted: int | None) -> int:
     if wanted is not None and not lowest <= wanted <= highest:
         raise InputError(f"rate must lie between {lowest} and {highest} Hz, got {wanted}")
     return min(max(source, lowest), highest) if wanted is None else wanted
-
-
-def first_pass(blocks: Callable[[], Iterator[Array]], label: str, seconds: Callable[[], float]) -> Source:
-    """Read a source once: for its level, and for a sample of its speech.
-
-    Raises:
-        InputError: silent, or shorter than one frame.
-    """
-    meter, sampler = LevelMeter(), SpeechSampler()
-    for block in blocks():
-        meter.add(block)
-        sampler.add(block)
-    if seconds() < SHORTEST:
-        raise InputError(f"{label} is shorter than one frame ({SHORTEST:.3f} s); give a longer one")
-    if meter.level == 0.0:
-        raise InputError(f"{label} is silent; give a recording with speech")
-    return Source(blocks, TARGET_LEVEL / meter.level, sampler)
-
-
-def _reported(blocks: Iterator[Array], seconds: float, progress: Progress | None) -> Iterator[Array]:
-    """The same blocks at 22,050 Hz; `progress` gets the time of each one's end, `seconds` at most."""
-    done = 0
-    for block in blocks:
-        done += len(block)
-        if progress:
-            progress(min(done / MEL.sample_rate, seconds))
-        yield block
 
 
 def _seconds(info: audio.AudioInfo) -> float:

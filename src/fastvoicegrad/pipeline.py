@@ -2,7 +2,7 @@
 
 Each window of mel frames takes one way:
 
-    mel -> content, pitch -> diffuse to S_K -> one reverse step -> post-filter -> vocoder -> samples
+    mel -> content, pitch -> diffuse to S_K -> one reverse step -> post-filter -> formants -> vocoder -> samples
 
 Every window includes the neighbouring frames that its result depends on. All noise is a function of the frame number in
 the whole recording, and `State` passes from window to window. So the size of a chunk changes the memory that is needed,
@@ -12,7 +12,7 @@ and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from .audio.loudness import PowerTap, match_loudness
 from .bundle import Bundle
 from .diffusion import frame_noise, guided, initial_state, sample, subsequence
 from .errors import InputError
+from .formants import check_formant, move_formants
 from .frames import Window, mel_frames, windows
 from .mel import MEL, Array, lowpass
+from .pauses import PauseFiller, check_pauses
 from .postfilter import NO_SUMS, Sums
 from .timing import Timing
 from .vocoder import vocode
@@ -34,10 +36,14 @@ MOST_SEMITONES = 24.0  # to each side
 
 @dataclass(frozen=True)
 class State:
-    """What passes from window to window: the pulse train's phase in turns, the post-filter's running sums."""
+    """What passes from window to window: the pulse train's phase in turns, the post-filter's running sums.
+
+    `pitch` is the source's F0 in the frames that are done last, in Hz, 0 where unvoiced.
+    """
 
     phase: float = 0.0
     sums: Sums = NO_SUMS
+    pitch: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Request:
     Attributes:
         semitones: by which the melody lies above the target's height.
         keep_pitch: the melody keeps the source's height instead of the target's.
+        formant: semitones by which the formants lie above the target's.
     """
 
     target: Voice
@@ -55,6 +62,7 @@ class Request:
     seed: int
     semitones: float = 0.0
     keep_pitch: bool = False
+    formant: float = 0.0
 
     @property
     def pitch_ratio(self) -> float:
@@ -75,6 +83,9 @@ def convert_blocks(
     seed: int = 0,
     semitones: float = 0.0,
     keep_pitch: bool = False,
+    formant: float = 0.0,
+    pauses: str = "converted",
+    background: float = 0.0,
     chunk: int = CHUNK,
     timing: Timing | None = None,
 ) -> Iterator[Array]:
@@ -86,30 +97,49 @@ def convert_blocks(
         source: the source speaker, for the height of the melody and for guidance; None where there is no speech.
         gain: brings the speech in the blocks to the level that the networks are trained on.
         steps: K of the sampler; a distilled bundle allows 1.
-        semitones, keep_pitch: see `Request`.
+        semitones, keep_pitch, formant: see `Request`.
+        pauses: what stands where the source has no speech; one of `PAUSES`.
+        background: RMS of what lies behind the speech in the blocks; other pauses than "converted" need it.
         chunk: frames that are converted at once.
     Raises:
-        InputError: more steps than the bundle allows, a voice of another bundle, or an invalid seed or pitch.
+        InputError: more steps than the bundle allows, a voice of another bundle, or an invalid setting.
     """
-    check_request(bundle, steps, seed, semitones, keep_pitch)
+    check_request(bundle, steps, seed, semitones, keep_pitch, formant, pauses)
     bundle.check_voice(voice)
-    tap = PowerTap(blocks)
-    request = Request(voice, source, steps, seed, semitones, keep_pitch)
-    return match_loudness(_converted(bundle, tap, request, gain, chunk, timing), tap)
+    filler = PauseFiller(pauses, blocks, gain, background)
+    tap = PowerTap(filler)
+    request = Request(voice, source, steps, seed, semitones, keep_pitch, formant)
+    converted = _converted(bundle, tap, filler, request, gain, chunk, timing)
+    return filler.filled(match_loudness(converted, tap))
 
 
 def _converted(
-    bundle: Bundle, blocks: Iterable[Array], request: Request, gain: float, chunk: int, timing: Timing | None
+    bundle: Bundle,
+    blocks: Iterable[Array],
+    filler: PauseFiller,
+    request: Request,
+    gain: float,
+    chunk: int,
+    timing: Timing | None,
 ) -> Iterator[Array]:
-    """`convert_blocks` without loudness matching."""
+    """`convert_blocks` without what follows it: loudness and pauses."""
     timing, state = timing or Timing(), State()
     frames = mel_frames(blocks, gain, bundle.stride)
     for window in windows(frames, chunk, *bundle.context(request.steps), bundle.stride):
         wave, state = convert_window(bundle, window, request, state, timing)
+        filler.add_pitch(state.pitch)
         yield wave / np.float32(gain)
 
 
-def check_request(bundle: Bundle, steps: int, seed: int, semitones: float = 0.0, keep_pitch: bool = False) -> None:
+def check_request(
+    bundle: Bundle,
+    steps: int,
+    seed: int,
+    semitones: float = 0.0,
+    keep_pitch: bool = False,
+    formant: float = 0.0,
+    pauses: str = "converted",
+) -> None:
     """Raises InputError where the bundle cannot do what is asked."""
     allowed = bundle.config.max_steps
     if not (isinstance(steps, int) and 1 <= steps <= allowed):
@@ -121,6 +151,8 @@ def check_request(bundle: Bundle, steps: int, seed: int, semitones: float = 0.0,
         raise InputError(f"semitones must lie between -{MOST_SEMITONES:g} and {MOST_SEMITONES:g}, got {semitones:g}")
     if (semitones or keep_pitch) and not bundle.config.harmonics:
         raise InputError("this bundle has no input for the pitch; leave the pitch options out")
+    check_formant(formant)
+    check_pauses(pauses)
 
 
 def convert_window(
@@ -129,17 +161,18 @@ def convert_window(
     """Samples of a window's new frames, and the state after them."""
     with timing.stage("encoders"):
         content, source_pitch = bundle.encode(window.mel)
-    pitch = source_pitch * np.float32(request.pitch_ratio)
+    pitch, kept_pitch = source_pitch * np.float32(request.pitch_ratio), source_pitch[window.keep]
     # What lies further away than the converter depends on was context of the encoders alone.
     inner = window.around(*bundle.decoder_context(request.steps))
     window, content, pitch = window.part(inner), content[:, inner], pitch[inner]
     with timing.stage("converter"):
         mel = convert_mel(bundle, window, content, pitch, request)
         mel, sums = bundle.config.postfilter(mel, request.target.mel, window.keep, state.sums)
+        mel = move_formants(mel, pitch, request.formant)
     with timing.stage("vocoder"):
         known = pitch if bundle.config.harmonics else None
         wave, phase = vocode(bundle, mel, window.start, window.keep, state.phase, request.seed, known)
-    return wave, State(phase, sums)
+    return wave, State(phase, sums, kept_pitch)
 
 
 def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, request: Request) -> Array:

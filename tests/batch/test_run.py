@@ -157,6 +157,34 @@ def test_formats(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path:
     assert subtypes == {"a.wav": "PCM_24", "b.flac": "PCM_24", "c d.ogg": "VORBIS"}
 
 
+def test_the_bitrate_is_for_formats_that_have_one(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    outcomes = convert_files(converter, [talks], tmp_path / "mixed", voice, Settings(bitrate=96))
+    assert states(outcomes) == ALL
+    sizes = [
+        sum(map(len, contents(tmp_path / str(bitrate)).values()))
+        for bitrate in (96, 192)
+        if convert_files(converter, [talks], tmp_path / str(bitrate), voice, Settings(format="opus", bitrate=bitrate))
+    ]
+    assert sizes[1] > 1.5 * sizes[0]
+
+
+@pytest.mark.parametrize("settings", [Settings(formant=2), Settings(pauses="silence"), Settings(channel="each")])
+def test_each_setting_of_the_sound_makes_other_results(
+    converter: VoiceConverter, voice: Voice, tmp_path: Path, settings: Settings
+) -> None:
+    pause = 0.005 * np.random.default_rng(0).standard_normal(22050)
+    one, other = np.concatenate([pause, vowels(1.0)]), np.concatenate([pause, vowels(1.0, pitch=200.0)])
+    soundfile.write(tmp_path / "a.wav", np.stack([one, other], axis=1), 22050)
+    out = tmp_path / "out"
+    assert states(convert_files(converter, [tmp_path / "a.wav"], out, voice)) == {"a.wav": "converted"}
+    before = contents(out)
+    for state in ("converted", "skipped"):
+        assert states(convert_files(converter, [tmp_path / "a.wav"], out, voice, settings)) == {"a.wav": state}
+    assert contents(out) != before
+
+
 def test_results_are_marked(converter: VoiceConverter, talks: Path, tmp_path: Path, reference_file: Path) -> None:
     with soundfile.SoundFile(tmp_path / "song.flac", "w", 22050, 1) as file:
         file.title, file.artist, file.comment = "Ein Lied", "Ünbekannt", "live"
@@ -184,6 +212,10 @@ def test_results_are_marked(converter: VoiceConverter, talks: Path, tmp_path: Pa
         (Settings(format="doc"), "format must be"),
         (Settings(subtype="PCM_7"), "no subtype"),
         (Settings(format="mp3", subtype="24"), "no subtype"),
+        (Settings(formant=13), "formant must lie"),
+        (Settings(pauses="music"), "pauses must be"),
+        (Settings(format="flac", bitrate=64), "no fixed bitrate"),
+        (Settings(format="mp3", bitrate=500), "takes a bitrate"),
     ],
 )
 def test_bad_settings_are_refused_at_once(

@@ -95,7 +95,7 @@ def test_info() -> None:
         (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.wav", "--steps", "6"], "at most 1 step"),
         (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.wav", "--rate", "100"], "between 8000 and 96000"),
         (["voice", "make", "ref.wav", "-o", "v.txt"], "must be named .voice"),
-        (["info", "text.wav"], "is not a bundle"),
+        (["info", "text.wav"], "is not audio"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], text: str) -> None:
@@ -125,7 +125,7 @@ def test_version_and_first_screen() -> None:
     assert run("--version").stdout.strip() == f"fastvoicegrad {fastvoicegrad.__version__}"
     screen = run("--help").stdout
     shown = re.findall(r"^. (\w+) +\w", screen.split("Commands")[1], flags=re.MULTILINE)
-    assert shown == ["demo", "convert", "serve", "ui", "info", "voice", "dev"]
+    assert shown == ["demo", "convert", "live", "serve", "ui", "adapt", "info", "voice", "dev"]
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "export", "store", "pairs", "evaluate", "reproduce", "probe"])

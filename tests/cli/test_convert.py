@@ -113,6 +113,28 @@ def test_options_of_the_sound(place: Path) -> None:
     assert "voice of anna" in soundfile.SoundFile(place / "kept.wav").copy_metadata()["comment"]
 
 
+def test_options_that_change_the_sound(place: Path) -> None:
+    stereo = np.stack([vowels(1.0, rate=48000), vowels(1.0, pitch=220.0, rate=48000)], axis=1)
+    soundfile.write(place / "stereo.wav", stereo, 48000)
+    options = ["--formant", "-2.5", "--pauses", "silence", "--channel", "each", "--bitrate", "96"]
+    done = run("stereo.wav", "--to", "anna.wav", "-o", "stereo.opus", *options, cwd=place)
+    assert done.returncode == 0, done.stderr
+    info = soundfile.info(place / "stereo.opus")
+    assert (info.channels, info.frames) == (2, 48000)
+    described = json.loads(info_of("stereo.opus", "--json", cwd=place))
+    assert (described["channels"], described["rate"]) == (2, 48000)
+    assert described["comment"].startswith("Converted speech: voice of anna")
+    assert "voice of anna" in text(info_of("stereo.opus", cwd=place))
+    refused = run("stereo.wav", "--to", "anna.wav", "-o", "x.wav", "--bitrate", "96", cwd=place)
+    assert refused.returncode == 2
+    assert "no fixed bitrate" in text(refused.stderr)
+
+
+def info_of(*arguments: object, cwd: Path) -> bytes:
+    command = [sys.executable, "-m", "fastvoicegrad", "info", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, cwd=cwd, timeout=120, check=True).stdout
+
+
 def test_pipes(place: Path) -> None:
     data = (place / "in/a.wav").read_bytes()
     done = run("-", "--to", "anna.wav", "-o", "-", cwd=place, data=data)

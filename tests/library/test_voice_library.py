@@ -337,6 +337,23 @@ def test_a_damaged_voice_keeps_all_recordings(library: VoiceLibrary, speech_file
     assert len(list((library.folder / "recordings").iterdir())) == 1
 
 
+def test_of_a_long_recording_a_minute_is_kept(library: VoiceLibrary, tmp_path: Path) -> None:
+    pause = 0.0003 * np.random.default_rng(0).standard_normal(20 * 8000).astype(np.float32)
+    speech = np.tile(vowels(10.0, rate=8000), 5)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([pause, speech, pause, speech]), 8000)
+    soundfile.write(tmp_path / "minute.wav", np.concatenate([pause[: 5 * 8000], speech]), 8000)
+    with pytest.warns(AudioWarning, match=r"long\.wav is longer than 60 s; its first 60 s of sound are kept") as found:
+        library.add("anna", ANNA, recordings=[tmp_path / "long.wav", tmp_path / "minute.wav"])
+    assert len(found) == 1
+    long, minute = (library.folder / "recordings" / name for name in library.load("anna").recordings)
+    assert soundfile.info(long).duration == 60
+    assert soundfile.info(minute).duration == 55
+    wave = soundfile.read(long)[0]
+    np.testing.assert_allclose(wave[: 49 * 8000], speech[: 49 * 8000], atol=0.02)  # what follows it is 1 s of a pause
+    assert np.abs(wave[50 * 8000 : 51 * 8000]).max() < 0.01
+    np.testing.assert_allclose(wave[51 * 8000 + 800 :], speech[800 : 9 * 8000], atol=0.02)
+
+
 def test_what_cannot_be_kept_changes_nothing(library: VoiceLibrary, tmp_path: Path) -> None:
     library.add("anna", ANNA)
     (tmp_path / "text.wav").write_text("no sound")

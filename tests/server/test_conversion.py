@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import socket
 import threading
@@ -17,6 +18,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
 from fastvoicegrad.server.formats import NAMES
+from fastvoicegrad.watermark import FOUND, watermark_score
 from tests.conftest import RATE, vowels
 from tests.server.conftest import Running, wait_until, wav_bytes
 
@@ -62,6 +64,33 @@ def test_seeds_change_the_result_and_repeat_it(server: Running, source: bytes) -
     assert one != two
 
 
+@pytest.mark.parametrize(
+    "fields", [{"semitones": -3}, {"keep_pitch": True}, {"formant": 2.5}, {"pauses": "silence", "seed": 0}]
+)
+def test_fields_that_change_the_sound(server: Running, converter: Any, fields: dict[str, Any]) -> None:
+    pause = 0.005 * np.random.default_rng(0).standard_normal(RATE)
+    recording = wav_bytes(np.concatenate([pause, vowels(2.0)]))
+    wave, _ = soundfile.read(io.BytesIO(recording), dtype="float32")
+    expected = converter.convert(wave, RATE, server.library.load("anna"), **fields)
+    got = np.frombuffer(convert(server, recording, **fields).content, "<i2") / 32767
+    assert np.abs(got - expected).max() < 1e-4
+    assert np.abs(got - converter.convert(wave, RATE, server.library.load("anna"))).max() > 1e-3
+    other = server.client.post(
+        "/v1/audio/voice-conversion",
+        files={"source_audio": recording},
+        data={"target_voice": "anna", "response_format": "pcm_22050", **fields},
+    )
+    assert np.array_equal(np.frombuffer(other.content, "<i2") / 32767, got)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("perth"), reason="needs the extra 'watermark'")
+def test_a_server_can_mark_every_conversion(start: Callable[..., Running], voice: Any, source: bytes) -> None:
+    server = start(watermark=True)
+    server.library.add("anna", voice)
+    wave = np.frombuffer(convert(server, source).content, "<i2") / 32767
+    assert watermark_score(wave, RATE) > FOUND
+
+
 def test_samples_alone_are_a_recording_too(server: Running) -> None:
     file = wav_bytes(vowels(2.0, rate=16000), 16000)
     raw = convert(server, file[44:], file_format="pcm_s16le_16", output_format="pcm_16000")
@@ -93,6 +122,9 @@ def test_what_other_servers_need_is_accepted(server: Running, source: bytes) -> 
         ({"voice_settings": "[1]"}, 422, "validation_error"),
         ({"voice_settings": "[" * 3999}, 422, "validation_error"),
         ({"file_format": "mp3"}, 422, "validation_error"),
+        ({"semitones": 25}, 422, "validation_error"),
+        ({"formant": "nan"}, 422, "validation_error"),
+        ({"pauses": "music"}, 422, "validation_error"),
     ],
 )
 def test_wrong_fields_are_named(server: Running, source: bytes, data: dict[str, Any], code: int, status: str) -> None:

@@ -43,13 +43,12 @@ def test_a_conversion_has_the_length_of_its_source(studio: Studio, speech_file: 
     assert soundfile.SoundFile(result.path).comment.startswith("Converted")
 
 
-def test_the_pitch_can_be_moved_and_kept(studio: Studio, speech_file: Path) -> None:
+def test_the_pitch_and_the_formants_can_be_moved(studio: Studio, speech_file: Path) -> None:
     waves = [
-        soundfile.read(studio.convert(str(speech_file), ANNA, semitones, keep).path)[0]
-        for semitones, keep in ((0, False), (5, False), (0, True))
+        soundfile.read(studio.convert(str(speech_file), ANNA, semitones, keep, formant).path)[0]
+        for semitones, keep, formant in ((0, False, 0), (5, False, 0), (0, True, 0), (0, False, 3))
     ]
-    assert np.abs(waves[0] - waves[1]).max() > 0.01
-    assert np.abs(waves[0] - waves[2]).max() > 0.01
+    assert all(np.abs(waves[0] - wave).max() > 0.01 for wave in waves[1:])
 
 
 def test_findings_are_notes_without_folders(studio: Studio, speech_file: Path, tmp_path: Path) -> None:

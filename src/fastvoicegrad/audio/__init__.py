@@ -1,7 +1,7 @@
 """Sound files, sample rates and levels. An hour of sound needs no more memory than a minute."""
 
 from .level import LevelMeter, level_of_blocks, speech_level
-from .mixing import check_channel
+from .mixing import EACH, check_channel
 from .offset import without_offset
 from .programme import at_loudness, check_loudness
 from .reading import (
@@ -11,14 +11,26 @@ from .reading import (
     LOWEST_RATE,
     AudioInfo,
     inspect,
+    inspect_tracks,
     read,
     read_blocks,
 )
-from .resampling import fit_length, resampled
+from .resampling import fit_length, resampled, side_by_side
 from .tags import conversion_tags, read_tags
-from .writing import FORMATS, SUBTYPES, Writer, check_output, holds_rate, subtype_of, writing
+from .writing import (
+    FORMATS,
+    SUBTYPES,
+    Writer,
+    check_bitrate,
+    check_output,
+    has_bitrate,
+    holds_rate,
+    subtype_of,
+    writing,
+)
 
 __all__ = [
+    "EACH",
     "FORMATS",
     "HIGHEST_INPUT_RATE",
     "HIGHEST_RATE",
@@ -29,18 +41,22 @@ __all__ = [
     "LevelMeter",
     "Writer",
     "at_loudness",
+    "check_bitrate",
     "check_channel",
     "check_loudness",
     "check_output",
     "conversion_tags",
     "fit_length",
+    "has_bitrate",
     "holds_rate",
     "inspect",
+    "inspect_tracks",
     "level_of_blocks",
     "read",
     "read_blocks",
     "read_tags",
     "resampled",
+    "side_by_side",
     "speech_level",
     "subtype_of",
     "without_offset",

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..mel import MEL, Array
+from .mixing import EACH, wanted_channels
 from .offset import without_offset
 from .reading import HIGHEST_INPUT_RATE, LOWEST_INPUT_RATE
 from .resampling import resampled
@@ -17,14 +18,17 @@ BLOCK = 1 << 18  # samples
 ABSURD = 1e6  # times full scale: no recording, but damage
 
 
-def checked_array(wave: Any, rate: Any, warn: Callable[[str], None]) -> tuple[Array, int]:
-    """Mono float32 samples within full scale, ``(N,)``, and their rate in Hz.
+def checked_array(
+    wave: Any, rate: Any, warn: Callable[[str], None], channel: str | None = None
+) -> tuple[list[Array], int]:
+    """The tracks of samples, float32 within full scale, each ``(N,)``, and their rate in Hz.
 
     Args:
         wave: ``(N,)`` or ``(N, channels)``; floats of full scale +-1, or integers, whose type gives their full scale.
         warn: takes a sentence about samples above full scale.
+        channel: "left", "right", a number from 1 on, "each" for a track of every channel; None or "mix": their mean.
     Raises:
-        InputError: another shape, no numbers, not finite, or a rate outside 4-384 kHz.
+        InputError: another shape, no numbers, not finite, a rate outside 4-384 kHz, or no such channel.
     """
     try:
         wave, rate_in_hz = np.asarray(wave), float(rate)
@@ -32,11 +36,19 @@ def checked_array(wave: Any, rate: Any, warn: Callable[[str], None]) -> tuple[Ar
         raise InputError(f"samples and a rate in Hz are needed ({error})") from error
     if not (LOWEST_INPUT_RATE <= rate_in_hz <= HIGHEST_INPUT_RATE and rate_in_hz == int(rate_in_hz)):
         raise InputError(f"the rate must be whole and lie between {LOWEST_INPUT_RATE} and {HIGHEST_INPUT_RATE} Hz")
-    if wave.ndim == 2 and 0 < wave.shape[1] <= 64:
-        wave = wave.mean(axis=1) if wave.dtype.kind == "f" else wave.mean(axis=1).astype(wave.dtype)
-    if wave.ndim != 1:
+    if wave.ndim not in (1, 2) or (wave.ndim == 2 and not 0 < wave.shape[1] <= 64):
         raise InputError(f"samples of shape (N,) or (N, channels) are needed, got shape {wave.shape}")
-    return _within_full_scale(wave, warn), int(rate_in_hz)
+    wave = _within_full_scale(wave if wave.ndim == 2 else wave[:, None], warn)
+    return _tracks(wave, channel), int(rate_in_hz)
+
+
+def _tracks(wave: Array, channel: str | None) -> list[Array]:
+    """Those of samples ``(N, C)`` that are asked for."""
+    count = wave.shape[1]
+    if channel == EACH:
+        return [np.ascontiguousarray(wave[:, number]) for number in range(count)]
+    wanted = wanted_channels(channel, count, "the array") or list(range(count))
+    return [np.ascontiguousarray(wave[:, wanted[0]]) if len(wanted) == 1 else wave[:, wanted].mean(axis=1)]
 
 
 def _within_full_scale(wave: np.ndarray, warn: Callable[[str], None]) -> Array:

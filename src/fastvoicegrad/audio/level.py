@@ -14,6 +14,7 @@ SILENCE = 1e-4  # RMS (-80 dB of full scale) below which a block holds nothing
 ACTIVE_RANGE = 0.03  # RMS in units of the loud blocks': a block counts as active within 30 dB of them
 LOUD_SHARE = 0.05  # of the blocks that hold something: the loud ones
 HEADROOM = 10  # dB above the loud blocks' level to which louder ones count: a click is no speech
+BACKGROUND_SHARE = 0.1  # of the blocks that hold something: the quiet ones
 LOWEST, BINS = -80, 260  # dB of full scale, and bins of 1 dB from there on
 
 
@@ -51,6 +52,15 @@ class LevelMeter:
         ceiling = 10.0 ** ((LOWEST + loud + HEADROOM) / 10)
         power = np.minimum(self._power, self._count * ceiling)
         return float(np.sqrt(power[active].sum() / self._count[active].sum()))
+
+    @property
+    def background(self) -> float:
+        """RMS of the quietest tenth of the blocks that hold something; 0.0 where none of 23 ms does."""
+        if not self._count.any():
+            return 0.0
+        from_bottom = np.cumsum(self._count)
+        quiet = slice(int(np.searchsorted(from_bottom, BACKGROUND_SHARE * from_bottom[-1])) + 1)
+        return float(np.sqrt(self._power[quiet].sum() / self._count[quiet].sum()))
 
 
 def speech_level(wave: Array) -> float:

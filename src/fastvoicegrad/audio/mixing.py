@@ -13,6 +13,7 @@ from ..mel import Array
 from .level import SILENCE
 
 SIDES = ("left", "right")
+EACH = "each"  # channel after channel by itself
 QUIET = 10 ** (-30 / 20)  # a channel this far below the loudest carries no sound
 CANCELS = 10 ** (-15 / 20)  # channels whose mean is this far below them cancel each other
 PLAUSIBLE = 8.0  # times full scale up to which a peak may be a single one
@@ -101,6 +102,8 @@ def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | N
     if channel is None:
         return None
     check_channel(channel)
+    if channel == EACH:
+        raise InputError("one channel is needed here, not each of them")
     if channel == "mix":
         return list(range(count))
     if count == 1 and channel in SIDES:
@@ -113,8 +116,9 @@ def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | N
 
 def check_channel(channel: str) -> None:
     """Raises InputError where this names no channel of any recording."""
-    if channel not in (*SIDES, "mix") and not (channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= 1024):
-        raise InputError(f"the channel must be left, right, mix or a number from 1 on, got '{shown(channel)}'")
+    is_number = channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= 1024
+    if channel not in (*SIDES, "mix", EACH) and not is_number:
+        raise InputError(f"the channel must be left, right, mix, each or a number from 1 on, got '{shown(channel)}'")
 
 
 def _channels(covariance: np.ndarray, notes: list[str]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..files import regular_file, shown
 from ..mel import MEL, Array
 from .formats import ForeignFacts, decode_foreign, foreign_facts
-from .mixing import Mix, Statistics, checked, choose_mix, wanted_channels
+from .mixing import EACH, Mix, Statistics, checked, choose_mix, wanted_channels
 from .offset import without_offset
 from .resampling import resampled
 from .sndfile import Damage, StreamFacts, decode_stream, stream_facts
@@ -21,6 +21,7 @@ from .streams import Stream, after_damage, find_streams
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 96000  # Hz, of what is written
 LOWEST_INPUT_RATE, HIGHEST_INPUT_RATE = 4000, 384000  # Hz, of what is read
+MOST_TRACKS = 8  # channels that are read side by side
 MOST_COUNTED = 64  # streams whose headers are all read for the length
 SLACK, FOREIGN_SLACK = 0.05, 0.5  # seconds by which a length in a header may be too large
 
@@ -114,6 +115,22 @@ def inspect(path: str | Path, strict: bool = False, channel: str | None = None) 
     channels = source.first.channels
     wanted = wanted_channels(channel, channels, shown(path))
     return AudioInfo(path, rate, source.samples, channels, strict=strict, wanted=wanted, source=source)
+
+
+def inspect_tracks(path: str | Path, strict: bool = False, channel: str | None = None) -> list[AudioInfo]:
+    """A recording as one track, or with the channel "each" as a track for each of its channels.
+
+    They share their warnings. See `inspect`.
+
+    Raises:
+        InputError: see `inspect`; also where "each" is asked for and there are more than eight channels.
+    """
+    if channel != EACH:
+        return [inspect(path, strict, channel)]
+    info = inspect(path, strict)
+    if info.channels > MOST_TRACKS:
+        raise InputError(f"{info.name} has {info.channels} channels, more than {MOST_TRACKS}; choose one by its number")
+    return [replace(info, wanted=[number]) for number in range(info.channels)]
 
 
 def _find_source(path: Path) -> _Source:

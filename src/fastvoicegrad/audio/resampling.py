@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import soxr
 
 from ..mel import Array
+from .offset import regrouped
+
+BLOCK = 1 << 16  # samples of blocks that are made here
 
 
 def resampled(blocks: Iterator[Array], rate: int, target: int, channels: int = 1) -> Iterator[Array]:
@@ -35,5 +38,11 @@ def fit_length(blocks: Iterable[Array], samples: int) -> Iterator[Array]:
         done += len(block)
         if len(block):
             yield block
-    if done < samples:
-        yield np.zeros(samples - done, np.float32)
+    for start in range(done, samples, BLOCK):
+        yield np.zeros(min(BLOCK, samples - start), np.float32)
+
+
+def side_by_side(tracks: Sequence[Iterable[Array]]) -> Iterator[Array]:
+    """Blocks ``(N, tracks)`` of equally long signals whose blocks may have different sizes."""
+    for parts in zip(*(regrouped(track, BLOCK) for track in tracks), strict=True):
+        yield np.stack(parts, axis=1)

@@ -15,6 +15,7 @@ import soundfile
 from ..errors import InputError
 from ..files import check_target, no_room, replacing, shown
 from ..mel import Array
+from .bitrates import MP3, OPUS, bitrate_range, encoder_options
 from .repeatable import remove_chance
 from .tags import set_tags
 
@@ -27,14 +28,14 @@ SLICE = 1 << 16  # samples: libsndfile's Vorbis encoder puts what it is given on
 
 
 class Writer:
-    """Takes the samples of a mono file. `samples` is their number so far."""
+    """Takes the samples of a file. `samples` is their number so far, per channel."""
 
     def __init__(self, path: Path, file: soundfile.SoundFile, most: int | None) -> None:
         self._path, self._file, self._most = path, file, most
         self.samples = 0
 
     def write(self, block: Array) -> None:
-        """Appends samples, shape ``(N,)``, any N; those beyond full scale are clipped.
+        """Appends samples, shape ``(N,)``, or ``(N, channels)``, any N; those beyond full scale are clipped.
 
         Raises:
             InputError: not numbers, more than the format can hold, or the disk is full.
@@ -49,18 +50,36 @@ class Writer:
         self.samples += len(block)
 
 
-def check_output(path: str | Path, rate: int, subtype: str | None = None) -> None:
+def check_output(
+    path: str | Path, rate: int, subtype: str | None = None, channels: int = 1, bitrate: int | None = None
+) -> None:
     """Finds out before any work what would make `writing` fail.
 
     Raises:
-        InputError: unknown suffix, no such folder, not writable, a rate or a subtype that the format does not know.
+        InputError: unknown suffix, no such folder, not writable, or a rate, a subtype, a number of channels or a
+            bitrate that the format does not know.
     """
     path = Path(path)
     check_target(path)
     chosen = subtype_of(path, subtype)
-    if not _can_hold(FORMATS[path.suffix.lower()], rate, chosen):
-        name = path.suffix.lower()[1:].upper()
+    kind, name = FORMATS[path.suffix.lower()], path.suffix.lower()[1:].upper()
+    if not _can_hold(kind, rate, chosen):
         raise InputError(f"{shown(path)}: {name} cannot hold {rate} Hz; choose --rate 48000 or .wav")
+    if not _can_hold(kind, rate, chosen, channels):
+        raise InputError(f"{shown(path)}: {name} cannot hold {channels} channels; write .wav instead")
+    if bitrate is not None:
+        check_bitrate(path, bitrate, rate, channels)
+
+
+def check_bitrate(path: str | Path, bitrate: int, rate: int, channels: int = 1) -> None:
+    """Raises InputError where a file of this name and rate in Hz has no such bitrate in kbit/s."""
+    name, found = Path(path).suffix.lower()[1:].upper(), bitrate_range(subtype_of(path), rate, channels)
+    if found is None:
+        raise InputError(f"{shown(path)}: {name} has no fixed bitrate; write .mp3 or .opus, or leave --bitrate out")
+    if not found[0] <= bitrate <= found[1]:
+        channel = f" and {channels} channels" if channels > 1 else ""
+        allowed = f"a bitrate from {found[0]} to {found[1]} kbit/s"
+        raise InputError(f"{shown(path)}: {name} with {rate} Hz{channel} takes {allowed}, got {bitrate}")
 
 
 def subtype_of(path: str | Path, subtype: str | None = None) -> str:
@@ -86,14 +105,19 @@ def subtype_of(path: str | Path, subtype: str | None = None) -> str:
     return chosen
 
 
+def has_bitrate(path: str | Path) -> bool:
+    """Whether a file of this name has a bitrate that can be chosen."""
+    return subtype_of(path) in (MP3, OPUS)
+
+
 def holds_rate(path: str | Path, rate: int) -> bool:
     """Whether a file of this name can have a rate in Hz: Opus and MP3 know only some."""
     return _can_hold(FORMATS[Path(path).suffix.lower()], rate, subtype_of(path))
 
 
-def _can_hold(kind: str, rate: int, subtype: str) -> bool:
+def _can_hold(kind: str, rate: int, subtype: str, channels: int = 1) -> bool:
     try:
-        soundfile.SoundFile(io.BytesIO(), "w", rate, 1, subtype, format=kind).close()
+        soundfile.SoundFile(io.BytesIO(), "w", rate, channels, subtype, format=kind).close()
     except (soundfile.SoundFileError, ValueError):
         return False
     return True
@@ -106,9 +130,11 @@ def writing(
     seconds: float | None = None,
     *,
     subtype: str | None = None,
+    channels: int = 1,
+    bitrate: int | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[Writer]:
-    """A mono sound file that appears under its name only when the block ends without an error.
+    """A sound file that appears under its name only when the block ends without an error.
 
     The suffix names the format (WAV and AIFF 16 bit, FLAC, OGG Vorbis, MP3, Opus). The same samples and tags give
     the same bytes.
@@ -117,21 +143,22 @@ def writing(
         rate: samples per second.
         seconds: what is going to be written. Beyond 4 GiB, WAV gets the header of RF64.
         subtype: see `subtype_of`.
+        bitrate: of MP3 and Opus in kbit/s, the nearest that the format has; None: the encoder's own choice.
         tags: see `set_tags`.
     Raises:
         InputError: see `check_output` and `Writer.write`; also where the disk is full.
     """
     path = Path(path)
-    check_output(path, rate, subtype)
+    check_output(path, rate, subtype, channels, bitrate)
     kind, subtype = FORMATS[path.suffix.lower()], subtype_of(path, subtype)
-    width = WIDTHS.get(subtype, 2)
+    width, options = WIDTHS.get(subtype, 2) * channels, encoder_options(subtype, rate, channels, bitrate)
     long = seconds is not None and seconds * rate * width > LARGEST
     if long and kind == "AIFF":
         raise InputError(f"{shown(path)}: too long for AIFF (4 GiB); write .flac or .wav instead")
     container = "RF64" if long and kind == "WAV" else kind
     with replacing(path, path.suffix) as part:
         try:
-            file = soundfile.SoundFile(_native(part), "w", rate, 1, subtype, format=container)
+            file = soundfile.SoundFile(_native(part), "w", rate, channels, subtype, format=container, **options)
             with file:
                 set_tags(file, tags or {})
                 writer = Writer(path, file, LARGEST // width if container in ("WAV", "AIFF") else None)

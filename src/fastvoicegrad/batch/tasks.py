@@ -18,6 +18,7 @@ from ..converter import Conversion, Reference, References, VoiceConverter, outpu
 from ..errors import InputError
 from ..files import regular_file, shown
 from ..pipeline import check_request
+from ..tracks import Delivery
 from ..version import __version__
 from ..voice import Voice
 from .journal import Entry, sha256_of
@@ -35,6 +36,7 @@ class Settings:
     Attributes:
         rate: of the results in Hz; None: each source's, or 48 kHz where the format does not know that one.
         subtype: how WAV, FLAC and AIFF store samples; other formats have their own ways.
+        bitrate: of MP3 and Opus in kbit/s; other formats have none.
         format: suffix of the results without its dot; None: each source's where it can be written, else "wav".
         tagged: whether results get their source's text fields and a comment that marks them as converted speech.
     """
@@ -45,24 +47,30 @@ class Settings:
     strict: bool = False
     semitones: float = 0.0
     keep_pitch: bool = False
+    formant: float = 0.0
+    pauses: str = "converted"
     channel: str | None = None
     loudness: float | None = None
     subtype: str | None = None
+    bitrate: int | None = None
+    watermark: bool = False
     format: str | None = None
     tagged: bool = True
 
     def check(self, converter: VoiceConverter) -> None:
         """Raises InputError where a setting fits no recording at all."""
-        check_request(converter.bundle, self.steps, self.seed, self.semitones, self.keep_pitch)
-        output_rate(USUAL_RATE, self.rate)
+        sound = self.semitones, self.keep_pitch, self.formant, self.pauses
+        check_request(converter.bundle, self.steps, self.seed, *sound)
+        rate = output_rate(USUAL_RATE, self.rate)
         if self.channel is not None:
             audio.check_channel(self.channel)
-        if self.loudness is not None:
-            audio.check_loudness(self.loudness)
+        Delivery(rate, self.loudness, self.watermark)
         if self.format is not None and f".{self.format}" not in audio.FORMATS:
             known = ", ".join(suffix[1:] for suffix in audio.FORMATS)
             raise InputError(f"the format must be one of {known}, got '{shown(self.format)}'")
         audio.subtype_of(f"results.{self.format or 'wav'}", self.subtype)
+        if self.bitrate is not None:
+            audio.check_bitrate(f"results.{self.format or 'mp3'}", self.bitrate, rate)
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `VoiceConverter.convert_file`."""
@@ -174,12 +182,16 @@ class Setup:
         rate = output_rate(info.rate, settings.rate)
         if settings.rate is None and not audio.holds_rate(output, rate):
             rate = USUAL_RATE
-        subtype = settings.subtype if audio.FORMATS[output.suffix.lower()] in audio.SUBTYPES else None
+        stored: dict[str, int | None] = {"rate": rate}
+        if audio.FORMATS[output.suffix.lower()] not in audio.SUBTYPES:
+            stored["subtype"] = None
+        if not audio.has_bitrate(output):
+            stored["bitrate"] = None
         return self.converter.convert_file(
             task.source,
             output,
             target.voice,
-            **settings.arguments() | {"rate": rate, "subtype": subtype},
+            **settings.arguments() | stored,
             tags=tags_for(task.source, self.converter, target.name) if settings.tagged else None,
             progress=lambda seconds: progress(seconds / (info.seconds or seconds or 1.0)),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,6 +51,20 @@ def convert(
     keep_pitch: Annotated[
         bool, typer.Option("--keep-pitch", help="Keep the height of the source's pitch.", rich_help_panel=SOUND)
     ] = False,
+    formant: Annotated[
+        float,
+        typer.Option(
+            help="Semitones, -12 to 12: higher = smaller, brighter-sounding speaker; lower = larger. The pitch stays.",
+            rich_help_panel=SOUND,
+        ),
+    ] = 0.0,
+    pauses: Annotated[
+        Literal["converted", "silence", "source"],
+        typer.Option(
+            help="What stands in the source's pauses; source is its own background.",
+            rich_help_panel=SOUND,
+        ),
+    ] = "converted",
     loudness: Annotated[
         float | None,
         typer.Option(
@@ -59,12 +73,23 @@ def convert(
     ] = None,
     channel: Annotated[
         str | None,
-        typer.Option(help="Of the source: left, right, mix or a number; default: with sound.", rich_help_panel=SOUND),
+        typer.Option(
+            help="Of the source: left, right, mix or a number; each = every one by itself, side by side; "
+            "default: with sound.",
+            rich_help_panel=SOUND,
+        ),
     ] = None,
     subtype: Annotated[
         str | None,
         typer.Option(help="Of WAV, FLAC and AIFF: 16, 24 or 32 bits, FLOAT, ...; default: 16.", rich_help_panel=SOUND),
     ] = None,
+    bitrate: Annotated[
+        int | None, typer.Option(min=1, metavar="KBIT/S", help="Of MP3 and Opus.", rich_help_panel=SOUND)
+    ] = None,
+    watermark: Annotated[
+        bool,
+        typer.Option("--watermark", help="Add an inaudible mark; needs the extra 'watermark'.", rich_help_panel=SOUND),
+    ] = False,
     tags: Annotated[
         bool,
         typer.Option(
@@ -101,7 +126,23 @@ def convert(
     if bool(to) == bool(each):
         raise InputError("name a voice with --to VOICE, or several with --each VOICE, but not both")
     kind = kind.lower().removeprefix(".") if kind else None
-    settings = Settings(steps, seed, rate, strict, semitones, keep_pitch, channel, loudness, subtype, kind, tagged=tags)
+    settings = Settings(
+        steps=steps,
+        seed=seed,
+        rate=rate,
+        strict=strict,
+        semitones=semitones,
+        keep_pitch=keep_pitch,
+        formant=formant,
+        pauses=pauses,
+        channel=channel,
+        loudness=loudness,
+        subtype=subtype,
+        bitrate=bitrate,
+        watermark=watermark,
+        format=kind,
+        tagged=tags,
+    )
     if PIPE in sources and output is None:
         output = PIPE
     if is_single(sources, output, bool(each or watch)):

@@ -89,9 +89,10 @@ def _convert(
     quiet: bool,
 ) -> None:
     started = time.perf_counter()
-    info = audio.inspect(source, settings.strict, settings.channel)
-    audio.check_output(output, output_rate(info.rate, settings.rate), settings.subtype)
-    expected = info.seconds
+    tracks = audio.inspect_tracks(source, settings.strict, settings.channel)
+    rate = output_rate(tracks[0].rate, settings.rate)
+    audio.check_output(output, rate, settings.subtype, len(tracks), settings.bitrate)
+    expected = tracks[0].seconds
     converter = VoiceConverter.load(bundle, threads)
     loaded = time.perf_counter()
     hidden = as_json or not errors.is_terminal or (expected is not None and expected < SHORT)

@@ -1,4 +1,4 @@
-"""``fastvoicegrad info``: what a bundle is."""
+"""``fastvoicegrad info``: what a bundle or a recording is."""
 
 from __future__ import annotations
 
@@ -10,18 +10,29 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ..errors import InputError
 from .common import console, friendly, printable
 
 
 @friendly
 def info(
-    bundle: Annotated[Path | None, typer.Argument(help="Bundle folder or .zip; default: the built-in.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's config.json fields.")] = False,
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[BUNDLE]", help="Bundle folder or .zip, or a recording; default: the built-in bundle."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: of a bundle the fields of config.json.")] = False,
 ) -> None:
-    """Describe a bundle, after a check of every file in it."""
+    """Describe a bundle, after a check of every file in it. Of a recording: tags and watermark."""
+    if path is not None and path.is_file() and path.suffix.lower() != ".zip":
+        _describe_recording(path, as_json)
+    else:
+        _describe_bundle(path, as_json)
+
+
+def _describe_bundle(path: Path | None, as_json: bool) -> None:
     from ..bundle import Bundle
 
-    config = Bundle.open(bundle).config
+    config = Bundle.open(path).config
     if as_json:
         print(json.dumps(asdict(config)))
         return
@@ -38,3 +49,34 @@ def info(
     )
     for key, value in config.notes.items():
         console.print(printable(f"{key}: {value if isinstance(value, str) else json.dumps(value)}"))
+
+
+def _describe_recording(path: Path, as_json: bool) -> None:
+    from .. import audio
+    from ..watermark import FOUND
+
+    info, mark = audio.inspect(path), _watermark(path)
+    facts = {"rate": info.rate, "channels": info.channels, "seconds": info.seconds, **audio.read_tags(path)}
+    if as_json:
+        print(json.dumps(facts | {"watermark": mark}))
+        return
+    for name, fact in facts.items():
+        console.print(printable(f"{name}: {'unknown' if fact is None else fact}"))
+    if mark is None:
+        console.print('watermark: unknown; pip install "fastvoicegrad[watermark]" finds it')
+    else:
+        console.print(f"watermark: {'found' if mark > FOUND else 'none found'} (score {mark:.2f} of 1)")
+
+
+def _watermark(path: Path) -> float | None:
+    """The score of a recording's first minute; None where nothing can tell."""
+    from .. import audio
+    from ..audio.offset import regrouped
+    from ..watermark import RATE, check_watermark, watermark_score
+
+    try:
+        check_watermark()
+    except InputError:
+        return None
+    start = next(regrouped(audio.read_blocks(audio.inspect(path), RATE), 60 * RATE), None)
+    return 0.0 if start is None else watermark_score(start, RATE)

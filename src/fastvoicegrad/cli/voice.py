@@ -59,7 +59,7 @@ def make(
 
     with findings():
         voice = VoiceConverter.load(bundle).voice(references)
-    _store(voice, output, name, description, replace, references if keep_audio else ())
+        _store(voice, output, name, description, replace, references if keep_audio else ())
 
 
 @voices.command("blend")

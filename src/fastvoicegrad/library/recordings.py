@@ -8,15 +8,28 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from .. import audio
+from ..audio.level import ACTIVE_RANGE
+from ..audio.offset import regrouped
+from ..errors import AudioWarning
+from ..mel import Array
 from ..voice_file import RECORDING
+
+LONGEST = 60  # seconds of a copy: more of them make no other voice
+PAUSE = 10  # tenths of a second that are kept of a pause in a longer recording
 
 
 def keep(recording: Path, folder: Path) -> str:
     """Store a mono FLAC copy of a recording in a folder; gives its file name.
+
+    Of a recording longer than a minute it has the first minute, without long pauses. A warning tells so.
 
     Raises:
         InputError: the recording cannot be read, or the folder cannot be written.
@@ -25,12 +38,29 @@ def keep(recording: Path, folder: Path) -> str:
     rate = min(max(info.rate, audio.LOWEST_RATE), audio.HIGHEST_RATE)
     checksum, copy = hashlib.sha256(str(rate).encode()), folder / "copy.flac"
     with audio.writing(copy, rate) as file:
-        for block in audio.read_blocks(info, rate):
+        for block in _first_minute(info, rate):
             file.write(block)
             checksum.update(block.tobytes())
     name = f"{checksum.hexdigest()[:32]}.flac"
     os.replace(copy, folder / name)
     return name
+
+
+def _first_minute(info: audio.AudioInfo, rate: int) -> Iterator[Array]:
+    """A recording up to a minute; of a longer one its first minute without what is quiet for over a second."""
+    level = audio.level_of_blocks(audio.read_blocks(info))
+    if info.seconds is None or info.seconds <= LONGEST:
+        yield from audio.read_blocks(info, rate)
+        return
+    warnings.warn(f"{info.name} is longer than {LONGEST} s; its first {LONGEST} s of sound are kept", AudioWarning, 5)
+    kept, quiet = 0, PAUSE
+    for block in regrouped(audio.read_blocks(info, rate), rate // 10):
+        quiet = 0 if np.sqrt(np.square(block).mean()) > ACTIVE_RANGE * level else quiet + 1
+        if quiet <= PAUSE:
+            yield block
+            kept += 1
+        if kept == 10 * LONGEST:
+            return
 
 
 def remove_unused(folder: Path, needed: set[str]) -> None:

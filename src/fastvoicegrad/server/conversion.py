@@ -6,10 +6,13 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, File, Form, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ..converter import Settings
+from ..formants import MOST_FORMANT
+from ..pipeline import MOST_SEMITONES
 from ..voice import Voice
 from . import schemas
 from .errors import ApiError, answers
@@ -27,7 +30,32 @@ MOST_SEED = 2**32 - 1
 WARNINGS = "x-warnings"  # header with findings about the recording
 
 Source = Annotated[UploadFile, File(description="The recording to convert: any sound file.")]
-Seed = Annotated[int, Form(ge=0, le=MOST_SEED, description="Of the initial noise: equal seeds give equal results.")]
+Pause = Literal["converted", "silence", "source"]
+
+
+async def sound(
+    seed: Annotated[
+        int, Form(ge=0, le=MOST_SEED, description="Of the initial noise: equal seeds give equal results.")
+    ] = 0,
+    semitones: Annotated[
+        float, Form(ge=-MOST_SEMITONES, le=MOST_SEMITONES, description="Moves the pitch away from the target's.")
+    ] = 0.0,
+    keep_pitch: Annotated[bool, Form(description="Keeps the height of the recording's pitch.")] = False,
+    formant: Annotated[
+        float,
+        Form(
+            ge=-MOST_FORMANT,
+            le=MOST_FORMANT,
+            description="Semitones: higher sounds like a smaller, brighter speaker, lower like a larger one.",
+        ),
+    ] = 0.0,
+    pauses: Annotated[Pause, Form(description="What stands where the recording has no speech.")] = "converted",
+) -> Settings:
+    """The fields of a conversion that change its sound."""
+    return Settings(seed=seed, semitones=semitones, keep_pitch=keep_pitch, formant=formant, pauses=pauses)
+
+
+Sound = Annotated[Settings, Depends(sound)]
 AUDIO: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The converted recording, in chunks.",
@@ -42,6 +70,7 @@ async def speech_to_speech(
     request: Request,
     voice_id: VoiceId,
     audio: Source,
+    settings: Sound,
     output_format: Annotated[
         OutputFormat, Query(description="Codec, rate in Hz and bitrate in kbit/s.", examples=["mp3_44100_128"])
     ] = OutputFormat("mp3_44100_128"),
@@ -49,7 +78,6 @@ async def speech_to_speech(
     optimize_streaming_latency: Annotated[int, Query(ge=0, le=4, description="Without effect.")] = 0,
     model_id: Annotated[str, Form(max_length=200, description="Ours, or any of ElevenLabs'.")] = MODEL,
     voice_settings: Annotated[str, Form(max_length=4000, description="A JSON object, without effect.")] = "",
-    seed: Seed = 0,
     remove_background_noise: Annotated[bool, Form(description="Without effect.")] = False,
     file_format: Annotated[
         Literal["pcm_s16le_16", "other"], Form(description="The first: samples alone, 16 kHz, mono, 16 bit.")
@@ -68,7 +96,7 @@ async def speech_to_speech(
     form.check()
     voice = await load(service, voice_id)
     source = Upload.of(audio, pcm=file_format == "pcm_s16le_16")
-    return await answer(request, service, Conversion(source, voice, form, seed))
+    return await answer(request, service, Conversion(source, voice, form, settings))
 
 
 for name in ("speech-to-speech", "voice-changer"):  # SDKs up to 2026 use the first name, newer ones the second
@@ -94,12 +122,12 @@ for name in ("speech-to-speech", "voice-changer"):  # SDKs up to 2026 use the fi
 async def voice_conversion(
     request: Request,
     source_audio: Source,
+    settings: Sound,
     target_voice: Annotated[UploadFile | str, File(description="Id of a voice, a blend, or a recording.")],
     response_format: Annotated[
         AnyFormat, Form(description="wav, mp3, opus, pcm, or a format with rate and bitrate.", examples=["wav"])
     ] = AnyFormat("wav"),
     model: Annotated[str, Form(max_length=200, description="Without effect.")] = MODEL,
-    seed: Seed = 0,
 ) -> Response:
     """Converts a recording. The target may be a recording itself; then no voice is stored."""
     service = service_of(request)
@@ -109,7 +137,7 @@ async def voice_conversion(
         voice = await load(service, target_voice)
     else:
         voice = await _voice_of(request, service, Upload.of(target_voice))
-    return await answer(request, service, Conversion(Upload.of(source_audio), voice, form, seed))
+    return await answer(request, service, Conversion(Upload.of(source_audio), voice, form, settings))
 
 
 async def _voice_of(request: Request, service: Service, reference: Upload) -> Voice:

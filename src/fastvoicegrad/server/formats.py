@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from ..audio.bitrates import encoder_options
 from ..mel import Array
 from .errors import ApiError
 
@@ -172,18 +173,9 @@ def _sound_file(file: Any, form: Format) -> soundfile.SoundFile:
         subtype = RAW_SUBTYPES[form.codec]
         endian = "LITTLE" if subtype == "PCM_16" else "FILE"
         return soundfile.SoundFile(file, "w", form.rate, 1, subtype, endian, "RAW")
-    kind = ("MP3", "MPEG_LAYER_III") if form.codec == "mp3" else ("OGG", "OPUS")
-    options = {"bitrate_mode": "CONSTANT"} if form.codec == "mp3" else {}
-    level = _compression_level(form)
-    return soundfile.SoundFile(file, "w", form.rate, 1, kind[1], format=kind[0], compression_level=level, **options)
-
-
-def _compression_level(form: Format) -> float:
-    """What libsndfile turns into the bitrate: a line from the codec's highest to its lowest."""
-    if form.codec == "opus":
-        return (256 - form.bitrate) / (256 - 6)
-    highest, lowest = (320, 32) if form.rate >= 32000 else (160, 8)
-    return (highest - form.bitrate - 1) / (highest - lowest)  # LAME takes the nearest bitrate, but not the very lowest
+    kind, subtype = ("MP3", "MPEG_LAYER_III") if form.codec == "mp3" else ("OGG", "OPUS")
+    options = encoder_options(subtype, form.rate, 1, form.bitrate)
+    return soundfile.SoundFile(file, "w", form.rate, 1, subtype, format=kind, **options)
 
 
 @cache

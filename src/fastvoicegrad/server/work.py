@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import audio
 from ..audio.reading import decoded_blocks
-from ..converter import Settings, first_pass
+from ..converter import Settings
 from ..mel import MEL, Array
 from ..preview import render_preview
 from ..reference import encode_voice
 from ..timing import Timing
+from ..tracks import Delivery, first_pass
 from ..voice import Voice, pool
 from .formats import Format
 from .jobs import Job
@@ -28,7 +29,7 @@ class Conversion:
     source: Upload
     voice: Voice
     form: Format
-    seed: int = 0
+    settings: Settings = field(default_factory=Settings)
 
 
 def convert(service: Service, wanted: Conversion, job: Job) -> None:
@@ -57,8 +58,8 @@ def converted(service: Service, info: audio.AudioInfo, wanted: Conversion, job: 
 
     source = first_pass(read, label, seconds)
     samples = round(seconds() * wanted.form.rate)
-    blocks = service.converter.convert_source(source, wanted.voice, Settings(seed=wanted.seed), Timing(), job.notes)
-    return audio.fit_length(audio.resampled(blocks, MEL.sample_rate, wanted.form.rate), samples), samples
+    blocks = service.converter.convert_source(source, wanted.voice, wanted.settings, Timing(), job.notes)
+    return Delivery(wanted.form.rate, watermark=service.settings.watermark)(blocks, samples), samples
 
 
 def reading(info: audio.AudioInfo, label: str, most_seconds: float, job: Job) -> Callable[[], Iterator[Array]]:

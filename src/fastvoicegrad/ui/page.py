@@ -86,10 +86,16 @@ class Page:
 
         @friendly
         def convert(
-            source: str | None, name: str, recording: str | None, semitones: float, keep: bool, progress: Any = PROGRESS
+            source: str | None,
+            name: str,
+            recording: str | None,
+            semitones: float,
+            keep: bool,
+            formant: float,
+            progress: Any = PROGRESS,
         ) -> list[Any]:
-            choice = choice_of(name, recording)
-            sound = self.studio.convert(source, choice, semitones, keep, partial(progress, desc="Converting"))
+            choice, done = choice_of(name, recording), partial(progress, desc="Converting")
+            sound = self.studio.convert(source, choice, semitones, keep, formant, done)
             voice = choice.recording or self.studio.sample(choice.name).path
             paths = (str(source), voice, sound.path)
             filled = [player.filled(path) for player, path in zip(players, paths, strict=True)]
@@ -148,10 +154,11 @@ class Page:
             recording: str | None,
             semitones: float,
             keep: bool,
+            formant: float,
             progress: Any = PROGRESS,
         ) -> list[Any]:
             done = partial(progress, desc="Converting")
-            results = self.studio.convert_files(paths, choice_of(name, recording), semitones, keep, done)
+            results = self.studio.convert_files(paths, choice_of(name, recording), semitones, keep, formant, done)
             failed = len(results.errors)
             summary = listed([f"{len(paths or ()) - failed} converted, {failed} failed."], "done")
             file = gr.update(value=results.archive and str(results.archive), visible=results.archive is not None)

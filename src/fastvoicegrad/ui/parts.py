@@ -17,7 +17,7 @@ from .pictures import MOST_SECONDS, mel_picture
 from .studio import Choice
 
 RECORDING = ""  # the entry of a list of voices that stands for a recording
-MOST_SEMITONES = 12
+MOST_SEMITONES, MOST_FORMANT = 12, 6
 PRIVATE = {"api_visibility": "private"}  # the page alone calls its functions
 QUICK = {**PRIVATE, "queue": False, "show_progress": "hidden"}
 WORK = {**PRIVATE, "concurrency_id": "work", "concurrency_limit": 1}
@@ -61,11 +61,14 @@ def recording_input(label: str, visible: bool = True) -> gr.Audio:
 
 
 def pitch_inputs() -> list[Any]:
-    """Semitones, and whether the source's pitch stays."""
+    """Semitones, whether the source's pitch stays, and semitones of the formants."""
     semitones = gr.Slider(
         -MOST_SEMITONES, MOST_SEMITONES, 0, step=1, label="Pitch in semitones", info="0 is the target's own height"
     )
-    return [semitones, gr.Checkbox(label="Keep the height of the source's pitch")]
+    keep = gr.Checkbox(label="Keep the height of the source's pitch")
+    size = "higher sounds like a smaller, brighter speaker, lower like a larger one"
+    formant = gr.Slider(-MOST_FORMANT, MOST_FORMANT, 0, step=0.5, label="Formants in semitones", info=size)
+    return [semitones, keep, formant]
 
 
 # -- targets ------------------------------------------------------------------------------------------------

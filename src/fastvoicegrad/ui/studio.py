@@ -148,6 +148,7 @@ class Studio:
         target: Choice,
         semitones: float = 0.0,
         keep_pitch: bool = False,
+        formant: float = 0.0,
         progress: Progress = lambda share: None,
         bundle: str | None = None,
     ) -> Sound:
@@ -170,6 +171,7 @@ class Studio:
                 voice,
                 semitones=semitones,
                 keep_pitch=keep_pitch,
+                formant=formant,
                 tags=tags_for(source, converter, target.label),
                 progress=lambda done: progress(done / (seconds or done or 1.0)),
             )
@@ -181,6 +183,7 @@ class Studio:
         target: Choice,
         semitones: float = 0.0,
         keep_pitch: bool = False,
+        formant: float = 0.0,
         progress: Progress = lambda share: None,
     ) -> Results:
         """Convert recordings into one .zip.
@@ -193,7 +196,8 @@ class Studio:
                 raise InputError("the sources are missing; drop one or more recordings")
             folder = self.place("results")
             made = replace(make_target(self.converter, self._voice(target)), name=target.label)
-            outcomes = self._run(folder, made, sources, Settings(semitones=semitones, keep_pitch=keep_pitch), progress)
+            settings = Settings(semitones=semitones, keep_pitch=keep_pitch, formant=formant)
+            outcomes = self._run(folder, made, sources, settings, progress)
             notes += [warning for outcome in outcomes for warning in outcome.warnings]
             errors = [outcome.error for outcome in outcomes if outcome.error]
             outputs = sorted(outcome.output for outcome in outcomes if not outcome.error)
