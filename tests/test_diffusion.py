@@ -11,8 +11,14 @@ from fastvoicegrad.diffusion import (
     eps_from_x0,
     frame_noise,
     initial_state,
+    laplace_schedule,
+    linear_schedule,
+    noise_schedule,
     reverse_step,
     sample,
+    sigmoid_schedule,
+    signal_to_noise,
+    step_at_snr,
     subsequence,
     x0_from_eps,
 )
@@ -33,6 +39,59 @@ def test_schedule_equals_its_closed_form() -> None:
 @pytest.mark.parametrize(("t", "root"), [(500, 0.7027), (700, 0.4507), (900, 0.1552), (950, 0.07784), (990, 0.01558)])
 def test_schedule_has_the_known_values(t: int, root: float) -> None:
     assert math.sqrt(AB[t]) == pytest.approx(root, rel=1e-3)
+
+
+def test_the_linear_schedule_equals_its_closed_forms() -> None:
+    ab, t = linear_schedule(), np.arange(1001)
+    beta = 1e-4 + (np.arange(1, 1001) - 1) / 999 * (0.02 - 1e-4)  # DDPM, section 4
+    np.testing.assert_allclose(ab[1:], [np.prod(1 - beta[:n]) for n in range(1, 1001)], rtol=1e-9)
+    # The same process in continuous time: alpha_bar = exp(-integral of beta) (arXiv 2011.13456, eq. 29).
+    continuous = np.exp(-1e-4 * t - (0.02 - 1e-4) * t**2 / 2000)
+    np.testing.assert_allclose(np.log(ab[100:]), np.log(continuous[100:]), rtol=0.02)
+    np.testing.assert_allclose(np.log(linear_schedule(4000)[4::4]), np.log(ab[1:]), rtol=0.08)  # T is a resolution
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0])
+def test_the_sigmoid_schedule_equals_its_closed_form(tau: float) -> None:
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-x))
+
+    u = np.arange(998) / 1000  # before the last step, whose beta is clipped
+    first, last = sigmoid(-3 / tau), sigmoid(3 / tau)
+    expected = (last - sigmoid((6 * u - 3) / tau)) / (last - first)
+    np.testing.assert_allclose(sigmoid_schedule(1000, tau)[:998], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("b", [0.5, 1.0])
+def test_the_laplace_schedule_equals_its_closed_form(b: float) -> None:
+    ab, u = laplace_schedule(1000, b), np.arange(1, 1000) / 1000
+    log_snr = np.log(ab[1:1000] / (1 - ab[1:1000]))
+    np.testing.assert_allclose(log_snr, -b * np.sign(0.5 - u) * np.log(1 - 2 * np.abs(u - 0.5)), atol=1e-9)
+    # Laplace's distribution function at the log SNR of step t is 1 - t / T.
+    distribution = np.where(log_snr < 0, np.exp(log_snr / b) / 2, 1 - np.exp(-log_snr / b) / 2)
+    np.testing.assert_allclose(distribution[1:-1], 1 - u[1:-1], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "sigmoid", "laplace"])
+@pytest.mark.parametrize("steps", [1, 2, 50, 1000])
+def test_every_schedule_falls_from_one_to_little(kind: str, steps: int) -> None:
+    ab = noise_schedule(kind, steps)  # type: ignore[arg-type]
+    assert ab.shape == (steps + 1,)
+    assert ab[0] == 1.0
+    assert (np.diff(ab) < 0).all()
+    assert ab[-1] > 0
+    if steps >= 50:
+        assert ab[-1] < 2e-4  # the linear schedule leaves most, 4e-5 at T = 1000
+    np.testing.assert_array_equal(noise_schedule("cosine", steps), cosine_schedule(steps))
+
+
+def test_a_signal_to_noise_ratio_has_its_step() -> None:
+    assert signal_to_noise(0.5) == 0
+    assert signal_to_noise(np.array([1.0, 10 / 11])).tolist() == [np.inf, pytest.approx(10)]
+    assert signal_to_noise(AB[950]) == pytest.approx(-22.1, abs=0.05)
+    for t in (1, 500, 950, 1000):
+        assert step_at_snr(AB, signal_to_noise(AB[t])) == t
+    assert step_at_snr(AB, 1000.0) == 1
 
 
 @pytest.mark.parametrize("t", STARTS)

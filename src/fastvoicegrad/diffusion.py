@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 X = TypeVar("X")  # an array or a tensor: anything with arithmetic
 InitialState = Literal["diffused", "clean", "noise"]
+ScheduleKind = Literal["cosine", "linear", "sigmoid", "laplace"]
 
 NOISE_BLOCK = 64  # frames that share one counter of the noise generator
 
@@ -22,9 +23,67 @@ NOISE_BLOCK = 64  # frames that share one counter of the noise generator
 def cosine_schedule(steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> NDArray[np.float64]:
     """alpha_bar of the cosine schedule (arXiv 2102.09672, eq. 17), shape ``(steps + 1,)``; entry 0 is 1."""
     t = np.arange(steps + 1) / steps
-    f = np.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
-    beta = np.minimum(1 - f[1:] / f[:-1], max_beta)
+    return _clipped(np.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2, max_beta)
+
+
+def linear_schedule(steps: int = 1000, max_beta: float = 0.999) -> NDArray[np.float64]:
+    """alpha_bar of DDPM (arXiv 2006.11239, section 4): beta rises evenly from 1e-4 to .02, in units of 1000 / T."""
+    beta = np.linspace(1e-4, 0.02, steps) * 1000 / steps
+    return np.concatenate([[1.0], np.cumprod(1 - np.minimum(beta, max_beta))])
+
+
+def sigmoid_schedule(steps: int = 1000, scale: float = 1.0, max_beta: float = 0.999) -> NDArray[np.float64]:
+    """alpha_bar falls as a sigmoid from -3 to 3 (arXiv 2301.10972, algorithm 1); `scale` is its tau."""
+    falling = 1 / (1 + np.exp((6 * np.arange(steps + 1) / steps - 3) / scale))
+    return _clipped((falling - falling[-1]) / (falling[0] - falling[-1]), max_beta)
+
+
+def laplace_schedule(steps: int = 1000, scale: float = 0.5, max_beta: float = 0.999) -> NDArray[np.float64]:
+    """log SNR at evenly spaced t / T follows a Laplace distribution about 0 (arXiv 2407.03297, table 1).
+
+    ``log SNR(t) = -b sgn(1/2 - t / T) log(1 - 2 |t / T - 1/2|)``, where `scale` is b.
+    """
+    t = np.arange(1, steps) / steps - 0.5
+    log_snr = scale * np.sign(t) * np.log1p(-2 * np.abs(t))
+    return _clipped(np.concatenate([[1.0], 1 / (1 + np.exp(-log_snr)), [0.0]]), max_beta)
+
+
+def _clipped(signal: NDArray[np.float64], max_beta: float) -> NDArray[np.float64]:
+    """alpha_bar of a closed form, with every beta at most `max_beta`; entry 0 becomes 1."""
+    beta = np.minimum(1 - signal[1:] / signal[:-1], max_beta)
     return np.concatenate([[1.0], np.cumprod(1 - beta)])
+
+
+def noise_schedule(
+    kind: ScheduleKind, steps: int, *, offset: float = 0.008, scale: float = 1.0, max_beta: float = 0.999
+) -> NDArray[np.float64]:
+    """alpha_bar of a schedule, shape ``(steps + 1,)``. The paper's is "cosine".
+
+    Args:
+        offset: of "cosine".
+        scale: tau of "sigmoid", b of "laplace".
+        max_beta: largest beta of a step.
+    """
+    match kind:
+        case "linear":
+            return linear_schedule(steps, max_beta)
+        case "sigmoid":
+            return sigmoid_schedule(steps, scale, max_beta)
+        case "laplace":
+            return laplace_schedule(steps, scale, max_beta)
+        case _:
+            return cosine_schedule(steps, offset, max_beta)
+
+
+def signal_to_noise(alpha_bar: X) -> X:
+    """SNR = alpha_bar / (1 - alpha_bar) in dB; infinite at step 0."""
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(alpha_bar / (1 - alpha_bar))  # type: ignore[operator]
+
+
+def step_at_snr(alpha_bar: NDArray[np.float64], decibels: float) -> int:
+    """The step whose SNR is nearest to `decibels`: S_K of another schedule at the same noise."""
+    return 1 + int(np.abs(signal_to_noise(alpha_bar[1:]) - decibels).argmin())
 
 
 def diffuse(x0: X, eps: X, alpha_bar: X | float) -> X:

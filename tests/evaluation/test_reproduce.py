@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -10,80 +14,214 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
+from fastvoicegrad import InputError
 from fastvoicegrad.cli import app
-from fastvoicegrad.evaluation.reproduce import STARTS, TABLES, Reproduction, markdown, plot_starts, recipe_of, train
+from fastvoicegrad.diffusion import cosine_schedule, noise_schedule, signal_to_noise
+from fastvoicegrad.evaluation.pairs import read_pairs
+from fastvoicegrad.evaluation.reproduce import report, trainings
+from fastvoicegrad.evaluation.reproduce.plan import Reproduction
+from fastvoicegrad.evaluation.reproduce.plots import plot_starts
+from fastvoicegrad.evaluation.reproduce.stopwatch import Stopwatch, duration
+from fastvoicegrad.evaluation.reproduce.tables import (
+    ALL,
+    BY_START,
+    SCHEDULES,
+    STARTS,
+    TABLES,
+    TRAININGS,
+    matched_start,
+    trainings_of,
+)
+from fastvoicegrad.evaluation.reproduce.trainings import Runs, Trainings, complete, recipe_of, train
+from fastvoicegrad.evaluation.tables import summarise
 from fastvoicegrad.training.checkpoint import read_meta
 from fastvoicegrad.training.recipe import build, read_yaml
-from fastvoicegrad.training.tasks.student import StudentRecipe
+from fastvoicegrad.training.tasks.registry import TASKS
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+FIGURE = {"mean": 3.0, "low": 2.9, "high": 3.2}
 
 
-def plan(tables: list[str], budget: str) -> Reproduction:
+def plan(tables: list[str], budget: str, out: Path = Path("nowhere")) -> Reproduction:
     nowhere = Path("nowhere")
-    return Reproduction(tables, budget, RECIPES, nowhere, nowhere, nowhere, nowhere)
+    return Reproduction(tables, budget, RECIPES, nowhere, nowhere, nowhere, out)
 
 
 @pytest.mark.parametrize("budget", ["smoke", "small", "paper"])
-def test_every_system_has_a_recipe_at_every_budget(budget: str) -> None:
-    wanted = plan(list(TABLES), budget)
-    students = {row.run: build(StudentRecipe, recipe_of(wanted, row.change)) for row in wanted.rows.values()}
-    assert students["adv"].weights["dist"] == 0 < students["student"].weights["dist"]
-    assert students["dist"].weights["adv"] == students["dist"].weights["fm"] == 0
-    assert students["wave"].adversary.input == "wave"
-    assert {students[row.run].schedule.start for row in STARTS.values() if not row.anchor} == set(STARTS) - {0}
-    assert students["noise"].schedule.initial == "noise"
+def test_every_training_has_a_recipe_at_every_budget(budget: str, runs: Path) -> None:
+    checkpoints = {name: runs / training.part / "last.safetensors" for name, training in TRAININGS.items()}
+    recipes: dict[str, Any] = {}
+    for name, training in TRAININGS.items():
+        kind, _ = TASKS[training.part]
+        recipes[name] = build(kind, complete(plan(["all"], budget), training, checkpoints))
+    assert recipes["adv"].weights["dist"] == 0 < recipes["student"].weights["dist"]
+    assert recipes["dist"].weights["adv"] == recipes["dist"].weights["fm"] == 0
+    assert recipes["wave"].adversary.input == "wave"
+    assert {recipes[row.run].schedule.start for row in BY_START.values() if not row.anchor} == set(STARTS)
+    assert recipes["noise"].schedule.initial == "noise"
+    assert [recipes[name].weights["fm"] for name in ("fm0", "student", "fm10")] == [0, 2, 10]
+    assert recipes["fm-late"].fm_layers == "late"
+    for kind in SCHEDULES:
+        assert recipes[kind].schedule == recipes[f"teacher-{kind}"].schedule
+        assert recipes[f"teacher-{kind}"].loop.steps == round(recipes["teacher"].loop.steps / 4)
 
 
-def test_a_table_is_trained_evaluated_and_written_once(runs: Path, store: Path, pairs: Path, tmp_path: Path) -> None:
-    out, teacher = tmp_path / "out", runs / "teacher" / "last.safetensors"
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_schedules_start_at_one_signal_to_noise_ratio(kind: Any) -> None:
+    alpha_bar = noise_schedule(kind, 1000, scale=SCHEDULES[kind])
+    snr = signal_to_noise(alpha_bar[matched_start(kind)])
+    assert snr == pytest.approx(signal_to_noise(cosine_schedule()[950]), abs=0.1)
+    assert matched_start("cosine") == 950
+
+
+def test_a_table_needs_its_own_trainings_alone() -> None:
+    assert trainings_of(list(TABLES["losses"].rows)) == ["teacher", "student", "adv", "dist"]
+    assert trainings_of(list(TABLES["systems"].rows)) == ["teacher", "student", "diffvc-encoder", "diffvc"]
+    assert "teacher-laplace" in trainings_of(list(TABLES["schedules"].rows))
+    assert plan(["speed", "languages"], "small").rows == {}
+    assert plan(["all"], "small").wanted == ALL
+    needed = trainings_of(list(plan(["all"], "small").rows.values()))
+    assert set(needed) == set(TRAININGS)
+    for name in needed:
+        assert all(needed.index(need) < needed.index(name) for need in TRAININGS[name].needs)
+
+
+def test_tables_are_trained_evaluated_and_written_once(runs: Path, store: Path, pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     words = ["dev", "reproduce", "systems", "--budget", "smoke", "--store", store, "--pairs", pairs, "-o", out]
-    words += ["--recipes", RECIPES, "--metric-weights", tmp_path, "--teacher", teacher, "--set", "loop.steps=2"]
+    words += ["--recipes", RECIPES, "--metric-weights", tmp_path]
+    words += ["--teacher", runs / "teacher" / "last.safetensors", "--set", "loop.steps=2"]
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
-    table, trained = (out / "reproduce.md").read_text(), (out / "runs" / "student" / "last.safetensors").stat()
+    table = (out / "reproduce.md").read_text()
     for line in (
         "Less FastVoiceGrad, paired",
-        "| natural ",
-        "| VoiceGrad-6 ",
-        "| VoiceGrad-30 ",
-        "| FastVoiceGrad ",
+        *(
+            f"| {name} "
+            for name in ("natural", "VoiceGrad-6", "VoiceGrad-30", "FastVoiceGrad", "DiffVC-6", "DiffVC-30")
+        ),
         "DNSMOS P.808, published",
+        "| training diffvc |",
+        "| evaluation |",
     ):
         assert line in table
     assert "| 3.79 |" in table  # as published
-    second = Reproduction(["systems"], "smoke", RECIPES, store, pairs, tmp_path, out)
-    assert train(second, "student", "student", read_yaml(out / "recipes" / "student.yaml")).stat() == trained
+    trained = {path: path.stat() for path in (out / "runs").glob("*/last.safetensors")}
+    assert {path.parent.name for path in trained} == {"student", "diffvc-encoder", "diffvc"}
+    again = Reproduction(["systems"], "smoke", RECIPES, store, pairs, tmp_path, out, settings=["loop.steps=2"])
+    wanted = replace(again, teacher=runs / "teacher" / "last.safetensors")
+    Trainings(wanted, Stopwatch(out / "times.json")).run()
+    assert {path: path.stat() for path in trained} == trained
+
+
+def test_a_killed_training_continues(runs: Path, store: Path, tmp_path: Path) -> None:
+    wanted = replace(plan(["losses"], "smoke", tmp_path), store=store)
+    checkpoints = {"teacher": runs / "teacher" / "last.safetensors"}
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "vocoder.safetensors").symlink_to(runs / "vocoder" / "last.safetensors")
+    recipe = complete(wanted, TRAININGS["adv"], checkpoints)
+    first = train("student", recipe | {"loop": recipe["loop"] | {"steps": 2}}, tmp_path / "adv")
+    assert read_meta(first)["step"] == 2
+    small = Trainings(replace(wanted, budget="small"), Stopwatch(tmp_path / "times.json"))
+    assert read_meta(small._train("adv", "student", recipe, tmp_path / "adv"))["step"] == 4  # in a process of its own
+    with pytest.raises(InputError, match="(?i)training bad failed.*no such"):
+        train("student", recipe | {"teacher": "none.safetensors"}, tmp_path / "bad")
+
+
+def test_time_not_steps_may_be_equal(runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training gets the time of another one; an optional one that would take too long is left out."""
+    asked: dict[str, dict[str, Any]] = {}
+
+    def pretend(self: Trainings, name: str, part: str, recipe: dict[str, Any], out: Path) -> Path:
+        asked[name] = recipe
+        return runs / ("vocoder" if "trial" in name else "student") / "last.safetensors"
+
+    def meta(path: Path) -> dict[str, Any]:
+        rate = 0.05 if "vocoder" in str(path) else 2.0  # steps a second
+        return {"step": 1800, "cost": {"steps_per_second": rate, "peak_mb": 1}, "model": {}}
+
+    monkeypatch.setattr(Trainings, "_train", pretend)
+    monkeypatch.setattr(trainings, "read_meta", meta)
+    monkeypatch.setattr(trainings, "restore", lambda *_: None)
+    wanted = replace(plan(["discriminators"], "small", tmp_path), store=store, jobs=2)
+    made = Trainings(wanted, Stopwatch(tmp_path / "times.json")).run()
+    assert asked["wave-time"]["loop"]["steps"] == 45  # 900 seconds at 0.05 steps a second
+    assert asked["wave-trial"]["loop"]["steps"] == 3
+    assert "wave" not in asked
+    assert made.left_out == {"wave": "1800 steps would take 10 h 00 min, over the limit of 3 h 00 min"}
+    assert set(made.checkpoints) == {"teacher", "student", "mel", "mel-time", "wave-time"}
+
+
+def summary_of(rows: Any, **more: dict[str, float]) -> dict[str, Any]:
+    return {row.key: {"DNSMOS": FIGURE, **more} for row in rows}
 
 
 def test_the_table_of_discriminators_has_their_cost(runs: Path) -> None:
-    figure = {"DNSMOS": {"mean": 3.0, "low": 2.9, "high": 3.2}}
-    report = {
-        "pairs": ["a--b"],
-        "date": "",
-        "version": "",
-        "summary": {row.key: figure for row in TABLES["discriminators"]},
-        "differences": {"wave": {"DNSMOS": {"mean": -0.1, "low": -0.2, "high": 0.0}}},
+    table = TABLES["discriminators"]
+    checkpoints = {row.run: runs / "student" / "last.safetensors" for row in table.rows if row.run != "wave"}
+    found = {
+        "summary": summary_of(row for row in table.rows if row.run != "wave"),
+        "differences": {"mel": {"DNSMOS": {"mean": -0.1, "low": -0.2, "high": 0.0}}},
     }
-    made = {row.run: runs / "student" / "last.safetensors" for row in TABLES["discriminators"]}
-    lines = markdown(plan(["discriminators"], "smoke"), report, made).splitlines()
-    cost = read_meta(made["wave"])["cost"]
-    assert cost["steps_per_second"] > 0
-    line = next(line for line in lines if line.startswith("| waveform "))
-    assert f"| 3.00 [2.90, 3.20] | {cost['steps_per_second']:.3g} | {cost['peak_mb']:.0f} |" in line
-    assert "| waveform | -0.10 [-0.20, +0.00] |" in lines
+    lines = report.section("discriminators", table, found, {}, Runs(checkpoints, {"wave": "too long"})).splitlines()
+    cost = read_meta(checkpoints["mel"])["cost"]
+    line = next(line for line in lines if line.startswith("| mel |"))
+    assert f"| 3.00 [2.90, 3.20] | 4 | {4 / cost['steps_per_second']:.0f} s | {cost['steps_per_second']:.3g} |" in line
+    assert "| mel | -0.10 [-0.20, +0.00] |" in lines
+    assert "waveform: left out, too long." in lines
 
 
-def test_starts_are_plotted(tmp_path: Path) -> None:
-    figure = {"DNSMOS": {"mean": 3.0, "low": 2.9, "high": 3.2}}
-    plot_starts({"summary": {row.key: figure for row in STARTS.values()}}, tmp_path / "starts.png")
+def test_schedules_are_compared_with_the_cosine_of_their_own() -> None:
+    rows = {kind: [{"DNSMOS": 3.0 + n}] * 2 for n, kind in enumerate(("student", *SCHEDULES))}
+    found = {"pairs": ["a", "b"], "rows": rows, "metrics": [{"columns": [{"name": "DNSMOS"}]}], "differences": {}}
+    section = report.section("schedules", TABLES["schedules"], found | {"summary": summarise(found)}, {}, Runs())
+    assert "Less cosine, S_K = 950, paired:" in section
+    assert "| laplace, S_K = 997 | +3.00 [+3.00, +3.00] |" in section
+
+
+def test_starts_are_plotted_for_each_kind_of_pair(tmp_path: Path, pairs: Path) -> None:
+    summary = summary_of(BY_START.values(), **{"CAM++ target": FIGURE, "ECAPA source": FIGURE})
+    plot_starts(summary, {"same gender": summary}, tmp_path / "starts.png")
     assert (tmp_path / "starts.png").read_bytes().startswith(b"\x89PNG")
+    found = read_pairs(pairs)
+    gendered = [
+        replace(pair, source=replace(pair.source, gender="f"), natural=replace(pair.natural, gender=gender))
+        for pair, gender in zip(found, ("f", "m", "m", None), strict=True)
+    ]
+    rows = [{"DNSMOS": float(i)} for i in range(4)]
+    metrics = [{"columns": [{"name": "DNSMOS"}]}]
+    groups = report.by_pair({"pairs": list("abcd"), "rows": {"student": rows}, "metrics": metrics}, gendered)
+    assert {kind: group["student"]["DNSMOS"]["mean"] for kind, group in groups.items()} == {
+        "same gender": 0.0,
+        "across genders": 1.5,
+    }
+    section = report.section("starts", TABLES["starts"], {"summary": summary, "differences": {}}, {}, Runs())
+    assert "![starts](starts.png)" in section
 
 
-@pytest.mark.parametrize(("table", "budget", "hint"), [("tables", "smoke", "systems"), ("losses", "huge", "small")])
-def test_an_unknown_table_or_budget_is_refused_in_a_line(table: str, budget: str, hint: str, tmp_path: Path) -> None:
-    words = ["dev", "reproduce", table, "--budget", budget, "--store", tmp_path, "--pairs", tmp_path, "-o", tmp_path]
+def test_times_add_up_over_several_starts(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Stopwatch(tmp_path / "times.json").part("training a"):
+            time.sleep(0.05)
+    assert json.loads((tmp_path / "times.json").read_text())["training a"] >= 0.1
+    assert [duration(s) for s in (42, 420, 3900)] == ["42 s", "7 min", "1 h 05 min"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "budget", "hint"),
+    [("tables", "smoke", "systems"), ("losses", "huge", "small"), ("all", "smoke", "--manifest")],
+)
+def test_wrong_requests_are_refused_in_a_line(tables: str, budget: str, hint: str, tmp_path: Path) -> None:
+    words = ["dev", "reproduce", tables, "--budget", budget, "--store", tmp_path, "--pairs", tmp_path, "-o", tmp_path]
     refused = CliRunner().invoke(app, list(map(str, words)))
     assert refused.exit_code == 2
     assert hint in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    (tmp_path / "smoke").mkdir()
+    (tmp_path / "smoke" / "student.yaml").write_text((RECIPES / "smoke" / "student.yaml").read_text())
+    with pytest.raises(Exception, match=r"adv\.yaml: no such recipe"):
+        recipe_of(replace(plan(["losses"], "smoke"), recipes=tmp_path), TRAININGS["adv"])
+    assert read_yaml(RECIPES / "smoke" / "wave.yaml")["adversary"]["input"] == "wave"

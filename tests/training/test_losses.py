@@ -22,6 +22,14 @@ def test_feature_matching_sums_layers() -> None:
     assert losses.feature_matching(real, real) == 0
 
 
+def test_feature_matching_may_compare_half_of_the_layers() -> None:
+    real = [[torch.zeros(3)] * 4, [torch.zeros(2)] * 3]
+    fake = [[torch.full((3,), float(n)) for n in (1, 2, 4, 8)], [torch.full((2,), float(n)) for n in (16, 32, 64)]]
+    assert losses.feature_matching(real, fake, "early") == 1 + 2 + 16
+    assert losses.feature_matching(real, fake, "late") == 4 + 8 + 32 + 64
+    assert losses.feature_matching(real, fake) == 127
+
+
 @pytest.mark.parametrize(("weighting", "c"), [("sqrt_alpha_bar", 0.5), ("alpha_bar", 0.25), ("const", 1.0)])
 def test_score_distillation_weights_and_gradient(weighting: str, c: float) -> None:
     student = torch.zeros(2, 80, 4, requires_grad=True)

@@ -123,7 +123,11 @@ class Moonshine:
 
 
 class Whisper:
-    """An OpenAI Whisper checkpoint. Prefer another than tiny.en, which the content encoder learns from."""
+    """A Whisper model. Prefer another than tiny.en, which the content encoder learns from.
+
+    Args:
+        weights: an OpenAI checkpoint, or a folder with CTranslate2's ``model.bin``.
+    """
 
     name = "Whisper"
 
@@ -135,12 +139,19 @@ class Whisper:
     def model(self) -> Any:
         import whisper
 
+        if Path(self.weights).is_dir():
+            from .ctranslate2 import whisper_model
+
+            return whisper_model(Path(self.weights))
         return whisper.load_model(self.weights, device="cpu")
 
     @torch.inference_mode()
-    def __call__(self, wave: np.ndarray) -> str:
-        """(N,) at 16 kHz -> transcript."""
-        return str(self.model.transcribe(wave, language="en", fp16=False, temperature=0.0)["text"])
+    def __call__(self, wave: np.ndarray, language: str = "en") -> str:
+        """(N,) at 16 kHz -> transcript. A language that the model does not know is detected instead."""
+        from whisper.tokenizer import LANGUAGES
+
+        known = language if language in LANGUAGES else None
+        return str(self.model.transcribe(wave, language=known, fp16=False, temperature=0.0)["text"])
 
 
 class ErrorRates(Metric):

@@ -119,6 +119,21 @@ class PlainConversion(Conversion):
         return VoiceConverter(bundle)
 
 
+def rendered(bundle: Bundle, wave: Array, mel: Array, pitch: Array | None = None) -> np.ndarray:
+    """A mel through a bundle's vocoder, at the loudness and the length of its source.
+
+    Args:
+        wave: the source, (N,) at 22,050 Hz.
+        mel: (80, T), natural log, at the level of training.
+        pitch: (T,) in Hz; where it is None, the vocoder predicts it from the mel.
+    """
+    output, _ = vocode(bundle, mel, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
+    output /= np.float32(TARGET_LEVEL / speech_level(wave))
+    tap = PowerTap([wave])
+    list(tap)
+    return np.concatenate(list(match_loudness([output], tap)))[: len(wave)]
+
+
 class RenderedStage(PlainConversion, ABC):
     """A mel that is made from the stages of a plain conversion, through the vocoder."""
 
@@ -141,12 +156,7 @@ class RenderedStage(PlainConversion, ABC):
     def __call__(self, pair: Pair) -> np.ndarray:
         target = self.voice(pair)
         wave = np.concatenate(list(blocks_of_array(audio.read(pair.source.path), self.rate)))
-        mel, pitch = self.select(self.stages(wave, target), target)
-        rendered, _ = vocode(self.converter.bundle, mel, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
-        rendered /= np.float32(TARGET_LEVEL / speech_level(wave))
-        tap = PowerTap([wave])
-        list(tap)
-        return np.concatenate(list(match_loudness([rendered], tap)))[: len(wave)]
+        return rendered(self.converter.bundle, wave, *self.select(self.stages(wave, target), target))
 
 
 class RetrievedMel(RenderedStage):

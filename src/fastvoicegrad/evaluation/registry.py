@@ -47,11 +47,18 @@ METRICS = (
     MetricSpec("asr", lambda m, path: m.ErrorRates(m.Moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
     MetricSpec("asr", lambda m, path: m.ErrorRates(m.Whisper(path)), "whisper.pt", ("jiwer", "tokenizers", "whisper")),
     MetricSpec(
+        "transcripts",
+        lambda m, path: m.SourceTranscript(m.Whisper(path)),
+        "whisper-multilingual",
+        ("jiwer", "tokenizers", "whisper"),
+    ),
+    MetricSpec(
         "speaker", lambda m, path: m.SpeakerSimilarity(m.CamPlus(path)), "campplus.pt", ("speakerlab", "torchaudio")
     ),
     MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ecapa(path)), "ecapa.ckpt", ("speechbrain",)),
     MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ge2e(path)), "ge2e.pt", ("librosa",)),
     MetricSpec("pitch", lambda m, _: m.Pitch(), packages=("swift_f0",)),
+    MetricSpec("expression", lambda m, _: m.Expression(), packages=("swift_f0",)),
 )
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ..bundle import Bundle
 from ..errors import InputError
+from .baselines import DiffVcConversion
 from .cache import digest, fingerprint
 from .intermediate import ConvertedEnvelope, PlainConversion, RecordedEnvelope, RetrievedMel
+from .streaming import StreamConversion
 from .systems import (
     Conversion,
     CopySynthesis,
@@ -31,8 +33,10 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
 
     Args:
         spec: ``natural``, ``source``, ``hifigan:WEIGHTS``, ``folder:PATH``, ``reference:SECONDS:MODEL``,
+            ``stream:BUNDLE`` (a stream bundle, with the voices of `base`),
             ``MODEL[@STEPS]`` or ``KIND[:MODEL]``.
-            A MODEL is a bundle's folder or zip, ``default``, or a teacher's or student's CHECKPOINT.safetensors.
+            A MODEL is a bundle's folder or zip, ``default``, or a teacher's or student's CHECKPOINT.safetensors. The
+            checkpoint of a DiffVC converts too.
             A KIND is a key of `OF_BUNDLE`.
         work: folder for bundles that are made of checkpoints.
         base: the bundle whose other networks complete a checkpoint; None is the default one.
@@ -51,6 +55,8 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
             return HifiGanCopySynthesis(path)
         case "folder":
             return Folder(path)
+        case "stream":
+            return StreamConversion(path, base)
         case "reference":
             seconds, _, model = path.partition(":")
             if not seconds.replace(".", "", 1).isdecimal():
@@ -59,7 +65,18 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
     name, _, steps = spec.partition("@")
     if steps and not steps.isdecimal():
         raise InputError(f"{spec}: what follows '@' is a number of steps, e.g. {name}@6")
+    if _is_diffvc(name):
+        return DiffVcConversion(name, base, int(steps or 30))
     return Conversion(bundle_path(name, work, base), int(steps or 1))
+
+
+def _is_diffvc(model: str) -> bool:
+    """Whether a model is a checkpoint of DiffVC."""
+    if not (model.endswith(".safetensors") and Path(model).is_file()):
+        return False
+    from ..training.checkpoint import read_meta
+
+    return bool(read_meta(model)["task"] == "diffvc")
 
 
 def bundle_path(model: str, work: Path, base: str | None) -> str | None:

@@ -79,17 +79,26 @@ def summarise(report: dict[str, Any], against: str | None = None) -> Summary:
 
 def by_corpus(report: dict[str, Any], pairs: list[Pair]) -> dict[str, Summary]:
     """`summarise` for the pairs of each corpus alone; {} where there is only one corpus."""
+    found = by_group(report, [pair.source.corpus for pair in pairs])
+    return found if len(found) > 1 else {}
+
+
+def by_group(report: dict[str, Any], groups: list[str]) -> dict[str, Summary]:
+    """`summarise` for each group of pairs alone.
+
+    Args:
+        groups: name of each pair's group; a pair with an empty name is in none.
+    """
     indices_of: dict[str, list[int]] = {}
-    for index, pair in enumerate(pairs):
-        indices_of.setdefault(pair.source.corpus, []).append(index)
-    if len(indices_of) < 2:
-        return {}
+    for index, group in enumerate(groups):
+        if group:
+            indices_of.setdefault(group, []).append(index)
 
     def only(indices: list[int]) -> dict[str, Any]:
         rows = {name: [rows[i] for i in indices] for name, rows in report["rows"].items()}
         return report | {"pairs": [report["pairs"][i] for i in indices], "rows": rows}
 
-    return {corpus: summarise(only(indices)) for corpus, indices in indices_of.items()}
+    return {group: summarise(only(indices)) for group, indices in indices_of.items()}
 
 
 def cell(found: dict[str, Any] | None, digits: int, sign: str = "") -> str:

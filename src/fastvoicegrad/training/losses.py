@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..mel import MAGNITUDE_EPSILON, MEL, MelConfig, filterbank
 
 Weighting = Literal["sqrt_alpha_bar", "alpha_bar", "const"]
+MatchedLayers = Literal["all", "early", "late"]
 
 
 def adversarial_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
@@ -28,11 +29,20 @@ def adversarial_generator(fake: Sequence[Tensor]) -> Tensor:
     return torch.stack([(f - 1).square().mean() for f in fake]).sum()
 
 
-def feature_matching(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
-    """L_FM = sum over the discriminators' layers l of E[|D_l(x) - D_l(x_phi)|] (section 3)."""
-    return torch.stack(
-        [(r.detach() - f).abs().mean() for rs, fs in zip(real, fake, strict=True) for r, f in zip(rs, fs, strict=True)]
-    ).sum()
+def feature_matching(
+    real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], layers: MatchedLayers = "all"
+) -> Tensor:
+    """L_FM = sum over the discriminators' layers l of E[|D_l(x) - D_l(x_phi)|] (section 3).
+
+    Args:
+        layers: "all" as in the paper, or the "early" or "late" half of each discriminator; a middle one counts as late.
+    """
+    distances = []
+    for pair in zip(real, fake, strict=True):
+        half = len(pair[0]) // 2
+        chosen = {"all": slice(None), "early": slice(half), "late": slice(half, None)}[layers]
+        distances += [(r.detach() - f).abs().mean() for r, f in zip(*(side[chosen] for side in pair), strict=True)]
+    return torch.stack(distances).sum()
 
 
 def score_distillation(

@@ -8,22 +8,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffusion import InitialState, cosine_schedule
+from ..diffusion import InitialState, ScheduleKind, noise_schedule
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The cosine schedule (arXiv 2102.09672) and the step at which conversion starts."""
+    """The noise schedule and the step at which conversion starts."""
 
+    kind: ScheduleKind = "cosine"  # the paper's; the others are in diffusion.py
     steps: int = 1000  # T
-    offset: float = 0.008
+    offset: float = 0.008  # of "cosine"
+    scale: float = 1.0  # tau of "sigmoid", b of "laplace"
     max_beta: float = 0.999
     start: int = 950  # S_K; less than `steps`, where nothing of the source is left
     initial: InitialState = "diffused"  # the state x_{S_K}: diffused source, clean source or noise
 
     def alpha_bar(self) -> Tensor:
         """alpha_bar_t of the steps 0 to T, (T + 1,)."""
-        return torch.from_numpy(cosine_schedule(self.steps, self.offset, self.max_beta)).float()
+        return torch.from_numpy(
+            noise_schedule(self.kind, self.steps, offset=self.offset, scale=self.scale, max_beta=self.max_beta)
+        ).float()
+
+    def same_noise(self, other: ScheduleConfig) -> bool:
+        """Whether both have one alpha_bar; they may start at different steps."""
+        return torch.equal(self.alpha_bar(), other.alpha_bar())
 
 
 def normal(random: np.random.Generator, like: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def adversary(networks: Networks, kind: str, conditional: bool = False) -> Adver
     return Adversary(config, networks[4], networks[3], alpha_bar)
 
 
-@pytest.mark.parametrize("kind", ["features", "wave", "mel", "mel conditional"])
+@pytest.mark.parametrize("kind", ["features", "wave", "mel", "mel conditional", "features conditional"])
 def test_the_gradient_reaches_the_student_alone(runs: Path, store: Path, tmp_path: Path, kind: str) -> None:
     lend(runs, tmp_path)
     kind, *conditional = kind.split()
@@ -45,7 +45,7 @@ def test_the_gradient_reaches_the_student_alone(runs: Path, store: Path, tmp_pat
 def test_an_item_and_its_conversion_get_the_same_noise(networks, kind: str) -> None:  # type: ignore[no-untyped-def]
     made = adversary(networks, kind)
     mel = torch.randn(3, 80, 16)
-    batch = made.draw(np.random.default_rng(0), mel)
+    batch = {"mel": mel, **made.draw(np.random.default_rng(0), mel)}
     for part in made.inputs(torch.cat([mel, mel[:2]]), batch):
         torch.testing.assert_close(part[3:], part[:2])
 
@@ -59,23 +59,27 @@ def test_the_mel_discriminator_depends_on_the_step(networks) -> None:  # type: i
 
 def test_a_mel_at_step_0_is_not_diffused(networks) -> None:  # type: ignore[no-untyped-def]
     made, mel = adversary(networks, "mel"), torch.randn(2, 80, 16)
-    batch = made.draw(np.random.default_rng(0), mel) | {"adversary_step": torch.zeros(2, dtype=torch.long)}
+    batch = {"mel": mel, **made.draw(np.random.default_rng(0), mel)} | {
+        "adversary_step": torch.zeros(2, dtype=torch.long)
+    }
     torch.testing.assert_close(made.inputs(mel, batch)[0], mel)
 
 
-def test_a_conditional_discriminator_compares_content_and_speaker(networks: Networks) -> None:
-    made, mel = adversary(networks, "mel", conditional=True), torch.randn(2, 80, 16)
-    batch = made.draw(np.random.default_rng(0), mel)
+@pytest.mark.parametrize("kind", ["features", "mel"])
+def test_a_conditional_discriminator_compares_content_and_speaker(networks: Networks, kind: str) -> None:
+    made, mel = adversary(networks, kind, conditional=True), torch.randn(2, 80, 16)
+    batch = {"mel": mel, **made.draw(np.random.default_rng(0), mel)}
     batch |= {
         "crop_content": torch.randn(2, 144, 16),
         "speaker": torch.randn(2, 192),
         "to_speaker": torch.randn(1, 192),
     }
-    inputs = made.inputs(torch.cat([mel, mel[:1]]), batch)
-    scores = made.discriminator()(*inputs)[0]
+    *inputs, content, speaker = made.inputs(torch.cat([mel, mel[:1]]), batch)
+    discriminator = made.discriminator()
+    scores = discriminator(*inputs, content, speaker)[0]
     for score in scores:  # the conversion differs from its reconstruction by the speaker alone
         assert not torch.allclose(score[0], score[2])
-    assert torch.equal(inputs[2][0], inputs[2][2])
-    assert torch.equal(inputs[3][2], batch["to_speaker"][0])
-    others = made.discriminator()(*inputs[:2], inputs[2].roll(1, 0), inputs[3])[0]
+    assert torch.equal(content[0], content[2])
+    assert torch.equal(speaker[2], batch["to_speaker"][0])
+    others = discriminator(*inputs, content.roll(1, 0), speaker)[0]
     assert not torch.allclose(others[0], scores[0])

@@ -65,6 +65,11 @@ def test_steps_beyond_the_schedule_are_refused(store: Path, tmp_path: Path) -> N
         trainer(store, tmp_path, "student", "distill_steps=[1, 2000]", name="refused")
 
 
+def test_a_teacher_with_another_noise_schedule_is_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'cosine'.*'linear'"):
+        trainer(store, tmp_path, "student", "schedule.kind=linear", name="refused")
+
+
 def test_conversions_have_losses_of_pretrained_networks(
     runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

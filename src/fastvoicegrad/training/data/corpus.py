@@ -23,6 +23,8 @@ class Recording:
     speaker: str | None = None
     text: str | None = None
     dnsmos: float | None = None  # its overall naturalness (P.835), where it was measured
+    gender: str | None = None
+    language: str | None = None
 
     @property
     def voice(self) -> str:
@@ -50,6 +52,8 @@ def read_manifest(path: str | Path) -> list[Recording]:
             speaker=row.get("speaker"),
             text=row.get("text"),
             dnsmos=row.get("dnsmos"),
+            gender=row.get("gender"),
+            language=row.get("language"),
         )
         for row in rows
     ]

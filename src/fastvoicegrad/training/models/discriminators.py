@@ -16,6 +16,7 @@ from .unet import StepEmbedding
 
 SLOPE = 0.1  # of every leaky ReLU
 FAINTEST = 1e-3  # added to each magnitude before the logarithm
+CONTENT_CHANNELS = 80  # to which a conditional discriminator reduces the content
 Spectrum = Literal["linear", "log"]
 DiscriminatorOutput = tuple[list[Tensor], list[list[Tensor]]]  # scores, features: one entry per sub-discriminator
 
@@ -117,13 +118,20 @@ class WaveDiscriminator(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """VPFD (arXiv 2508.17874): scores (B, C, T') features of a frozen vocoder at two scales.
 
-    A small convolutional network that halves its rate twice; both the fine and the coarse end give scores.
+    A small convolutional network that halves its rate twice; both the fine and the coarse end give scores. A
+    conditional one also reads the content and the speaker embedding that the speech should have, as the discriminator
+    of MeanVoiceFlow2 does. So it compares words and voice too, not only whether the speech is natural.
+
+    Args:
+        content_dim, speaker_dim: 0: not conditional.
     """
 
-    def __init__(self, inputs: int, channels: int = 128) -> None:
+    def __init__(self, inputs: int, channels: int = 128, content_dim: int = 0, speaker_dim: int = 0) -> None:
         super().__init__()
+        self.content = nn.Conv1d(content_dim, CONTENT_CHANNELS, 1) if content_dim else None
+        self.speaker = nn.Linear(speaker_dim, channels) if speaker_dim else None
         self.fine = ConvStack(
-            nn.Conv1d(inputs, channels, 5, padding=2),
+            nn.Conv1d(inputs + (CONTENT_CHANNELS if content_dim else 0), channels, 5, padding=2),
             nn.Conv1d(channels, channels, 5, padding=2),
             nn.Conv1d(channels, 1, 3, padding=1),
         )
@@ -134,41 +142,43 @@ class FeatureDiscriminator(nn.Module):
             nn.Conv1d(channels, 1, 3, padding=1),
         )
 
-    def forward(self, x: Tensor) -> DiscriminatorOutput:
+    def forward(self, x: Tensor, content: Tensor | None = None, speaker: Tensor | None = None) -> DiscriminatorOutput:
+        """Scores and features.
+
+        Args:
+            x: (B, C, T').
+            content, speaker: (B, D, T) and (B, S), of a conditional discriminator.
+        """
+        if self.content is not None:
+            assert content is not None
+            x = torch.cat([x, F.interpolate(self.content(content), x.shape[2])], 1)
         fine, fine_features = self.fine(x)
         coarse, coarse_features = self.coarse(fine_features[-1])
-        return [fine, coarse], [fine_features, coarse_features]
-
-
-class MelDiscriminator(nn.Module):
-    """Diffusion-GAN (arXiv 2206.02262) on mels, as in MeanVoiceFlow2.
-
-    Scores normalised mels (B, 80, T) that are diffused to steps (B,), given those steps. A conditional one is also
-    given the content (B, C, T) and the speaker embedding (B, S) that the mel should have. So it compares words and
-    voice too, not only whether the mel is natural.
-    """
-
-    def __init__(self, channels: int = 128, content_dim: int = 0, speaker_dim: int = 0) -> None:
-        super().__init__()
-        self.step = StepEmbedding(MEL.n_mels)
-        content_channels = MEL.n_mels if content_dim else 0
-        self.content = nn.Conv1d(content_dim, content_channels, 1) if content_dim else None
-        self.speaker = nn.Linear(speaker_dim, channels) if speaker_dim else None
-        self.stack = FeatureDiscriminator(MEL.n_mels + content_channels, channels)
-
-    def forward(
-        self, x: Tensor, step: Tensor, content: Tensor | None = None, speaker: Tensor | None = None
-    ) -> DiscriminatorOutput:
-        x = x + self.step(step)[:, :, None]
-        if self.content is not None:
-            x = torch.cat([x, self.content(content)], 1)
-        scores, features = self.stack(x)
-        if speaker is not None:
-            scores = self._with_speaker(scores, features, speaker)
-        return scores, features
+        scores, features = [fine, coarse], [fine_features, coarse_features]
+        return (scores if speaker is None else self._with_speaker(scores, features, speaker)), features
 
     def _with_speaker(self, scores: list[Tensor], features: list[list[Tensor]], speaker: Tensor) -> list[Tensor]:
         """Add the inner product of a speaker and the last features to each score (arXiv 1802.05637)."""
         assert self.speaker is not None
         direction = self.speaker(speaker * speaker.shape[1] ** 0.5)[:, :, None]  # unit variance per channel
         return [s + (direction * f[-1]).mean(1, keepdim=True) for s, f in zip(scores, features, strict=True)]
+
+
+class MelDiscriminator(nn.Module):
+    """Diffusion-GAN (arXiv 2206.02262) on mels, as in MeanVoiceFlow2.
+
+    Scores normalised mels (B, 80, T) that are diffused to steps (B,), given those steps.
+
+    Args:
+        content_dim, speaker_dim: see `FeatureDiscriminator`.
+    """
+
+    def __init__(self, channels: int = 128, content_dim: int = 0, speaker_dim: int = 0) -> None:
+        super().__init__()
+        self.step = StepEmbedding(MEL.n_mels)
+        self.stack = FeatureDiscriminator(MEL.n_mels, channels, content_dim, speaker_dim)
+
+    def forward(
+        self, x: Tensor, step: Tensor, content: Tensor | None = None, speaker: Tensor | None = None
+    ) -> DiscriminatorOutput:
+        return self.stack(x + self.step(step)[:, :, None], content, speaker)

@@ -3,8 +3,10 @@
 - "wave" (FastVoiceGrad, arXiv 2409.02245, section 3): the waveform that a frozen vocoder makes of the mel, for
   multi-period and multi-resolution discriminators.
 - "features" (VPFD, arXiv 2508.17874): features inside the frozen vocoder, after its first up-sampling.
-- "mel" (MeanVoiceFlow2): the mel itself, diffused to a random step; without a vocoder. With `conditional` the
-  discriminator is also given the content and the speaker that the mel should have, as published.
+- "mel" (MeanVoiceFlow2): the mel itself, diffused to a random step; without a vocoder.
+
+With `conditional` a discriminator of features or mels also reads the content and the speaker that the speech should
+have. MeanVoiceFlow2 does so.
 
 Real mels and the student's take the same path. The gradient passes through the vocoder, whose weights are fixed.
 """
@@ -32,7 +34,7 @@ from ..task import Batch
 class AdversaryConfig:
     input: Literal["features", "wave", "mel"] = "features"
     channels: int = 128  # of the discriminator of features or mels
-    conditional: bool = False  # the discriminator of mels compares content and speaker too
+    conditional: bool = False  # that discriminator compares content and speaker too
     wave: WaveDiscriminatorConfig = field(default_factory=WaveDiscriminatorConfig)  # the discriminator of waveforms
 
 
@@ -41,7 +43,8 @@ class Adversary:
 
     def __init__(self, config: AdversaryConfig, vocoder: Vocoder, student: UNet, alpha_bar: Tensor) -> None:
         self.config, self.vocoder, self.alpha_bar = config, vocoder, alpha_bar
-        self.norm, self.dims = student.norm, (student.config.content_dim, student.config.speaker_dim)
+        self.norm = student.norm
+        self.dims = (student.config.content_dim, student.config.speaker_dim) if config.conditional else (0, 0)
 
     def discriminator(self) -> nn.Module:
         """A new discriminator for `inputs`."""
@@ -49,11 +52,9 @@ class Adversary:
             case "wave":
                 return WaveDiscriminator(self.config.wave)
             case "features":
-                return FeatureDiscriminator(self.vocoder.feature_channels, self.config.channels)
-            case _ if self.config.conditional:
-                return MelDiscriminator(self.config.channels, *self.dims)
+                return FeatureDiscriminator(self.vocoder.feature_channels, self.config.channels, *self.dims)
             case _:
-                return MelDiscriminator(self.config.channels)
+                return MelDiscriminator(self.config.channels, *self.dims)
 
     def draw(self, random: np.random.Generator, mel: Tensor) -> Batch:
         """Everything random about the inputs of a batch of mels: "adversary_noise", "adversary_step"."""
@@ -75,19 +76,26 @@ class Adversary:
         Where B' > B, the mels after the batch's items are conversions of its first items. They take the noise, step and
         content of these items, and the speakers that they are converted to.
         """
-        if self.config.input == "features":
-            return (self.vocoder.features(self.norm.undo(x)),)
-        size = len(batch["adversary_noise"])
+        size = len(batch["mel"])
         item = torch.arange(len(x), device=x.device) % size
-        noise = batch["adversary_noise"][item]
-        if self.config.input == "wave":
-            return (rendered(self.vocoder, self.norm.undo(x), noise),)
-        step = batch["adversary_step"][item]
-        diffused = diffuse(x, noise, self.alpha_bar.to(x.device)[step][:, None, None])
+        match self.config.input:
+            case "wave":
+                return (rendered(self.vocoder, self.norm.undo(x), batch["adversary_noise"][item]),)
+            case "features":
+                return self.vocoder.features(self.norm.undo(x)), *self._conditions(batch, item)
+            case _:
+                step = batch["adversary_step"][item]
+                ab = self.alpha_bar.to(x.device)[step][:, None, None]
+                return diffuse(x, batch["adversary_noise"][item], ab), step, *self._conditions(batch, item)
+
+    def _conditions(self, batch: Batch, item: Tensor) -> tuple[Tensor, ...]:
+        """Content and speaker of each mel of `inputs`; none without `conditional`."""
         if not self.config.conditional:
-            return diffused, step
-        speaker = torch.cat([batch["speaker"], batch["to_speaker"]]) if len(x) > size else batch["speaker"]
-        return diffused, step, batch["crop_content"][item], speaker[: len(x)]
+            return ()
+        speaker = batch["speaker"]
+        if len(item) > len(speaker):
+            speaker = torch.cat([speaker, batch["to_speaker"]])
+        return batch["crop_content"][item], speaker[: len(item)]
 
 
 def rendered(vocoder: Vocoder, mel: Tensor, noise: Tensor) -> Tensor:

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from ...diffusion import diffuse, guided, initial_state
+from ...errors import InputError
 from ...mel import MEL, lowpass_projection
+from ..checkpoint import read_meta
 from ..data.conversion import (
     ConversionCrops,
     as_conversions,
@@ -42,7 +44,8 @@ from ..losses import (
 from ..models.blocks import MelNorm, inner
 from ..models.unet import Denoiser, UNet, UNetConfig
 from ..networks import load_content, load_speaker, load_unet, load_vocoder
-from ..schedule import draw_steps, normal
+from ..recipe import build
+from ..schedule import ScheduleConfig, draw_steps, normal
 from ..task import DISCRIMINATOR, AdversarialTask, Batch, Exhibits, Scalars
 from .adversary import Adversary, rendered
 from .student_losses import ExtraLosses
@@ -60,6 +63,7 @@ class StudentTask(AdversarialTask):
         self.train_crops = ConversionCrops(recipe.data, "train", verified=recipe.converting)
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
+        self._check_schedule()
         teacher = load_unet(recipe.teacher).requires_grad_(False).eval()
         if teacher.config.examples:
             require_references(recipe.data)
@@ -77,6 +81,15 @@ class StudentTask(AdversarialTask):
         self.frozen = {"teacher": teacher, "vocoder": vocoder, **self.extra.networks}
         if recipe.speaker:
             self.frozen["speaker"] = load_speaker(recipe.speaker).requires_grad_(False)
+
+    def _check_schedule(self) -> None:
+        """Raises InputError where the teacher knows another noise schedule: its steps would mean other levels."""
+        schedule = build(ScheduleConfig, read_meta(self.recipe.teacher)["recipe"].get("schedule", {}))
+        if not self.recipe.schedule.same_noise(schedule):
+            raise InputError(
+                f"the teacher has the noise schedule '{schedule.kind}', this recipe '{self.recipe.schedule.kind}', or "
+                "they differ in steps, offset or scale; set the teacher's schedule, or train a teacher with this one"
+            )
 
     def _waves(self) -> list[np.ndarray]:
         crops = Crops(self.train_crops.store, "train", self.recipe.data.frames)
@@ -217,7 +230,8 @@ class StudentTask(AdversarialTask):
         with torch.no_grad():
             _, real = discriminator(*self._real)
         discriminator.requires_grad_(True)
-        return {"adv": adversarial_generator(scores), "fm": feature_matching(real, features)}
+        matched = feature_matching(real, features, self.recipe.fm_layers)
+        return {"adv": adversarial_generator(scores), "fm": matched}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """L_dist, L_adv and L_FM of the paper; mel: E[|x_phi - x|]; and the extra losses."""

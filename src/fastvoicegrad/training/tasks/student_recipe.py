@@ -8,7 +8,7 @@ from ...errors import InputError
 from ...mel import MEL
 from ..data.conversion import ConversionData
 from ..data.perturb import PerturbConfig
-from ..losses import Weighting
+from ..losses import MatchedLayers, Weighting
 from ..networks import VocoderKind
 from ..schedule import ScheduleConfig
 from ..task import LoopConfig
@@ -32,6 +32,8 @@ class StudentRecipe:
     # Of each loss; 0 switches it off. "adv", "fm" and "dist" are the paper's. "mel" is L1 on reconstructions. The
     # others are in student_losses.py.
     weights: dict[str, float] = field(default_factory=lambda: PAPER_WEIGHTS | EXTRA_WEIGHTS)
+
+    fm_layers: MatchedLayers = "all"  # of each discriminator, in L_FM; the paper: all
 
     # Everything below is not in the paper.
 

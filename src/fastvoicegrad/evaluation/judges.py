@@ -1,0 +1,55 @@
+"""The metrics of this package as plain functions of a wave, for the report of an adaptation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..training.adapt.report import Judges
+from .asr import ErrorRates, error_rates, normalise
+from .quality import DistillMos
+from .registry import METRICS
+from .speaker import SpeakerSimilarity
+
+
+def judges(metric_weights: Path) -> Judges:
+    """Speaker encoders, recognisers and DistillMOS, as far as their weights and packages are there.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not metric_weights.is_dir():
+        raise InputError(f"{metric_weights}: no such folder of metric weights")
+    encoders, rates, qualities = {}, {}, {}
+    for spec in METRICS:
+        if spec.missing(metric_weights):
+            continue
+        module = import_module(f".{spec.module}", __package__)
+        metric = spec.make(module, str(metric_weights / spec.weights))
+        if isinstance(metric, SpeakerSimilarity):
+            encoders[metric.encoder.name] = metric.encoder
+        elif isinstance(metric, ErrorRates):
+            rates[metric.recogniser.name] = _error_rate(metric)
+        elif isinstance(metric, DistillMos):
+            qualities["DistillMOS"] = _opinion(metric)
+    return Judges(encoders, rates, qualities)
+
+
+def _error_rate(metric: ErrorRates) -> Callable[[np.ndarray, str], float]:
+    """CER in per cent of a wave against its text."""
+    return lambda wave, text: error_rates(normalise(text), normalise(metric.recogniser(wave)))[0]
+
+
+def _opinion(metric: DistillMos) -> Callable[[np.ndarray], float]:
+    """Predicted opinion score of a wave."""
+
+    @torch.inference_mode()
+    def rate(wave: np.ndarray) -> float:
+        return float(metric.model(torch.from_numpy(wave)[None])[0])
+
+    return rate

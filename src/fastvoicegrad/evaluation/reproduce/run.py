@@ -1,0 +1,93 @@
+"""All parts of a reproduction, one after the other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ..languages import language_pairs
+from ..network_speed import NetworkSpeed, network_speed
+from ..pairs import read_pairs, write_pairs
+from ..run import Plan, evaluate
+from . import plots, report
+from .plan import Reproduction
+from .stopwatch import Stopwatch
+from .tables import FULL, LANGUAGES, SPEED, TABLES
+from .trainings import Runs, Trainings
+
+
+def reproduce(plan: Reproduction) -> Path:
+    """Train, evaluate, and write ``reproduce.md`` with its plots into the plan's folder; returns that file's path.
+
+    Finished trainings and figures are kept, so a killed command continues.
+
+    Raises:
+        InputError: a table, budget, recipe or input does not exist, or a training fails.
+    """
+    plan.check()
+    plan.out.mkdir(parents=True, exist_ok=True)
+    stopwatch = Stopwatch(plan.out / "times.json")
+    parts = []
+    if plan.rows:
+        parts += _tables(plan, stopwatch)
+    if SPEED in plan.wanted:
+        with stopwatch.part("table of speed"):
+            parts.append(report.speed_table(_speeds(plan)))
+    if LANGUAGES in plan.wanted:
+        with stopwatch.part("table of languages"):
+            parts.append(_languages(plan))
+    path = plan.out / "reproduce.md"
+    path.write_text(report.document(plan, parts, stopwatch.seconds), encoding="utf-8")
+    return path
+
+
+def _tables(plan: Reproduction, stopwatch: Stopwatch) -> list[str]:
+    """The tables with trainings."""
+    runs = Trainings(plan, stopwatch).run()
+    evaluation = Plan(
+        _systems(plan, runs), str(plan.pairs), str(plan.out / "report"), str(plan.metric_weights), plan.base
+    )
+    with stopwatch.part("evaluation"):
+        result = evaluate(evaluation, FULL.key, with_speed=False)
+    kinds = report.by_pair(result, read_pairs(plan.pairs))
+    if report.PLOTTED in plan.wanted:
+        plots.plot_starts(result["summary"], kinds, plan.out / f"{report.PLOTTED}.png")
+    groups = kinds | result["by_corpus"]
+    named = [name for name in plan.wanted if name in TABLES]
+    return [
+        report.conditions(result, runs),
+        *(report.section(name, TABLES[name], result, groups, runs) for name in named),
+    ]
+
+
+def _systems(plan: Reproduction, runs: Runs) -> dict[str, str]:
+    """Specs of the systems of all rows, see `specs.make_system`; a training that was left out has none."""
+    systems = {"natural": "natural", "copy-synthesis": f"copy-synthesis:{plan.base or 'default'}"}
+    for name, row in plan.rows.items():
+        if not row.anchor and row.run in runs.checkpoints:
+            systems[name] = f"{runs.checkpoints[row.run]}@{row.steps}"
+    return systems
+
+
+def _speeds(plan: Reproduction) -> list[NetworkSpeed]:
+    """The speeds, measured once; at the smoke budget of small networks on few frames."""
+    path = plan.out / "speed.json"
+    if not path.exists():
+        smoke = plan.budget == "smoke"
+        measured = network_speed(plan.base, 16, published=False) if smoke else network_speed(plan.base)
+        path.write_text(json.dumps([asdict(speed) for speed in measured], indent=1) + "\n")
+    return [NetworkSpeed(**row) for row in json.loads(path.read_text())]
+
+
+def _languages(plan: Reproduction) -> str:
+    """The table of languages; its pairs are made once."""
+    assert plan.manifest is not None
+    pairs = plan.out / "languages.jsonl"
+    if not pairs.exists():
+        write_pairs(pairs, language_pairs(plan.manifest))
+    model = plan.base or "default"
+    systems = {"copy-synthesis": f"copy-synthesis:{model}", "conversion": model}
+    out = plan.out / "languages"
+    result = evaluate(Plan(systems, str(pairs), str(out), str(plan.metric_weights)), "copy-synthesis", with_speed=False)
+    return report.languages_table(result, read_pairs(pairs))

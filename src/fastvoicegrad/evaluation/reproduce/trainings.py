@@ -1,0 +1,171 @@
+"""Recipes of the trainings, and their runs. A finished run is left as it is, a killed one continues."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ...errors import InputError
+from ...training.checkpoint import read_meta
+from ...training.loop import NonFiniteLoss, Trainer
+from ...training.recipe import merged, overridden, read_yaml
+from ...training.restore import restore
+from ...training.tasks.registry import make_task
+from .plan import BUDGETS, Reproduction
+from .stopwatch import Stopwatch, duration
+from .tables import TRAININGS, Training, trainings_of
+
+PROBE_STEPS = 3  # that show how fast a training is
+CONTINUED = 0.25  # of a teacher's steps, where it continues another one
+ON_CONVERSIONS = ("teacher", "student", "diffvc")  # parts whose recipes have `data`
+
+
+@dataclass
+class Runs:
+    """Checkpoints by the trainings' names, and why others are left out."""
+
+    checkpoints: dict[str, Path] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def recipe_of(plan: Reproduction, training: Training) -> dict[str, Any]:
+    """The recipe of a part at the plan's budget with a training's changes.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    folder = plan.recipes / BUDGETS[plan.budget]
+    recipe = read_yaml(folder / f"{training.part}.yaml")
+    if change := training.change:
+        paths = [parent / f"{change}.yaml" for parent in (folder, plan.recipes / "ablation")]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise InputError(f"{paths[-1]}: no such recipe; --recipes names the folder that has them")
+        changes: dict[str, Any] = yaml.safe_load(path.read_text())
+        recipe = merged(recipe, {key: value for key, value in changes.items() if key != "extends"})
+    return overridden(recipe, list(training.settings))
+
+
+def complete(plan: Reproduction, training: Training, checkpoints: dict[str, Path]) -> dict[str, Any]:
+    """The recipe with store, threads, and the checkpoints that the training needs."""
+    recipe = recipe_of(plan, training)
+    store = "data.store" if training.part in ON_CONVERSIONS else "store"
+    settings = [f"{store}={plan.store}", f"loop.threads={max(1, torch.get_num_threads() // plan.jobs)}"]
+    match training.part:
+        case "student":
+            settings.append(f"teacher={checkpoints[training.teacher or 'teacher']}")
+            if recipe.get("vocoder_kind", "spectral") == "spectral":  # a recipe names HiFi-GAN's weights itself
+                settings.append(f"vocoder={plan.out / 'base' / 'vocoder.safetensors'}")
+            settings += plan.settings
+        case "teacher" if training.teacher:
+            steps = max(1, round(CONTINUED * recipe["loop"]["steps"]))
+            recipe["model"] = read_meta(checkpoints[training.teacher])["model"]
+            settings += [f"loop.start_from={checkpoints[training.teacher]}", f"loop.steps={steps}"]
+        case "diffvc":
+            settings.append(f"encoder={checkpoints['diffvc-encoder']}")
+    return overridden(recipe, settings)
+
+
+def train(part: str, recipe: dict[str, Any], out: Path) -> Path:
+    """Train a part into a folder, as `dev train` does; returns its checkpoint."""
+    checkpoint = out / "last.safetensors"
+    if checkpoint.exists() and read_meta(checkpoint)["step"] >= recipe["loop"]["steps"]:
+        return checkpoint
+    try:
+        task, resolved = make_task(part, recipe)
+        Trainer(task, out, resolved).run()
+    except (InputError, FileNotFoundError, NonFiniteLoss) as error:
+        raise InputError(f"training {out.name} failed: {error}") from error
+    return checkpoint
+
+
+def _end_with_parent() -> None:
+    """End this process when the command that started it ends: two processes must never train into one folder."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Trainings:
+    """Runs the trainings of a plan."""
+
+    def __init__(self, plan: Reproduction, stopwatch: Stopwatch) -> None:
+        self.plan, self.stopwatch = plan, stopwatch
+        self.runs = Runs()
+
+    def run(self) -> Runs:
+        """Train all that the plan's rows need. A training waits for those that it needs."""
+        names = trainings_of(list(self.plan.rows.values()))
+        restore(self.plan.base, self.plan.out / "base")
+        if self.plan.teacher is not None:
+            self.runs.checkpoints["teacher"] = self.plan.teacher
+        waiting = [name for name in names if name not in self.runs.checkpoints]
+        in_turn = self.plan.budget == "smoke"  # these run in this process
+        with ThreadPoolExecutor(1 if in_turn else self.plan.jobs) as pool:
+            futures: dict[str, Future[None]] = {}
+            for name in waiting:
+                needed = [futures[need] for need in TRAININGS[name].needs if need in futures]
+                futures[name] = pool.submit(self._run, name, needed)
+            try:
+                for future in futures.values():
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return self.runs
+
+    def _run(self, name: str, needed: list[Future[None]]) -> None:
+        """One training, after those that it needs; they were submitted before it, so they end."""
+        for future in needed:
+            future.result()
+        training = TRAININGS[name]
+        recipe = complete(self.plan, training, self.runs.checkpoints)
+        with self.stopwatch.part(f"training {name}"):
+            if (training.as_long_as or training.optional) and not self._fits(name, training, recipe):
+                return
+            self.runs.checkpoints[name] = self._train(name, training.part, recipe, self.plan.out / "runs" / name)
+
+    def _fits(self, name: str, training: Training, recipe: dict[str, Any]) -> bool:
+        """Set the number of steps by a short trial of the speed, or leave the training out."""
+        steps = recipe["loop"]["steps"]
+        trial = recipe | {"loop": recipe["loop"] | {"steps": PROBE_STEPS}}
+        path = self._train(f"{name}-trial", training.part, trial, self.plan.out / "trials" / name)
+        rate = read_meta(path)["cost"]["steps_per_second"]
+        if training.as_long_as:
+            seconds = training_seconds(self.runs.checkpoints[training.as_long_as])
+            recipe["loop"]["steps"] = max(1, round(seconds * rate))
+        elif steps / rate > 3600 * self.plan.longest:
+            limit = duration(3600 * self.plan.longest)
+            self.runs.left_out[name] = f"{steps} steps would take {duration(steps / rate)}, over the limit of {limit}"
+            return False
+        return True
+
+    def _train(self, name: str, part: str, recipe: dict[str, Any], out: Path) -> Path:
+        """Write the recipe and train, at a real budget in a process of its own."""
+        written = self.plan.out / "recipes" / f"{name}.yaml"
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        if self.plan.budget == "smoke":  # a process would take longer than the training
+            return train(part, recipe, out)
+        with ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent) as process:
+            return process.submit(train, part, recipe, out).result()
+
+
+def training_seconds(checkpoint: Path) -> float:
+    """How long a run trained, by its steps and its speed."""
+    meta = read_meta(checkpoint)
+    return float(meta["step"] / meta["cost"]["steps_per_second"])

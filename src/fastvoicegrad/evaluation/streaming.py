@@ -1,0 +1,35 @@
+"""A stream bundle as a system: the pair's source runs through it as a stream, from a fresh state."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from .. import audio
+from ..stream.bundle import StreamBundle
+from ..stream.converter import StreamingConverter
+from .cache import digest
+from .pairs import Pair
+from .systems import Conversion
+
+
+class StreamConversion(Conversion):
+    """A stream bundle; the full bundle that taught it makes the voices.
+
+    Args:
+        stream: folder or zip.
+        bundle: the full one; None is the default bundle.
+    """
+
+    def __init__(self, stream: str, bundle: str | None) -> None:
+        super().__init__(bundle)
+        self.stream = stream
+        self.key = digest(self.key, "stream", repr(StreamBundle.open(stream).config))
+
+    @cached_property
+    def networks(self) -> StreamBundle:
+        return StreamBundle.open(self.stream)
+
+    def __call__(self, pair: Pair) -> np.ndarray:
+        return StreamingConverter(self.networks, self.voice(pair), self.rate).convert(audio.read(pair.source.path))
