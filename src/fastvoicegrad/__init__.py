@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .bundle import Bundle
     from .converter import Conversion, VoiceConverter
     from .library import VoiceLibrary
+    from .stream.bundle import StreamBundle
+    from .stream.converter import StreamingConverter
     from .voice import Voice
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "Bundle",
     "Conversion",
     "InputError",
+    "StreamBundle",
+    "StreamingConverter",
     "Voice",
     "VoiceConverter",
     "VoiceLibrary",
@@ -29,6 +33,8 @@ __all__ = [
 _MODULES = {
     "Bundle": "bundle",
     "Conversion": "converter",
+    "StreamBundle": "stream.bundle",
+    "StreamingConverter": "stream.converter",
     "VoiceConverter": "converter",
     "VoiceLibrary": "library",
     "Voice": "voice",

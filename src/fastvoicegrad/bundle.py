@@ -20,7 +20,6 @@ import onnxruntime
 from . import graphs
 from .archives import TooLargeError, is_file, read_from_folder, read_from_zip
 from .bundle_config import BundleConfig, Network, parse_config, write_config
-from .diffusion import cosine_schedule
 from .errors import InputError
 from .files import shown
 from .mel import Array
@@ -47,7 +46,7 @@ class Bundle:
         self.read = read
         self.threads = threads or default_threads()
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        self.alpha_bar = cosine_schedule(config.steps, config.offset, config.max_beta)
+        self.alpha_bar = config.alpha_bar
         self.mel_mean = np.array(config.mel_mean, np.float32)[:, None]
         self.mel_std = np.array(config.mel_std, np.float32)[:, None]
 
@@ -61,7 +60,7 @@ class Bundle:
             InputError: missing, damaged, incomplete, too large, or of a newer format.
         """
         path = DEFAULT if path is None else Path(path).absolute()
-        read = _reader(path)
+        read = reader(path)
         try:
             bundle = cls(parse_config(read("config.json")), read, threads)
             for name in bundle.config.networks:
@@ -82,7 +81,7 @@ class Bundle:
         """
         if name not in self._sessions:
             data, options = self.graph(name), graphs.session_options(self.threads)
-            with _blamed_on(name):
+            with blamed_on(name):
                 session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
                 graphs.check_session(session, *self._shapes(name))
             self._sessions[name] = session
@@ -90,7 +89,9 @@ class Bundle:
 
     def _shapes(self, name: str) -> tuple[graphs.Shapes, graphs.Shapes]:
         """The shapes of a network's inputs and outputs."""
-        return graphs.inputs_of(name, self.config.retrieval, self.config.harmonics), graphs.OUTPUTS[name]
+        config = self.config
+        inputs = graphs.inputs_of(name, config.retrieval, config.harmonics, config.adapter > 0)
+        return inputs, graphs.OUTPUTS[name]
 
     def graph(self, name: str) -> bytes:
         """A network's ONNX file, checked.
@@ -102,7 +103,7 @@ class Bundle:
         data = self.read(network.file)
         if hashlib.sha256(data).hexdigest() != network.sha256:
             raise InputError(f"{network.file} ({name}) is damaged; copy the bundle again")
-        with _blamed_on(name):
+        with blamed_on(name):
             graphs.check_graph(data)
         return data
 
@@ -114,7 +115,7 @@ class Bundle:
         """
         session = self.session(name)
         expected_inputs, expected_outputs = self._shapes(name)
-        with _blamed_on(name):
+        with blamed_on(name):
             sizes = graphs.letters(inputs, expected_inputs)
             outputs: list[Array] = session.run(None, inputs)
             graphs.check_outputs(outputs, expected_outputs, sizes)
@@ -132,6 +133,9 @@ class Bundle:
         conditions = {"keys": voice.keys[None], "reference": voice.mel[None]} if self.config.retrieval else {}
         if self.config.harmonics:
             conditions["pitch"] = pitch[None]
+        if self.config.adapter:
+            zeros = np.zeros(self.config.adapter, np.float32)
+            conditions["adapter"] = (voice.adapter.values if voice.adapter else zeros)[None]
         return self.run(
             "converter",
             x=x_t[None].astype(np.float32),
@@ -160,6 +164,11 @@ class Bundle:
         networks = self.config.networks
         checksums = (networks[name].sha256 for name in ("speaker", "content", "pitch"))
         return hashlib.sha256("".join(checksums).encode()).hexdigest()[:16]
+
+    @property
+    def converter_fingerprint(self) -> str:
+        """Identifies the converter: an adapter fits no other one."""
+        return self.config.networks["converter"].sha256[:16]
 
     def context(self, steps: int = 1) -> tuple[int, int]:
         """Source frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""
@@ -193,10 +202,19 @@ class Bundle:
         sizes = [self.session(name).get_outputs()[0].shape[1] for name in ("speaker", "content")]
         if [len(voice.embedding), len(voice.keys)] != sizes:
             raise InputError("the voice does not fit the bundle; make it again with 'fastvoicegrad voice make'")
+        self._check_adapter(voice)
+
+    def _check_adapter(self, voice: Voice) -> None:
+        if voice.adapter is None:
+            return
+        if not self.config.adapter:
+            raise InputError("this bundle takes no adapted voices; use the bundle that the voice was adapted for")
+        if (voice.adapter.converter, len(voice.adapter.values)) != (self.converter_fingerprint, self.config.adapter):
+            raise InputError("the voice was adapted for another bundle; adapt it again with 'fastvoicegrad adapt'")
 
 
 @contextmanager
-def _blamed_on(name: str) -> Iterator[None]:
+def blamed_on(name: str) -> Iterator[None]:
     """Turns whatever goes wrong with a network into one line. ONNX Runtime has many kinds of exceptions."""
     try:
         yield
@@ -207,7 +225,7 @@ def _blamed_on(name: str) -> Iterator[None]:
         raise InputError(f"the network '{name}' cannot be used ({reason}); copy the bundle again") from error
 
 
-def _reader(path: Path) -> Callable[[str], bytes]:
+def reader(path: Path) -> Callable[[str], bytes]:
     """What reads the files of a bundle: from a folder or from a .zip."""
     try:
         if path.is_dir():

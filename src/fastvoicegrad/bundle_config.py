@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from .diffusion import InitialState, cosine_schedule
+from .diffusion import InitialState, ScheduleKind, noise_schedule
 from .errors import InputError
 from .mel import MEL, MelConfig
 from .postfilter import PostFilter
 
-FORMAT, OLDEST = 5, 3  # 3: a pitch network; 4: settings that may be missing; 5: the version, plain names
+# 3: a pitch network; 4: settings that may be missing; 5: the version, plain names; 6: adapters
+FORMAT, OLDEST = 6, 3
 NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 RENAMED = {"draft": "retrieval"}  # settings of formats 3 and 4, and their names today
 RENAMED_POSTFILTER = {"varied": "match_variance"}
 
+MOST_ADAPTER = 1_000_000  # values: 2 MB in a voice file
 MOST_STRIDE = 64  # frames of which every window is a multiple
 LEAST_SIGNAL, LEAST_NOISE = 1e-12, 1e-8  # shares of power: the sampler divides by their roots
 
@@ -64,12 +68,22 @@ class BundleConfig:
     version: Annotated[str, msgspec.Meta(max_length=50)] = ""  # of the release that the bundle belongs to
     retrieval: bool = False  # the converter reads a mel retrieved from the reference's frames
     harmonics: bool = False  # the converter reads the harmonic features of the pitch
+    schedule: ScheduleKind = "cosine"  # of the noise
+    schedule_scale: Annotated[float, msgspec.Meta(ge=0.1, le=10)] = 1.0  # tau of "sigmoid", b of "laplace"
+    adapter: Annotated[int, msgspec.Meta(ge=0, le=MOST_ADAPTER)] = 0  # values of an adapter; 0: no adapted voices
     initial: InitialState = "diffused"  # the initial state x_{S_K}
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 1.0  # standard deviation of the sampler's noise
     guidance: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0  # w in x0 + w (x0_target - x0_source)
     guidance_cosines: Annotated[int, msgspec.Meta(ge=1, le=MEL.n_mels)] = MEL.n_mels  # components of that term kept
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
+
+    @property
+    def alpha_bar(self) -> NDArray[np.float64]:
+        """alpha_bar_t of the steps 0 to T, (T + 1,)."""
+        return noise_schedule(
+            self.schedule, self.steps, offset=self.offset, scale=self.schedule_scale, max_beta=self.max_beta
+        )
 
 
 def parse_config(data: bytes) -> BundleConfig:
@@ -82,6 +96,8 @@ def parse_config(data: bytes) -> BundleConfig:
         raw = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("config.json is damaged; copy the bundle again") from error
+    if isinstance(raw, dict) and raw.get("kind") == "stream":
+        raise InputError("this is a bundle for streams; use it with 'fastvoicegrad live'")
     if not isinstance(raw, dict) or type(raw.get("format")) is not int or abs(raw["format"]) > 10**6:
         raise InputError("this is no bundle: config.json has no format number")
     _check_format(raw["format"])
@@ -125,7 +141,7 @@ def _checked(config: BundleConfig) -> BundleConfig:
     numbers = (*config.mel_mean, *config.mel_std)
     if not all(map(math.isfinite, numbers)) or min(config.mel_std) < 1e-3 or max(map(abs, numbers)) > 30:
         raise InputError("mel_mean and mel_std are out of range; copy the bundle again")
-    alpha_bar = cosine_schedule(config.steps, config.offset, config.max_beta)
+    alpha_bar = config.alpha_bar
     if not (alpha_bar[config.start] > LEAST_SIGNAL and alpha_bar[1] < 1 - LEAST_NOISE):
         raise InputError("the noise schedule is out of range; copy the bundle again")
     return config
@@ -137,4 +153,7 @@ def _one_line(error: Exception) -> str:
 
 def write_config(folder: Path, config: BundleConfig) -> None:
     """Write ``config.json``; the networks' files must be there already."""
-    (folder / "config.json").write_text(json.dumps({"format": FORMAT} | asdict(config), indent=1) + "\n")
+    settings = asdict(config)
+    if config.schedule == "cosine":  # so that versions before 0.13, which know no other schedule, read the bundle
+        del settings["schedule"], settings["schedule_scale"]
+    (folder / "config.json").write_text(json.dumps({"format": FORMAT} | settings, indent=1) + "\n")

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
+from .adapt import adapt
 from .convert import convert
 from .demo import demo
 from .dev import dev
 from .info import info
+from .live import live
 from .serve import serve
 from .ui import ui
 from .voice import voices
@@ -40,8 +42,10 @@ def main(
 
 app.command()(demo)
 app.command()(convert)
+app.command()(live)
 app.command()(serve)
 app.command()(ui)
 app.add_typer(voices, name="voice")
+app.command()(adapt)
 app.command()(info)
 app.add_typer(dev, name="dev")

@@ -25,6 +25,11 @@ def serve(
     max_upload: Annotated[int, typer.Option(min=1, max=4096, help="MiB that a request may have.")] = 64,
     max_minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Minutes that a recording may have.")] = 5.0,
     per_minute: Annotated[int, typer.Option(min=1, help="Conversions and new voices of a client in a minute.")] = 240,
+    watermark: Annotated[bool, typer.Option("--watermark", help="Add an inaudible mark to every conversion.")] = False,
+    stream_bundle: Annotated[
+        Path | None, typer.Option(help="Stream bundle, a folder or .zip; default: the built-in, if there is one.")
+    ] = None,
+    streams: Annotated[int, typer.Option(min=0, max=64, help="WebSocket streams at once.")] = 8,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,
     bundle: BundleOption = None,
     threads: Annotated[
@@ -45,11 +50,14 @@ def serve(
         port=port,
         api_key=api_key,
         voices=voices,
+        stream_bundle=stream_bundle,
+        most_streams=streams,
         workers=workers,
         waiting=waiting,
         most_bytes=max_upload << 20,
         most_seconds=60 * max_minutes,
         per_minute=per_minute,
+        watermark=watermark,
     )
 
     def ready(number: int) -> None:

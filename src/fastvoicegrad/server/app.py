@@ -11,13 +11,14 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from ..converter import VoiceConverter
 from ..library import VoiceLibrary
 from ..version import __version__
-from . import conversion, schemas, voices
+from . import conversion, schemas, stream, voices
 from .errors import add_handlers, answers
 from .guard import Guard
 from .jobs import JobQueue
 from .metrics import Metrics
 from .service import MODEL, Service, service_of
 from .settings import Settings
+from .streams import Streams
 
 DESCRIPTION = """Voice conversion in the shape of the ElevenLabs API.
 
@@ -62,12 +63,14 @@ async def metrics(request: Request) -> Response:
 def create_app(converter: VoiceConverter, settings: Settings) -> FastAPI:
     """A server's application. It can be run by any ASGI server; `run.serve` adds limits on connections."""
     queue = JobQueue(settings.workers, settings.waiting)
-    service = Service(settings, converter, VoiceLibrary(settings.voices), queue, Metrics(queue))
+    streams = Streams.of(settings)
+    service = Service(settings, converter, VoiceLibrary(settings.voices), queue, Metrics(queue), streams)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         queue.close()
+        streams.close()
 
     app = FastAPI(
         title="FastVoiceGrad", version=__version__, description=DESCRIPTION, lifespan=lifespan, redoc_url=None
@@ -78,5 +81,6 @@ def create_app(converter: VoiceConverter, settings: Settings) -> FastAPI:
     for routes in (conversion.router, voices.router, router):
         app.include_router(routes, dependencies=keys)
     app.include_router(open_router)
+    app.include_router(stream.router)  # checks the key itself: browsers cannot send headers with a WebSocket
     app.add_middleware(Guard, settings=settings, queue=queue, metrics=service.metrics)
     return app

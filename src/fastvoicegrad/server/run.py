@@ -17,6 +17,7 @@ from ..converter import VoiceConverter
 from ..errors import InputError
 from .app import create_app
 from .settings import Settings
+from .stream import MOST_BYTES
 from .uploads import remove_old
 
 MOST_HEADER_BYTES = 1 << 14
@@ -68,7 +69,9 @@ def make_server(converter: VoiceConverter, settings: Settings, log_level: str = 
     config = uvicorn.Config(
         create_app(converter, settings),
         http=_protocol(settings.most_connections),
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MOST_BYTES,
+        ws_per_message_deflate=False,
         lifespan="on",
         proxy_headers=False,  # a client must not choose the address by which it is counted
         server_header=False,
@@ -127,5 +130,7 @@ class Server(uvicorn.Server):
 
 def _is_idle(connection: Any) -> bool:
     """Whether no request is in work: headers are missing, or the connection ends but its client takes nothing."""
+    if not isinstance(connection, H11Protocol):  # a WebSocket, which stream.py closes
+        return False
     cycle = connection.cycle
     return cycle is None or cycle.response_complete or connection.transport.is_closing()

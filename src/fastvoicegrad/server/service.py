@@ -14,19 +14,21 @@ from .errors import ApiError
 from .jobs import Job, JobQueue
 from .metrics import Metrics
 from .settings import Settings
+from .streams import Streams
 
 MODEL = "fastvoicegrad"
 
 
 @dataclass(frozen=True)
 class Service:
-    """One converter, one library, one queue."""
+    """One converter, one library, one queue, and the streams."""
 
     settings: Settings
     converter: VoiceConverter
     library: VoiceLibrary
     queue: JobQueue
     metrics: Metrics
+    streams: Streams
 
 
 def service_of(request: Request) -> Service:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..watermark import check_watermark
 
 KEY_VARIABLE = "FASTVOICEGRAD_API_KEY"  # environment variable of the key
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -20,6 +21,8 @@ class Settings:
         host, port: where it listens; port 0 is any free one.
         api_key: what every request must carry; None: no key is needed, on loopback only.
         voices: folder of the voice library; None: the user's own.
+        stream_bundle: for WebSocket streams; None: the one that comes with the package, if there is one.
+        most_streams: WebSocket streams at once; further ones are answered with 429.
         workers: conversions that run at once.
         waiting: jobs that may wait for a worker; further ones are answered with 429.
         most_bytes: of a request's body.
@@ -29,6 +32,7 @@ class Settings:
         patience: seconds for a request's headers, and for its body to arrive in full speed.
         slowest: bytes per second below which a body is too slow, after `patience`.
         send_patience: seconds that a client may take to accept the next piece of an answer.
+        watermark: whether every conversion carries a watermark.
         most_connections: open ones; further ones are closed at once.
     """
 
@@ -36,6 +40,8 @@ class Settings:
     port: int = 8000
     api_key: str | None = None
     voices: Path | None = None
+    stream_bundle: Path | None = None
+    most_streams: int = 8
     workers: int = 2
     waiting: int = 16
     most_bytes: int = 64 << 20
@@ -46,8 +52,11 @@ class Settings:
     slowest: int = 16 << 10
     send_patience: float = 30.0
     most_connections: int = 256
+    watermark: bool = False
 
     def __post_init__(self) -> None:
+        if self.watermark:
+            check_watermark()
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.strip()):
             raise InputError(f"the API key must be ASCII text and not empty; set {KEY_VARIABLE} or leave it out")
         if self.api_key is None and not is_loopback(self.host):

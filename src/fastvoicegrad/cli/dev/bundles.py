@@ -48,6 +48,33 @@ def export(
 
 
 @friendly
+def export_stream(
+    output: OutputOption,
+    content: Annotated[Path, typer.Option(help="Checkpoint of stream-content.")],
+    pitch: Annotated[Path, typer.Option(help="Checkpoint of stream-pitch.")],
+    converter: Annotated[Path, typer.Option(help="Checkpoint of stream-converter.")],
+    renderer: Annotated[Path, typer.Option(help="Checkpoint of stream-renderer.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Full bundle that taught them, whose voices they take; default: the built-in.")
+    ] = None,
+    recipe: Annotated[Path, typer.Option(help="YAML of name, notes, storage.")] = Path(
+        "recipes/release/export-stream.yaml"
+    ),
+    settings: SettingsOption = None,
+) -> None:
+    """Write a stream bundle from checkpoints, for 'fastvoicegrad live' and the server's streams."""
+    from ...bundle import Bundle
+
+    exporter, recipes = developer_module("training.stream_export"), developer_module("training.recipe")
+    parts = {"content": content, "pitch": pitch, "converter": converter, "renderer": renderer}
+    for path in parts.values():
+        existing(path, "checkpoint")
+    chosen = recipes.build(exporter.StreamExportSettings, recipes.read_yaml(recipe, settings))
+    exporter.export_stream(output, chosen, Bundle.open(bundle), **parts)
+    _report_size(output)
+
+
+@friendly
 def store(
     output: OutputOption,
     bundle: BundleOption = None,
@@ -85,4 +112,4 @@ def _report_size(bundle: Path) -> None:
     console.print(f"{bundle}: {sum(f.stat().st_size for f in bundle.iterdir()) / 1e6:.1f} MB")
 
 
-COMMANDS = (export, store, quantise, restore)
+COMMANDS = (export, export_stream, store, quantise, restore)

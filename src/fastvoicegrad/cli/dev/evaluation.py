@@ -17,7 +17,7 @@ SystemsArgument = Annotated[
     list[str],
     typer.Argument(
         help="SYSTEM or NAME=SYSTEM: natural, source, copy-synthesis[:BUNDLE], hifigan:WEIGHTS, folder:PATH, "
-        "BUNDLE[@STEPS], default, CHECKPOINT.safetensors[@STEPS]."
+        "stream:STREAMBUNDLE, BUNDLE[@STEPS], default, CHECKPOINT.safetensors[@STEPS]."
     ),
 ]
 
@@ -95,7 +95,12 @@ def reference_length(
 
 @friendly
 def reproduce(
-    tables: Annotated[list[str], typer.Argument(help="systems, losses, starts, initial, discriminators.")],
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            help="all, or of systems, losses, starts, initial, discriminators, matching, schedules, speed, languages."
+        ),
+    ],
     store: Annotated[Path, typer.Option(help="Feature store to train on.")],
     pairs: PairsOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of runs, report and tables; resumes there.")],
@@ -106,7 +111,11 @@ def reproduce(
         Path | None, typer.Option(help="Bundle that lends encoders and vocoder; default: built-in.")
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint; default: one is trained.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Manifest with many languages, for 'languages'.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at once.")] = 1,
+    longest: Annotated[
+        float, typer.Option(help="Hours above which the waveform discriminator at equal steps is left out.")
+    ] = 3.0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override in every student's recipe.")] = None,
 ) -> None:
     """Make the paper's tables: train what is missing, evaluate it, write the figures beside the published ones."""
@@ -121,7 +130,9 @@ def reproduce(
         out=output,
         base=str(base) if base else None,
         teacher=teacher,
+        manifest=manifest,
         jobs=jobs,
+        longest=longest,
         settings=settings or [],
     )
     print(module.reproduce(plan).read_text())

@@ -13,7 +13,13 @@ from ..common import SettingsOption, console, developer_module, existing, friend
 
 @friendly
 def train(
-    part: Annotated[str, typer.Argument(help="content, speaker, pitch, vocoder, teacher or student.")],
+    part: Annotated[
+        str,
+        typer.Argument(
+            help="content, speaker, pitch, vocoder, teacher, student; diffvc-encoder, diffvc; stream-content, "
+            "stream-pitch, stream-renderer, stream-converter."
+        ),
+    ],
     recipe: Annotated[Path, typer.Option(help="YAML recipe; recipes/ has several.")],
     out: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints and curves; resumes there.")],
     settings: SettingsOption = None,

@@ -29,13 +29,39 @@ class PitchConfig:
     n_mels: int = 80
 
 
-class PitchTracker(nn.Module):
-    """(B, 80, T) log-mel -> logits of the classes of pitch (B, classes, T), logit of voicing (B, T)."""
+class PitchScale(nn.Module):
+    """Classes of pitch, evenly spaced in octaves: the base of networks that choose among them.
+
+    Args:
+        around: classes on either side of the best one for the mean.
+    """
 
     octaves: Tensor
 
-    def __init__(self, config: PitchConfig) -> None:
+    def __init__(self, lowest: float, highest: float, classes: int, around: int) -> None:
         super().__init__()
+        self.lowest, self.highest, self.around = lowest, highest, around
+        self.register_buffer("octaves", torch.linspace(math.log2(lowest), math.log2(highest), classes)[:, None], False)
+
+    def classes_of(self, pitch: Tensor) -> Tensor:
+        """Pitch (B, T) in Hz -> target probabilities (B, classes, T): a Gaussian over the nearest classes."""
+        octaves = pitch.clamp(self.lowest, self.highest).log2()
+        step = self.octaves[1] - self.octaves[0]
+        return torch.softmax(-((octaves[:, None] - self.octaves) / step).square() / 2, dim=1)
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Logits (B, classes, T) -> pitch (B, T) in Hz."""
+        places = torch.arange(len(self.octaves), device=logits.device)[:, None]
+        near = (places - logits.argmax(1, keepdim=True)).abs() <= self.around
+        weights = torch.softmax(logits.masked_fill(~near, -1e4), dim=1)
+        return (weights * self.octaves).sum(1).exp2()
+
+
+class PitchTracker(PitchScale):
+    """(B, 80, T) log-mel -> logits of the classes of pitch (B, classes, T), logit of voicing (B, T)."""
+
+    def __init__(self, config: PitchConfig) -> None:
+        super().__init__(config.lowest, config.highest, config.classes, config.around)
         self.config = config
         self.norm = MelNorm(config.n_mels)
         self.stem = nn.Conv1d(config.n_mels, config.width, 5, padding=2)
@@ -44,25 +70,10 @@ class PitchTracker(nn.Module):
             *(ConvNeXtBlock(config.width, config.kernel, right=1, layers=config.layers) for _ in range(config.layers))
         )
         self.head = nn.Sequential(ChannelNorm(config.width), nn.Conv1d(config.width, config.classes + 1, 1))
-        octaves = torch.linspace(math.log2(config.lowest), math.log2(config.highest), config.classes)
-        self.register_buffer("octaves", octaves[:, None], False)
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         x = self.head(self.blocks(self.stem_norm(self.stem(self.norm(mel)))))
         return x[:, :-1], x[:, -1]
-
-    def classes_of(self, pitch: Tensor) -> Tensor:
-        """Pitch (B, T) in Hz -> target probabilities (B, classes, T): a Gaussian over the nearest classes."""
-        octaves = pitch.clamp(self.config.lowest, self.config.highest).log2()
-        step = self.octaves[1] - self.octaves[0]
-        return torch.softmax(-((octaves[:, None] - self.octaves) / step).square() / 2, dim=1)
-
-    def decode(self, logits: Tensor) -> Tensor:
-        """Logits (B, classes, T) -> pitch (B, T) in Hz."""
-        places = torch.arange(self.config.classes, device=logits.device)[:, None]
-        near = (places - logits.argmax(1, keepdim=True)).abs() <= self.config.around
-        weights = torch.softmax(logits.masked_fill(~near, -1e4), dim=1)
-        return (weights * self.octaves).sum(1).exp2()
 
     def track(self, mel: Tensor) -> Tensor:
         """(B, 80, T) log-mel -> F0 (B, T) in Hz, 0 where unvoiced."""
@@ -70,7 +81,7 @@ class PitchTracker(nn.Module):
         return torch.where(voicing > 0, self.decode(logits), torch.zeros_like(voicing))
 
 
-def pitch_losses(tracker: PitchTracker, logits: Tensor, voicing: Tensor, pitch: Tensor) -> dict[str, Tensor]:
+def pitch_losses(tracker: PitchScale, logits: Tensor, voicing: Tensor, pitch: Tensor) -> dict[str, Tensor]:
     """Cross-entropy of the pitch classes over voiced frames, and of voicing over all frames.
 
     Args:

@@ -118,12 +118,12 @@ class VocoderTask(AdversarialTask):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """mel: E[|m - m*|]. pitch, stft, adv, fm: see `_pitch_loss` and losses.py."""
-        wave, fake, weights = self._real, self._fake, self.recipe.weights
-        losses = {
-            "mel": (self.log_mel(fake) - self.log_mel(wave)).abs().mean(),
-            "pitch": self._pitch_loss(self._pitch, batch),
-        }
-        if weights["stft"]:
+        return self.sound_losses(self._real, self._fake) | {"pitch": self._pitch_loss(self._pitch, batch)}
+
+    def sound_losses(self, wave: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """All losses but that of the pitch, of a recording (B, N) and its rendering."""
+        losses = {"mel": (self.log_mel(fake) - self.log_mel(wave)).abs().mean()}
+        if self.recipe.weights["stft"]:
             losses["stft"] = multi_resolution_stft(wave, fake)
         if self.adversarial:
             discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)

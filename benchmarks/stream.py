@@ -1,0 +1,246 @@
+"""Measure streams: the budget of the delay, a long paced run, and many clients of a server.
+
+    python benchmarks/stream.py budget  [--bundle PATH] [--core 0]
+    python benchmarks/stream.py paced   [--bundle PATH] [--seconds 1800] [--busy]
+    python benchmarks/stream.py clients [--bundle PATH] [--seconds 60] [--clients 8]
+
+Without --bundle the stream bundle of the package is measured; `--untrained` makes one of the release's sizes (needs the
+extra `train`): speed does not depend on the weights. The sound is synthetic. The exit code of `paced` and `clients` is
+1 where a block was late.
+
+- budget: one core. Where the delay comes from, and the networks' time for a block of 20 ms.
+- paced: a file through `fastvoicegrad live`'s engine at wall-clock pace. `--busy` keeps another core at work.
+- clients: `fastvoicegrad serve` on loopback. Each client sends 20 ms every 20 ms. An answer is late where it comes
+  after the time at which a player with 60 ms of cushion needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.conftest import vowels
+
+from fastvoicegrad import VoiceConverter
+from fastvoicegrad.live.engine import Engine
+from fastvoicegrad.mel import MEL
+from fastvoicegrad.stream.bundle import StreamBundle
+from fastvoicegrad.stream.converter import StreamingConverter
+from fastvoicegrad.stream.frontend import beyond
+from fastvoicegrad.stream.resampling import reach_of
+
+RATE, BLOCK = 48000, 0.02  # Hz, seconds
+CUSHION = 0.06  # seconds that a client's player waits
+RECIPE = Path(__file__).parents[1] / "recipes" / "release" / "streaming.yaml"
+
+
+def untrained(folder: Path) -> Path:
+    """A bundle of the release's sizes with random weights."""
+    from fastvoicegrad.bundle import Bundle
+    from fastvoicegrad.training.models import stream as models
+    from fastvoicegrad.training.models import stream_renderer as renderers
+    from fastvoicegrad.training.recipe import build, read_yaml
+    from fastvoicegrad.training.stream_export import StreamExportSettings, write_stream_bundle
+
+    recipe = read_yaml(RECIPE)
+    write_stream_bundle(
+        folder,
+        StreamExportSettings("untrained", storage="byte"),
+        Bundle.open().fingerprint,
+        models.StreamContent(build(models.StreamContentConfig, recipe["stream-content"]["model"])).eval(),
+        models.StreamPitch(build(models.StreamPitchConfig, recipe["stream-pitch"]["model"])).eval(),
+        models.StreamConverter(build(models.StreamConverterConfig, recipe["stream-converter"]["model"])).eval(),
+        renderers.StreamRenderer(build(renderers.StreamRendererConfig, recipe["stream-renderer"]["model"])).eval(),
+    )
+    return folder
+
+
+@contextmanager
+def chosen(arguments: argparse.Namespace) -> Iterator[Path | None]:
+    """The bundle that the options name."""
+    if not arguments.untrained:
+        yield arguments.bundle
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield untrained(Path(folder) / "bundle")
+
+
+def make(path: Path | None) -> StreamingConverter:
+    """A stream at 48 kHz to a preset voice."""
+    bundle = StreamBundle.open(path)
+    return StreamingConverter(bundle, VoiceConverter.load().voice("nora"), RATE)
+
+
+# -- budget -----------------------------------------------------------------------------------------------------
+
+
+def budget(path: Path | None, core: int, seconds: float) -> None:
+    """Prints the table."""
+    stream = make(path)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    config, wave = stream.bundle.config, vowels(10.0, rate=RATE)
+    size, times, used = round(BLOCK * RATE), list[float](), time.process_time()
+    for number in range(round(seconds / BLOCK)):
+        start = number * size % (len(wave) - size)
+        began = time.perf_counter()
+        stream.push(wave[start : start + size])
+        times.append(time.perf_counter() - began)
+    used = time.process_time() - used
+    p50, p99 = (1000 * float(np.percentile(times[20:], p)) for p in (50, 99))
+    resampling = (reach_of(RATE, MEL.sample_rate) / RATE + reach_of(MEL.sample_rate, RATE) / MEL.sample_rate) * 1000
+    algorithmic = 1000 * stream.latency / RATE
+    rows = [
+        ("hop", 1000 * MEL.hop_length / MEL.sample_rate, f"{MEL.hop_length} samples at {MEL.sample_rate} Hz"),
+        ("window", 1000 * beyond(config.window) / MEL.sample_rate, f"{config.window} samples, half beyond the hop"),
+        ("look-ahead", 1000 * config.lookahead * MEL.hop_length / MEL.sample_rate, f"{config.lookahead} frames"),
+        ("resampling", resampling, f"{RATE} Hz to {MEL.sample_rate} and back"),
+        ("algorithmic delay", algorithmic, f"{stream.latency} samples at {RATE} Hz"),
+        ("compute, p50", p50, f"blocks of {1000 * BLOCK:.0f} ms"),
+        ("compute, p99", p99, ""),
+        ("delay and p99", algorithmic + p99, ""),
+    ]
+    print(f"{config.name}, {platform.processor() or platform.machine()}, core {core} alone, {seconds:.0f} s of sound")
+    for name, value, note in rows:
+        print(f"{name:18} {value:6.1f} ms  {note}")
+    print(f"real-time factor   {sum(times) / (len(times) * BLOCK):6.3f}     by the clock")
+    print(f"real-time factor   {used / (len(times) * BLOCK):6.3f}     by the processor's time")
+
+
+# -- paced ------------------------------------------------------------------------------------------------------
+
+
+def spin() -> None:
+    """Keeps a core busy."""
+    while True:
+        np.linalg.svd(np.ones((64, 64)))
+
+
+def resident_mb() -> float:
+    """Memory of this process."""
+    return float(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def paced(path: Path | None, seconds: float, busy: bool) -> int:
+    """Prints a line every 10 s; 1 where a block was late or memory grew by more than 2 %."""
+    worker = multiprocessing.Process(target=spin, daemon=True)
+    if busy:
+        worker.start()
+    block, wave = round(0.005 * RATE), vowels(10.0, rate=RATE)
+    engine = Engine(make(path), block)
+    engine.start()
+    memory, began = list[float](), time.monotonic()
+    for number in range(round(seconds * RATE / block)):
+        time.sleep(max(0.0, began + number * block / RATE - time.monotonic()))
+        start = number * block % (len(wave) - block)
+        engine.exchange(wave[start : start + block])
+        if number % (10 * RATE // block) == 0:
+            memory.append(resident_mb())
+            status = engine.status()
+            print(
+                f"{number * block / RATE:6.0f} s, {memory[-1]:.1f} MB, late {status.late}, "
+                f"queued {1000 * status.queued:.1f} ms, p99 {1000 * status.compute[1]:.1f} ms",
+                flush=True,
+            )
+    status = engine.status()
+    engine.stop()
+    if busy:
+        worker.kill()
+    grown = memory[-1] / memory[len(memory) // 4] - 1
+    print(
+        f"delay {1000 * status.delay:.1f} ms, late {status.late}, left out {1000 * status.missing:.0f} ms, "
+        f"load {100 * status.load:.0f} %, memory {100 * grown:+.1f} % since the first quarter"
+    )
+    return int(status.late > 0 or grown > 0.02)
+
+
+# -- clients ----------------------------------------------------------------------------------------------------
+
+
+def client(url: str, seconds: float, delays: list[float]) -> None:
+    """Sends at wall-clock pace. Adds the seconds after which each answer came."""
+    from websockets.sync.client import connect
+
+    wave, size = vowels(10.0, rate=RATE), round(BLOCK * RATE)
+    data = (wave * 32767).astype("<i2").tobytes()
+    due, received = list[float](), 0
+    with connect(f"{url}/v1/speech-to-speech/nora/stream?rate={RATE}&live=true") as socket:
+        assert json.loads(socket.recv())["type"] == "ready"
+
+        def listen() -> None:
+            nonlocal received
+            while received < round(seconds / BLOCK):
+                socket.recv()
+                delays.append(time.monotonic() - due[received])
+                received += 1
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        began = time.monotonic()
+        for number in range(round(seconds / BLOCK)):
+            due.append(began + number * BLOCK)
+            time.sleep(max(0.0, due[-1] - time.monotonic()))
+            start = 2 * (number * size % (len(wave) - size))
+            socket.send(data[start : start + 2 * size])
+        thread.join(60)
+
+
+def clients(path: Path | None, seconds: float, count: int) -> int:
+    """Prints the answers' delays; 1 where one was late."""
+    from benchmarks.server import serving
+
+    options = ["--streams", str(count), *(["--stream-bundle", str(path)] if path else [])]
+    with serving(*options) as (url, _):
+        delays = [list[float]() for _ in range(count)]
+        threads = [threading.Thread(target=client, args=(url.replace("http", "ws"), seconds, one)) for one in delays]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    every = 1000 * np.array([delay for one in delays for delay in one])
+    expected = count * round(seconds / BLOCK)
+    late = int((every > 1000 * CUSHION).sum()) + expected - len(every)
+    p50, p99 = np.percentile(every, [50, 99])
+    print(
+        f"{count} clients, {seconds:.0f} s, {len(every)} of {expected} answers: p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
+        f"longest {every.max():.1f} ms, later than {1000 * CUSHION:.0f} ms: {late}"
+    )
+    return int(late > 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["budget", "paced", "clients"])
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--untrained", action="store_true")
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--clients", type=int, default=8)
+    arguments = parser.parse_args()
+    with chosen(arguments) as path:
+        match arguments.what:
+            case "budget":
+                budget(path, arguments.core, arguments.seconds or 30)
+            case "paced":
+                return paced(path, arguments.seconds or 1800, arguments.busy)
+            case _:
+                return clients(path, arguments.seconds or 60, arguments.clients)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

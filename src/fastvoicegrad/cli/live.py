@@ -1,0 +1,176 @@
+"""``fastvoicegrad live``: speak with another voice."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .common import BundleOption, console, findings, friendly
+
+if TYPE_CHECKING:
+    from ..live.engine import Engine
+    from ..live.session import Session
+
+REFRESHED = 0.1  # seconds between two pictures of the screen
+
+
+class Clock(str, Enum):
+    """Pace of a file."""
+
+    real = "real"
+    fast = "fast"
+
+
+@friendly
+def live(
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to", help="Target: a voice's name, a blend, a .voice file or a recording; repeat for keys 1-9."
+        ),
+    ] = None,
+    devices: Annotated[bool, typer.Option("--devices", help="List the sound devices and end.")] = False,
+    input_device: Annotated[str | None, typer.Option("--input", help="Microphone: number or part of a name.")] = None,
+    output_device: Annotated[str | None, typer.Option("--output", help="Output: number or part of a name.")] = None,
+    monitor: Annotated[str | None, typer.Option(help="Second output, e.g. headphones beside a virtual cable.")] = None,
+    gain: Annotated[float, typer.Option(min=-20, max=20, help="Input gain in dB.")] = 0.0,
+    gate: Annotated[
+        float | None, typer.Option(min=-90, max=0, help="Level in dB below which nothing comes out, e.g. -45.")
+    ] = None,
+    pitch: Annotated[float, typer.Option(min=-24, max=24, help="Semitones above the target's height.")] = 0.0,
+    keep_pitch: Annotated[bool, typer.Option("--keep-pitch", help="Keep your own height of voice.")] = False,
+    record: Annotated[Path | None, typer.Option(help="Sound file to record the output to.")] = None,
+    rate: Annotated[int | None, typer.Option(min=8000, max=96000, help="Hz; default: the microphone's.")] = None,
+    block: Annotated[float, typer.Option(min=1, max=100, help="Milliseconds that a device brings at once.")] = 5.0,
+    cushion: Annotated[float, typer.Option(min=0, max=500, help="Milliseconds that wait against stutter.")] = 15.0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Ends after this time; default: on q or Ctrl-C.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Sound file in place of the microphone.")] = None,
+    to_file: Annotated[Path | None, typer.Option(help="Sound file in place of the output; needs --from.")] = None,
+    clock: Annotated[Clock, typer.Option(help="Pace of --from: real time, or as fast as it goes.")] = Clock.real,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No screen, only the line at the end.")] = False,
+    stream_bundle: Annotated[
+        Path | None, typer.Option(help="Stream bundle, a folder or .zip; default: the built-in.")
+    ] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Speak into a microphone and come out of the headphones with another voice."""
+    from ..live import devices as sound
+    from ..live.engine import Engine
+    from ..live.recorder import Recorder
+    from ..live.session import Session
+    from ..stream.converter import StreamingConverter
+
+    if devices:
+        for device in sound.listed():
+            console.print(str(device))
+        return
+    if (source is None) != (to_file is None):
+        raise InputError("--from and --to-file belong together")
+    opened, voices = _voices(to or [], stream_bundle, bundle)
+    if source is not None:
+        from .. import audio
+
+        rate = rate or max(audio.LOWEST_RATE, min(audio.inspect(source).rate, audio.HIGHEST_RATE))
+        microphone = headphones = second = None
+    else:
+        microphone, headphones = sound.find(input_device, "input"), sound.find(output_device, "output")
+        second = sound.find(monitor, "output") if monitor is not None else None
+        rate = rate or microphone.rate
+    stream = StreamingConverter(opened, voices[0][1], rate, semitones=pitch, keep_pitch=keep_pitch)
+    count = max(1, round(block / 1000 * rate))
+    engine = Engine(stream, count, gate=gate, cushion=cushion / 1000)
+    engine.controls.gain = 10 ** (gain / 20)
+    session = Session(engine, voices, pitch, keep_pitch, recording=record.name if record else "")
+    engine.start()
+    try:
+        with ExitStack() as stack:
+            if record is not None:
+                engine.sinks.append(stack.enter_context(Recorder(record, rate)))
+            show = stack.enter_context(_Screen(session, quiet))
+            if source is not None and to_file is not None:
+                _play(engine, source, to_file, count, clock, seconds, show)
+            else:
+                assert microphone is not None
+                assert headphones is not None
+                state = stack.enter_context(sound.opened(engine, count, microphone, headphones, second))
+                session.beside = state.latency
+                _wait(session, seconds, show)
+    finally:
+        engine.stop()
+    console.print(session.summary())
+
+
+def _voices(targets: list[str], stream_bundle: Path | None, bundle: Path | None) -> tuple[Any, list[tuple[str, Any]]]:
+    """The stream bundle, and the names and voices of the targets."""
+    from ..converter import VoiceConverter
+    from ..stream.bundle import StreamBundle
+
+    if not targets:
+        raise InputError("name a target with --to, e.g. --to nora; 'fastvoicegrad voice list' shows all names")
+    opened = StreamBundle.open(stream_bundle)
+    converter = VoiceConverter.load(bundle)
+    with findings():
+        return opened, [(Path(name).stem, opened.voice(converter.voice(name))) for name in targets]
+
+
+def _play(
+    engine: Engine, source: Path, output: Path, count: int, clock: Clock, seconds: float | None, show: _Screen
+) -> None:
+    from ..live.files import play
+
+    def tick(done: float) -> None:
+        show()
+        if show.session.ended:
+            raise InputError(f"ended before the end of {source.name}; nothing is written")
+
+    play(engine, source, output, count, clock.value, tick, seconds)
+
+
+def _wait(session: Session, seconds: float | None, show: _Screen) -> None:
+    """Until the time is over, the user ends it, or the networks fail."""
+    started = time.monotonic()
+    try:
+        while not session.ended and session.engine.failure is None:
+            if seconds is not None and time.monotonic() - started >= seconds:
+                return
+            show()
+            time.sleep(REFRESHED / 4)
+    except KeyboardInterrupt:
+        pass
+
+
+class _Screen:
+    """Shows a session and passes keys to it, at most every 0.1 s."""
+
+    def __init__(self, session: Session, quiet: bool) -> None:
+        self.session, self.quiet = session, quiet
+        self._stack, self._shown = ExitStack(), 0.0
+
+    def __enter__(self) -> _Screen:
+        from rich.live import Live
+        from rich.text import Text
+
+        from ..live.keys import keys
+
+        self._pressed = self._stack.enter_context(keys())
+        self._text = Text
+        self._live: Live | None = None
+        if not self.quiet and console.is_terminal:
+            self._live = self._stack.enter_context(Live(console=console, auto_refresh=False, transient=True))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __call__(self) -> None:
+        while key := self._pressed():
+            self.session.press(key)
+        if self._live is not None and time.monotonic() - self._shown > REFRESHED:
+            self._shown = time.monotonic()
+            self._live.update(self._text("\n".join(self.session.lines())), refresh=True)

@@ -1,0 +1,231 @@
+"""Conversion while somebody speaks, over a WebSocket: samples in, as many samples out, a constant time later.
+
+The client sends binary messages of 16-bit samples (little-endian, mono) and gets one of the same size for each. The
+server reads the next message when the last one is answered, so a client that sends too fast has to wait. Text messages
+are JSON; `docs/guides/live.md` lists them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Query, WebSocket
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from ..audio import HIGHEST_RATE, LOWEST_RATE
+from ..errors import InputError
+from ..mel import Array
+from ..stream.converter import StreamingConverter
+from .errors import ApiError
+from .guard import check_origin, has_key
+from .log import log
+from .service import Service
+from .settings import Settings
+from .voices import load
+
+router = APIRouter(tags=["conversion"])
+
+PROTOCOL, KEY_PROTOCOL = "fastvoicegrad", "xi-api-key."  # names that a browser offers; the second ends with the key
+MOST_BYTES = 1 << 16  # of a message
+PIECE = 0.1  # seconds that are converted at once: then it is another client's turn
+IDLE = 30.0  # seconds without a message after which a stream ends
+MOST_AGE = 0.3  # seconds that a message of a live stream may wait; an older one is answered with silence
+MOST_MESSAGES = 4096  # of a live stream that wait
+FULL_SCALE = 32768.0
+NORMAL, REFUSED, FAILED, SLOW = 1000, 1008, 1011, 1013  # codes with which a WebSocket closes
+
+
+class Command(msgspec.Struct):
+    """A text message of the client.
+
+    Attributes:
+        type: "voice": another target. "pitch": another height. "end": no more samples come.
+    """
+
+    type: Literal["voice", "pitch", "end"]
+    voice_id: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    semitones: float = 0.0
+    keep_pitch: bool = False
+
+
+@router.get("/live", response_class=HTMLResponse, include_in_schema=False)
+async def page() -> HTMLResponse:
+    """A page that streams from the microphone."""
+    return HTMLResponse((Path(__file__).parent / "live.html").read_text(encoding="utf-8"))
+
+
+@router.websocket("/v1/speech-to-speech/{voice_id}/stream")
+async def stream(
+    websocket: WebSocket,
+    voice_id: str,
+    rate: Annotated[int, Query(ge=LOWEST_RATE, le=HIGHEST_RATE)] = 48000,
+    semitones: Annotated[float, Query(ge=-24, le=24)] = 0.0,
+    keep_pitch: bool = False,
+    live: bool = False,
+) -> None:
+    """Converts what a client sends to a stored voice. A live stream leaves out what an overload makes too late."""
+    service: Service = websocket.app.state.service
+    try:
+        protocol = _check(websocket, service.settings)
+        with service.streams.place() as bundle:
+            voice = await load(service, voice_id[:1000])
+            made = await service.streams.work(
+                lambda: StreamingConverter(bundle, voice, rate, semitones=semitones, keep_pitch=keep_pitch)
+            )
+            await websocket.accept(protocol)
+            await _Client(websocket, service, made, live).serve()
+    except ApiError as error:
+        service.metrics.refused.labels(error.status).inc()
+        await websocket.send_denial_response(JSONResponse({"detail": error.detail}, error.status_code, error.headers))
+    except InputError as error:
+        log.warning("a stream: %s", error)
+        message = {"detail": {"status": "voice_not_usable", "message": "the voice cannot be used for streams"}}
+        await websocket.send_denial_response(JSONResponse(message, 400))
+
+
+def _check(websocket: WebSocket, settings: Settings) -> str | None:
+    """The protocol to accept, where the client may stream.
+
+    Raises:
+        ApiError: 401 without the key, 403 from a page of another site.
+    """
+    offered = websocket.scope.get("subprotocols", [])
+    if settings.api_key is None:
+        check_origin(websocket.headers)
+    else:
+        keys = [name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL)]
+        headers = websocket.headers if not keys else type(websocket.headers)({"xi-api-key": keys[0]})
+        if not has_key(headers, settings.api_key):
+            raise ApiError(401, "the API key is missing or wrong; send it as the header xi-api-key")
+    return PROTOCOL if PROTOCOL in offered else None
+
+
+class _Left(Exception):
+    """The stream has ended, for whatever reason."""
+
+
+class _Client:
+    """One accepted stream."""
+
+    def __init__(self, websocket: WebSocket, service: Service, converter: StreamingConverter, live: bool) -> None:
+        self.websocket, self.service, self.converter, self.live = websocket, service, converter, live
+        self.samples = 0
+        self._waiting: asyncio.Queue[tuple[float, dict[str, Any]]] = asyncio.Queue(MOST_MESSAGES)
+
+    async def serve(self) -> None:
+        """Answers messages until the client ends the stream, goes away, or does something that is not allowed."""
+        converter = self.converter
+        reader = asyncio.create_task(self._read()) if self.live else None
+        try:
+            await self._send_text(
+                type="ready",
+                rate=converter.rate,
+                latency=converter.latency,
+                latency_ms=round(1000 * converter.latency / converter.rate, 1),
+                most_bytes=MOST_BYTES,
+            )
+            while True:
+                arrived, message = await self._waiting.get() if self.live else await self._receive()
+                if message["type"] == "websocket.disconnect":
+                    if message.get("code") == SLOW:
+                        await self._end(SLOW, "no message came for a while")
+                    break
+                if (data := message.get("bytes")) is not None:
+                    await self._answer(data, time.monotonic() - arrived)
+                elif (text := message.get("text")) is not None:
+                    await self._obey(text)
+        except _Left:
+            pass
+        except InputError as error:
+            log.error("a stream: %s", error)
+            await self._end(FAILED, "the conversion failed; the server's log has the reason")
+        finally:
+            if reader is not None:
+                reader.cancel()
+            self.service.metrics.audio.inc(self.samples / converter.rate)
+
+    async def _receive(self) -> tuple[float, dict[str, Any]]:
+        """The next message, and when it came."""
+        try:
+            message = await asyncio.wait_for(self.websocket.receive(), IDLE)
+        except asyncio.TimeoutError:
+            return time.monotonic(), {"type": "websocket.disconnect", "code": SLOW}
+        return time.monotonic(), dict(message)
+
+    async def _read(self) -> None:
+        """Takes the messages of a live stream as they come, so that their age is known."""
+        while True:
+            arrived, message = await self._receive()
+            await self._waiting.put((arrived, message))
+            if message["type"] == "websocket.disconnect":
+                return
+
+    async def _answer(self, data: bytes, age: float) -> None:
+        """Converts a message of samples, piece by piece, and sends one of the same size."""
+        if len(data) % 2 or len(data) > MOST_BYTES:
+            await self._refuse(f"send 16-bit samples, {MOST_BYTES} bytes at most")
+        if self.live and age > MOST_AGE:
+            await self._send({"type": "websocket.send", "bytes": bytes(len(data))})
+            return
+        samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(FULL_SCALE)
+        self.samples += len(samples)
+        size = round(PIECE * self.converter.rate)
+        parts = [await self._converted(samples[start : start + size]) for start in range(0, len(samples), size)]
+        await self._send({"type": "websocket.send", "bytes": b"".join(parts)})
+
+    async def _converted(self, samples: Array) -> bytes:
+        return _pcm(await self.service.streams.work(lambda: self.converter.push(samples)))
+
+    async def _obey(self, text: str) -> None:
+        try:
+            command = msgspec.json.decode(text, type=Command)
+        except (msgspec.MsgspecError, RecursionError):
+            await self._refuse('send a JSON object whose type is "voice", "pitch" or "end"')
+        try:
+            match command.type:
+                case "voice":
+                    voice = await load(self.service, command.voice_id)
+                    made = await self.service.streams.work(lambda: self.converter.bundle.voice(voice))
+                    self.converter.set_voice(made)
+                case "pitch":
+                    self.converter.set_pitch(command.semitones, command.keep_pitch)
+                case "end":
+                    rest = _pcm(await self.service.streams.work(self.converter.flush))
+                    await self._send({"type": "websocket.send", "bytes": rest})
+                    await self._send_text(type="done", samples=self.samples)
+                    await self._end(NORMAL, "")
+                    raise _Left
+        except ApiError as error:
+            await self._send_text(type="error", **cast(dict[str, str], error.detail))
+        except InputError as error:  # a pitch out of range; a voice of another bundle
+            await self._send_text(type="error", status="bad_request", message=str(error))
+
+    async def _refuse(self, message: str) -> None:
+        await self._end(REFUSED, message)
+        raise _Left
+
+    async def _send_text(self, **fields: Any) -> None:
+        await self._send({"type": "websocket.send", "text": msgspec.json.encode(fields).decode()})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        """Passes a message on, where the client takes it in time."""
+        try:
+            await asyncio.wait_for(self.websocket.send(message), self.service.settings.send_patience)
+        except asyncio.TimeoutError as error:
+            self.service.metrics.refused.labels("slow_reader").inc()
+            raise _Left from error
+        except (RuntimeError, OSError) as error:  # the connection is gone
+            raise _Left from error
+
+    async def _end(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def _pcm(samples: Array) -> bytes:
+    """16-bit samples, little-endian."""
+    return (np.clip(samples, -1.0, 1.0) * np.float32(FULL_SCALE - 1)).round().astype("<i2").tobytes()

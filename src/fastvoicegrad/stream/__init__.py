@@ -1,0 +1,1 @@
+"""Conversion while somebody speaks (NumPy and ONNX Runtime): causal networks with caches, a short constant delay."""

@@ -1,0 +1,138 @@
+"""A stream bundle: the networks that convert while a speaker speaks. They take the voices of a full bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from .. import graphs
+from ..bundle import blamed_on, reader
+from ..errors import InputError
+from ..files import shown
+from ..mel import Array
+from ..voice import Voice
+from .config import StreamConfig, parse_stream_config
+
+DEFAULT = Path(__file__).parents[1] / "bundles" / "stream"
+
+
+@dataclass(frozen=True)
+class StreamVoice:
+    """What the networks read of a voice, computed once.
+
+    Attributes:
+        film: gains and biases of the converter's blocks.
+        memory: keys and values of its attention.
+        pitch: median F0 in Hz.
+    """
+
+    film: Array
+    memory: Array
+    pitch: float
+
+
+class StreamBundle:
+    """An opened and verified stream bundle.
+
+    Args:
+        config: its settings.
+        read: returns the bytes of one of its files by name, or raises InputError.
+        threads: CPU threads of each network; one is the fastest for single frames.
+    """
+
+    def __init__(self, config: StreamConfig, read: Callable[[str], bytes], threads: int = 1) -> None:
+        self.config, self.read, self.threads = config, read, threads
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+
+    @classmethod
+    def open(cls, path: str | Path | None = None, threads: int = 1) -> StreamBundle:
+        """Open a stream bundle, a folder or a zip; None opens the one that comes with the package.
+
+        It runs no code of the bundle, and reads nothing outside it.
+
+        Raises:
+            InputError: missing, damaged, incomplete, too large, of another kind or of a newer format.
+        """
+        if path is None and not DEFAULT.is_dir():
+            raise InputError("this version comes without a stream bundle; name one with --stream-bundle")
+        path = DEFAULT if path is None else Path(path).absolute()
+        read = reader(path)
+        try:
+            bundle = cls(parse_stream_config(read("config.json")), read, threads)
+            for name in bundle.config.networks:
+                bundle.graph(name)
+        except InputError as error:
+            raise InputError(f"{shown(path)}: {error}") from error
+        return bundle
+
+    def graph(self, name: str) -> bytes:
+        """A network's ONNX file, checked.
+
+        Raises:
+            InputError: its checksum is wrong, or it holds what no network needs (see `graphs.check_graph`).
+        """
+        network = self.config.networks[name]
+        data = self.read(network.file)
+        if hashlib.sha256(data).hexdigest() != network.sha256:
+            raise InputError(f"{network.file} ({name}) is damaged; copy the bundle again")
+        with blamed_on(name):
+            graphs.check_graph(data)
+        return data
+
+    def session(self, name: str) -> onnxruntime.InferenceSession:
+        """A network, loaded at its first use.
+
+        Raises:
+            InputError: it is damaged, or not the network that the bundle names.
+        """
+        if name not in self._sessions:
+            data, options = self.graph(name), graphs.session_options(self.threads)
+            options.enable_cpu_mem_arena = True  # the activations of a few frames are small
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            with blamed_on(name):
+                session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+                graphs.check_session(session, *self.config.shapes(name))
+            self._sessions[name] = session
+        return self._sessions[name]
+
+    def run(self, name: str, **inputs: Array) -> list[Array]:
+        """Outputs of one network in the order of its graph.
+
+        Raises:
+            InputError: it cannot be loaded or run, or it gives other shapes than it should, or no finite numbers.
+        """
+        session = self.session(name)
+        expected_inputs, expected_outputs = self.config.shapes(name)
+        with blamed_on(name):
+            sizes = graphs.letters(inputs, expected_inputs)
+            outputs: list[Array] = session.run(None, inputs)
+            graphs.check_outputs(outputs, expected_outputs, sizes)
+        return outputs
+
+    def empty(self, name: str) -> Array:
+        """A network's state before the first frame."""
+        return np.zeros(self.config.networks[name].state, np.float32)
+
+    def voice(self, voice: Voice) -> StreamVoice:
+        """What the networks read of a voice that the full bundle made.
+
+        Raises:
+            InputError: another bundle made it, or it is damaged.
+        """
+        if voice.encoder != self.config.encoder:
+            raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
+        voice.check()
+        film, memory = self.run(
+            "voice", speaker=voice.embedding[None], keys=voice.keys[None], reference=voice.mel[None]
+        )
+        return StreamVoice(film, memory, voice.pitch)
+
+    def warm_up(self) -> None:
+        """Load every network: the first frames of a stream then take no longer than the others."""
+        for name in self.config.networks:
+            self.session(name)

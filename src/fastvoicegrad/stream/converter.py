@@ -1,0 +1,170 @@
+"""Conversion while somebody speaks: as many samples out as in, a constant time later.
+
+stream = StreamingConverter(StreamBundle.open(), VoiceConverter.load().voice("nora"), rate=48000)
+output = stream.push(block)  # len(output) == len(block), stream.latency samples late
+rest = stream.flush()  # the last stream.latency samples
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..audio import HIGHEST_RATE, LOWEST_RATE
+from ..errors import InputError
+from ..mel import MEL, Array
+from ..pipeline import MOST_SEED, MOST_SEMITONES
+from ..voice import Voice
+from .bundle import StreamBundle, StreamVoice
+from .core import State, Target, advance, begin, change
+from .resampling import Resampler, reach_of
+from .running import RunningGain, RunningMedian
+
+LOUDEST = 8.0  # samples beyond are cut
+
+
+@dataclass
+class StreamState:
+    """The state of a whole stream: of the core, of both resamplers, and the samples that wait to go out."""
+
+    core: State
+    target: Target
+    arriving: Resampler
+    leaving: Resampler
+    waiting: Array
+
+
+class StreamingConverter:
+    """Converts a stream to a voice, block by block. Blocks of any size give the same samples.
+
+    Args:
+        bundle: opened by `StreamBundle.open`.
+        voice: the target, of the full bundle that the stream bundle belongs to.
+        rate: of the samples, Hz.
+        semitones: by which the result lies above the target's height.
+        keep_pitch: keep the source's height instead of the target's.
+        gain: brings the speech to the networks' level; None: it is measured as the stream goes on.
+        source_pitch: median F0 of the source in Hz; None: it is measured as the stream goes on.
+        seed: of the noise.
+    Raises:
+        InputError: a voice of another bundle, or a setting out of range.
+    """
+
+    def __init__(
+        self,
+        bundle: StreamBundle,
+        voice: Voice | StreamVoice,
+        rate: int = MEL.sample_rate,
+        *,
+        semitones: float = 0.0,
+        keep_pitch: bool = False,
+        gain: float | None = None,
+        source_pitch: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise InputError(f"rate must lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz, got {rate}")
+        if not 0 <= seed < MOST_SEED:
+            raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
+        if not all(value is None or 0 < value < 1e4 for value in (gain, source_pitch)):
+            raise InputError("gain and source_pitch must be above 0 and below 10000")
+        self.bundle, self.rate, self.seed = bundle, rate, seed
+        self._gain, self._source_pitch = gain, source_pitch
+        self._target = Target(self._prepared(voice), _checked(semitones), keep_pitch)
+        bundle.warm_up()
+        self.reset()
+
+    def _prepared(self, voice: Voice | StreamVoice) -> StreamVoice:
+        return voice if isinstance(voice, StreamVoice) else self.bundle.voice(voice)
+
+    @property
+    def latency(self) -> int:
+        """Samples at `rate` by which the output is late."""
+        core = self.bundle.config.latency + reach_of(MEL.sample_rate, self.rate)
+        return core * self.rate // MEL.sample_rate + reach_of(self.rate, MEL.sample_rate)
+
+    def reset(self) -> None:
+        """Back to the time before the first sample. Voice and pitch stay."""
+        gain = RunningGain(self._gain or 1.0, self._gain is not None)
+        median = RunningMedian(self._source_pitch, True) if self._source_pitch else RunningMedian()
+        self._state = StreamState(
+            begin(self.bundle, gain, median),
+            self._target,
+            Resampler(self.rate, MEL.sample_rate),
+            Resampler(MEL.sample_rate, self.rate),
+            np.zeros(self.latency, np.float32),
+        )
+
+    @property
+    def state(self) -> StreamState:
+        """A snapshot of the stream; setting it goes back there."""
+        return copy.deepcopy(self._state)
+
+    @state.setter
+    def state(self, state: StreamState) -> None:
+        self._state = copy.deepcopy(state)
+        self._target = self._state.target
+
+    # -- sound ------------------------------------------------------------------------------------------------
+
+    def push(self, samples: Array) -> Array:
+        """Takes the next samples and gives as many, `latency` samples late. The first ones are silence.
+
+        Args:
+            samples: ``(N,)``, floats of full scale +-1, any N. Samples that are no numbers count as silence.
+        Raises:
+            InputError: another shape or type; a network that fails.
+        """
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise InputError(f"a stream takes one channel of floats, not {samples.dtype} of shape {samples.shape}")
+        samples = np.clip(np.nan_to_num(samples.astype(np.float32), posinf=0.0, neginf=0.0), -LOUDEST, LOUDEST)
+        state = self._state
+        arrived = state.arriving.push(samples)
+        converted = advance(self.bundle, state.core, state.target, arrived, self.seed)
+        waiting = np.concatenate([state.waiting, state.leaving.push(converted)])
+        state.waiting = waiting[len(samples) :].copy()
+        return waiting[: len(samples)].copy()
+
+    def flush(self) -> Array:
+        """The end of a stream: its last `latency` samples. Afterwards a new one can begin."""
+        rest = self.push(np.zeros(self.latency, np.float32))
+        self.reset()
+        return rest
+
+    def convert(self, samples: Array) -> Array:
+        """A whole recording at once, ``(N,)`` -> ``(N,)`` without the delay, from a fresh state to a fresh state."""
+        self.reset()
+        return np.concatenate([self.push(samples), self.flush()])[self.latency :]
+
+    # -- changes while it runs --------------------------------------------------------------------------------
+
+    def set_voice(self, voice: Voice | StreamVoice) -> None:
+        """Another target for the samples to come. It fades in within 93 ms.
+
+        Args:
+            voice: a `StreamVoice` of `StreamBundle.voice` costs no time here.
+        Raises:
+            InputError: a voice of another bundle.
+        """
+        self._change(replace(self._target, voice=self._prepared(voice)))
+
+    def set_pitch(self, semitones: float = 0.0, keep_pitch: bool = False) -> None:
+        """Another height of the melody for the samples to come; see the class.
+
+        Raises:
+            InputError: out of range.
+        """
+        self._change(replace(self._target, semitones=_checked(semitones), keep_pitch=keep_pitch))
+
+    def _change(self, target: Target) -> None:
+        change(self._state.core, self._target)
+        self._target = self._state.target = target
+
+
+def _checked(semitones: float) -> float:
+    if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
+        raise InputError(f"semitones must lie between -{MOST_SEMITONES:g} and {MOST_SEMITONES:g}, got {semitones:g}")
+    return semitones

@@ -1,0 +1,33 @@
+"""The mel front-end of streams: frames of `mel.log_mel` with a narrower window, which waits for fewer samples.
+
+Frame ``k`` has its middle in the middle of hop ``k``. With a window of 1,024 samples it is that of `mel.log_mel`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ..mel import MAGNITUDE_EPSILON, MEL, Array, hann, log_of_bands
+
+WINDOWS = (512, 768, 1024)  # samples
+
+
+def beyond(width: int) -> int:
+    """Samples after a hop that its frame waits for."""
+    return (width - MEL.hop_length) // 2
+
+
+@lru_cache(maxsize=4)
+def front_window(width: int) -> Array:
+    """Hann window ``(width,)`` whose frames are as loud as those of the full one."""
+    return np.asarray(hann(width) * np.float32(MEL.n_fft / width))
+
+
+def stream_mel(samples: Array, width: int) -> Array:
+    """Log-mel ``(n, 80)`` of samples ``(256 n + width - 256,)``, which carry their context."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, width)[:: MEL.hop_length]
+    spectrum = np.fft.rfft(frames * front_window(width), MEL.n_fft)
+    magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + MAGNITUDE_EPSILON).astype(np.float32)
+    return np.ascontiguousarray(log_of_bands(magnitude).T)

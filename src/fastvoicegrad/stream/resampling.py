@@ -1,0 +1,65 @@
+"""Sample rates of streams: a resampler whose delay is short and known, unlike those that work in blocks."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from ..mel import Array
+
+CROSSINGS = 24  # of the sinc at the lower rate, to each side: 1.1 ms at 22,050 Hz
+CUTOFF = 0.46  # of the lower rate
+KAISER = 8.0  # 80 dB
+
+
+@lru_cache(maxsize=8)
+def _filters(source: int, target: int) -> Array:
+    """One filter for each place of an output sample between two input samples, (places, 2 `reach`)."""
+    places, reach = target // math.gcd(source, target), reach_of(source, target)
+    share = np.arange(places)[:, None] / places
+    distance = share - np.arange(1 - reach, reach + 1)  # in input samples
+    cutoff = 2 * CUTOFF * min(source, target) / source
+    window = np.i0(KAISER * np.sqrt(np.maximum(0, 1 - (distance / reach) ** 2))) / np.i0(KAISER)
+    taps = cutoff * np.sinc(cutoff * distance) * window
+    return np.asarray(taps / taps.sum(1, keepdims=True), np.float32)
+
+
+def reach_of(source: int, target: int) -> int:
+    """Input samples that an output sample waits for beyond its own time; 0 where the rates are equal."""
+    return 0 if source == target else math.ceil(CROSSINGS * max(1.0, source / target))
+
+
+class Resampler:
+    """Samples at one rate -> samples at another, as they come. Output n belongs to the time n / target.
+
+    Args:
+        source, target: Hz.
+    """
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source, self.target = source, target
+        self.reach = reach_of(source, target)
+        self.received, self.given = 0, 0
+        self._first = 1 - self.reach  # of the kept input samples
+        self._kept = np.zeros(max(0, self.reach - 1), np.float32)
+
+    def push(self, samples: Array) -> Array:
+        """All output samples that the input so far determines and that were not given yet."""
+        if self.source == self.target:
+            return samples
+        self._kept = np.concatenate([self._kept, samples])
+        self.received += len(samples)
+        ready = max(self.given, ((self.received - self.reach) * self.target - 1) // self.source + 1)
+        numbers = np.arange(self.given, ready, dtype=np.int64) * self.source
+        starts = numbers // self.target + 1 - self.reach - self._first
+        places = numbers % self.target // math.gcd(self.source, self.target)
+        if not len(numbers):
+            return np.zeros(0, np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(self._kept, 2 * self.reach)[starts]
+        output = np.einsum("nt,nt->n", windows, _filters(self.source, self.target)[places])
+        self.given = ready
+        drop = ready * self.source // self.target + 1 - self.reach - self._first
+        self._kept, self._first = self._kept[drop:].copy(), self._first + drop
+        return output

@@ -1,0 +1,106 @@
+"""From checkpoints to a stream bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..bundle import Bundle
+from ..errors import InputError
+from ..stream.config import StreamConfig, StreamNetwork, write_stream_config
+from ..version import __version__
+from .models.stream import StreamContent, StreamConverter, StreamPitch
+from .models.stream_renderer import StreamRenderer
+from .storage import Storage, with_storage
+from .stream_graphs import (
+    stream_content_graph,
+    stream_converter_graph,
+    stream_pitch_graph,
+    stream_renderer_graph,
+    voice_graph,
+)
+from .stream_networks import load_stream_content, load_stream_converter, load_stream_pitch, load_stream_renderer
+
+
+@dataclass(frozen=True)
+class StreamExportSettings:
+    """What a stream bundle has beside its networks (recipes/release/export-stream.yaml)."""
+
+    name: str = "fastvoicegrad stream"
+    storage: Storage = "half"  # of the weights
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def export_stream(
+    folder: str | Path,
+    settings: StreamExportSettings,
+    bundle: Bundle,
+    *,
+    content: str | Path,
+    pitch: str | Path,
+    converter: str | Path,
+    renderer: str | Path,
+) -> None:
+    """Write a stream bundle from four checkpoints.
+
+    Args:
+        folder: to write.
+        bundle: the full bundle that taught them, whose voices it takes.
+    Raises:
+        InputError: the networks do not fit each other.
+    """
+    write_stream_bundle(
+        Path(folder),
+        settings,
+        bundle.fingerprint,
+        load_stream_content(content).encoder,
+        load_stream_pitch(pitch),
+        load_stream_converter(converter),
+        load_stream_renderer(renderer),
+    )
+
+
+def write_stream_bundle(
+    folder: Path,
+    settings: StreamExportSettings,
+    encoder: str,
+    content: StreamContent,
+    pitch: StreamPitch,
+    converter: StreamConverter,
+    renderer: StreamRenderer,
+) -> None:
+    """Write graphs and config.json.
+
+    Args:
+        encoder: fingerprint of the full bundle.
+    Raises:
+        InputError: content encoder and pitch tracker look unequally far ahead, or read other frames.
+    """
+    of = content.config
+    if (of.lookahead, of.window) != (pitch.config.lookahead, pitch.config.window):
+        raise InputError("content encoder and pitch tracker must have one lookahead and one window; train one again")
+    graphs = {
+        "content": stream_content_graph(content),
+        "pitch": stream_pitch_graph(pitch),
+        "converter": stream_converter_graph(converter),
+        "renderer": stream_renderer_graph(renderer),
+        "voice": voice_graph(converter),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = {}
+    for name, graph in graphs.items():
+        data = with_storage(graph.data, settings.storage)
+        (folder / f"{name}.onnx").write_bytes(data)
+        entries[name] = StreamNetwork(f"{name}.onnx", hashlib.sha256(data).hexdigest(), graph.state)
+    config = StreamConfig(
+        name=settings.name,
+        networks=entries,
+        encoder=encoder,
+        lookahead=of.lookahead,
+        window=of.window,
+        version=__version__,
+        notes=settings.notes,
+    )
+    write_stream_config(folder, config)

@@ -1,0 +1,245 @@
+"""The engine between device and networks: constant delay, overloads, pass-through, gate, recording."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("torch")
+
+from fastvoicegrad import audio
+from fastvoicegrad.live.effects import SILENCE, DelayLine, Gate, Meter, Slope, decibels
+from fastvoicegrad.live.engine import Engine
+from fastvoicegrad.live.files import play
+from fastvoicegrad.live.recorder import Recorder
+from fastvoicegrad.live.ring import Ring
+from fastvoicegrad.stream.bundle import StreamBundle
+from fastvoicegrad.stream.converter import StreamingConverter
+from tests.conftest import vowels
+
+RATE, BLOCK = 16000, 160
+
+
+@pytest.fixture(scope="module")
+def bundle(stream_folder: Path) -> StreamBundle:
+    return StreamBundle.open(stream_folder)
+
+
+@pytest.fixture
+def start(bundle: StreamBundle, voices: list[Any]) -> Iterator[Callable[..., Engine]]:
+    """Engines that run until the end of the test."""
+    running: list[Engine] = []
+
+    def begin(**settings: Any) -> Engine:
+        engine = Engine(StreamingConverter(bundle, voices[0], RATE), BLOCK, **settings)
+        running.append(engine)
+        engine.start()
+        return engine
+
+    yield begin
+    for engine in running:
+        engine.stop()
+
+
+def passed(engine: Engine, wave: np.ndarray, settle: bool = True) -> np.ndarray:
+    """What comes out while a wave goes in, block by block."""
+    outputs = []
+    for samples in wave[: len(wave) // BLOCK * BLOCK].reshape(-1, BLOCK):
+        outputs.append(engine.exchange(samples))
+        if settle:
+            engine.settle()
+    return np.concatenate(outputs)
+
+
+def test_the_output_is_the_stream_a_constant_time_later(start: Callable[..., Engine]) -> None:
+    engine, wave = start(), vowels(1.0, rate=RATE)
+    output = passed(engine, wave)
+    expected = StreamingConverter(engine.stream.bundle, engine.stream._target.voice, RATE).push(wave)
+    np.testing.assert_allclose(output[engine.queue :], expected[: len(output) - engine.queue].clip(-1, 1), atol=1e-4)
+    status = engine.status()
+    assert (status.late, status.missing) == (0, 0.0)
+    assert status.delay == pytest.approx(engine.delay / RATE)
+    assert status.queued == pytest.approx(engine.queue / RATE)
+    assert 0 < status.compute[0] <= status.compute[1]
+
+
+def test_after_a_stall_the_delay_is_what_it_was(start: Callable[..., Engine]) -> None:
+    """The worker stops for as long as the callback needs for three seconds of sound."""
+    engine = start()
+    engine.controls.passing = True
+    wave = np.random.default_rng(0).uniform(0.1, 0.5, 6 * RATE).astype(np.float32)
+    before = passed(engine, wave[: 2 * RATE])
+    release = False
+
+    def stall() -> None:
+        while not release:
+            time.sleep(0.001)
+
+    engine.post(stall)
+    during = passed(engine, wave[2 * RATE : 5 * RATE], settle=False)
+    release = True
+    engine.settle()
+    after = passed(engine, wave[5 * RATE :])
+    status = engine.status()
+    assert status.late == 1
+    assert status.missing == pytest.approx(3.0, abs=0.1)
+    assert status.queued == pytest.approx(engine.queue / RATE, abs=2 * BLOCK / RATE)
+    output = np.concatenate([before, during, after])
+    settled = slice(5 * RATE + RATE // 2, 6 * RATE)
+    np.testing.assert_allclose(output[settled], wave[settled.start - engine.delay : settled.stop - engine.delay])
+    assert np.abs(np.diff(during[RATE:])).max() < 0.1  # silence, and no noise
+
+
+def test_the_callback_never_waits(start: Callable[..., Engine]) -> None:
+    engine = start()
+    engine.post(lambda: time.sleep(0.3))
+    times = []
+    for _ in range(20):
+        started = time.perf_counter()
+        engine.exchange(np.zeros(BLOCK, np.float32))
+        times.append(time.perf_counter() - started)
+    assert np.median(times) < 0.02
+
+
+def test_more_than_a_ring_holds_is_lost_and_forgotten(start: Callable[..., Engine]) -> None:
+    engine, release = start(), []
+    engine.post(lambda: [time.sleep(0.001) for _ in iter(lambda: bool(release), True)])
+    for _ in range(12 * RATE // BLOCK):
+        engine.exchange(np.zeros(BLOCK, np.float32))
+    release.append(True)
+    engine.settle()
+    passed(engine, np.zeros(RATE, np.float32))
+    assert engine.status().queued == pytest.approx(engine.queue / RATE, abs=2 * BLOCK / RATE)
+
+
+def test_pass_through_is_as_late_as_the_conversion(start: Callable[..., Engine]) -> None:
+    engine, wave = start(), 0.5 * vowels(1.0, rate=RATE)
+    engine.controls.passing = True
+    output = passed(engine, wave)
+    late = engine.delay + RATE // 50  # it fades in
+    np.testing.assert_allclose(output[late:], wave[late - engine.delay : len(output) - engine.delay], atol=1e-6)
+
+
+def test_a_voice_changes_between_blocks(start: Callable[..., Engine], voices: list[Any]) -> None:
+    engine, wave = start(), vowels(1.0, rate=RATE)
+    passed(engine, wave)
+    other = engine.stream.bundle.voice(voices[1])
+    engine.set_voice(other)
+    engine.set_pitch(2.0)
+    passed(engine, wave)
+    target = engine.stream._target
+    assert (target.voice, target.semitones) == (other, 2.0)
+
+
+def test_a_failure_of_the_networks_is_raised_at_the_end(bundle: StreamBundle, voices: list[Any]) -> None:
+    engine = Engine(StreamingConverter(bundle, voices[0], RATE), BLOCK)
+    engine.start()
+    engine.post(lambda: 1 / 0)
+    time.sleep(0.1)
+    assert len(engine.exchange(np.zeros(BLOCK, np.float32))) == BLOCK
+    with pytest.raises(ZeroDivisionError):
+        engine.stop()
+
+
+@pytest.mark.parametrize("clock", ["real", "fast"])
+def test_a_file_passes_the_same_way(start: Callable[..., Engine], tmp_path: Path, clock: Any) -> None:
+    wave = vowels(0.7, rate=RATE)
+    soundfile.write(tmp_path / "source.wav", wave, RATE)
+    engine, seconds = start(cushion=0.5 if clock == "real" else 0.015), list[float]()
+    written = play(engine, tmp_path / "source.wav", tmp_path / "out.wav", BLOCK, clock, seconds.append)
+    output, rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    assert (written, len(output), rate) == (len(wave), len(wave), RATE)
+    assert seconds[-1] == pytest.approx(0.7)
+    if clock == "fast":
+        read = np.concatenate(list(audio.read_blocks(audio.inspect(tmp_path / "source.wav"), RATE)))
+        expected = StreamingConverter(engine.stream.bundle, engine.stream._target.voice, RATE).convert(read)
+        np.testing.assert_allclose(output, expected.clip(-1, 1), atol=2e-3)
+
+
+def test_a_file_at_wall_clock_pace_survives_a_stall(start: Callable[..., Engine], tmp_path: Path) -> None:
+    """The networks stand still for three seconds; the rest of the file comes out with the old delay."""
+    engine = start(cushion=0.2)
+    engine.controls.passing = True
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, round(4.5 * RATE)).astype(np.float32)
+    soundfile.write(tmp_path / "source.wav", wave, RATE, subtype="FLOAT")
+    stalled = []
+
+    def stall(seconds: float) -> None:
+        if seconds > 0.4 and not stalled:
+            stalled.append(seconds)
+            engine.post(lambda: time.sleep(3.0))
+
+    play(engine, tmp_path / "source.wav", tmp_path / "out.wav", BLOCK, "real", stall)
+    output, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    read = np.concatenate(list(audio.read_blocks(audio.inspect(tmp_path / "source.wav"), RATE)))
+    status = engine.status()
+    assert 2.5 < status.missing < 3.5
+    assert len(output) == len(wave)
+    last = slice(round(4.1 * RATE), None)
+    assert np.mean(np.abs(output[last] - read[last]) < 1e-3) > 0.9
+    assert status.queued == pytest.approx(engine.queue / RATE, abs=0.05)
+
+
+def test_a_recording_has_what_came_out(start: Callable[..., Engine], tmp_path: Path) -> None:
+    engine, wave = start(), vowels(0.5, rate=RATE)
+    with Recorder(tmp_path / "out.flac", RATE) as recorder:
+        engine.sinks.append(recorder)
+        output = passed(engine, wave)
+        engine.sinks.remove(recorder)
+    recorded, rate = soundfile.read(tmp_path / "out.flac", dtype="float32")
+    assert (rate, recorder.lost) == (RATE, 0)
+    np.testing.assert_allclose(recorded[: len(output) - engine.queue], output[engine.queue :], atol=1e-4)
+
+
+def test_the_gate_is_open_before_the_first_word_comes_out() -> None:
+    gate, late = Gate(RATE, -40.0), 800
+    quiet, loud = (np.full(BLOCK, x, np.float32) for x in (1e-4, 0.1))
+    assert gate.factors(quiet, late).max() == 0.0
+    gate.factors(loud, late)
+    assert gate.open
+    assert gate.factors(quiet, late).min() == 1.0
+    closed = np.concatenate([gate.factors(quiet, late) for _ in range(100)])
+    assert closed[: late + RATE // 5].min() == 1.0
+    assert closed[-1] == 0.0
+    assert np.abs(np.diff(closed)).max() < 0.01
+
+
+def test_an_open_gate_changes_nothing() -> None:
+    gate = Gate(RATE, None)
+    gate.factors(np.zeros(BLOCK, np.float32), 0)
+    assert gate.factors(np.zeros(BLOCK, np.float32), 0).min() == 1.0
+
+
+def test_meters_fall_slowly_and_remember_clipping() -> None:
+    meter = Meter()
+    meter.add(np.array([0.1, -1.0], np.float32), RATE)
+    meter.add(np.zeros(RATE // 10, np.float32), RATE)
+    assert meter.peak == pytest.approx(-2.0)
+    assert meter.clipped
+    assert decibels(np.zeros(10, np.float32)) == SILENCE
+
+
+def test_a_ring_keeps_order_over_its_end() -> None:
+    ring, given = Ring(10), []
+    for start in range(0, 60, 4):
+        assert ring.write(np.arange(start, start + 4, dtype=np.float32)) == 0
+        given.extend(ring.read(4).tolist())
+    assert given == list(range(60))
+    assert ring.write(np.zeros(12, np.float32)) == 2
+    assert ring.skip(3) == 3
+    assert len(ring.read(100)) == 7
+
+
+def test_delays_and_slopes_do_not_depend_on_blocks() -> None:
+    line, wave = DelayLine(5), np.arange(20, dtype=np.float32)
+    np.testing.assert_array_equal(np.concatenate([line.push(wave[:3]), line.push(wave[3:])])[5:], wave[:15])
+    whole, parts = Slope(100, 0.1, 0.1), Slope(100, 0.1, 0.1)
+    expected = whole.run(1.0, 12)
+    np.testing.assert_allclose(np.concatenate([parts.run(1.0, 5), parts.run(1.0, 7)]), expected)
+    assert parts.run(1.0, 0).shape == (0,)

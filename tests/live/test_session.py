@@ -1,0 +1,236 @@
+"""Keys, screen, devices and the command, without a sound card."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+pytest.importorskip("torch")
+
+from fastvoicegrad import InputError
+from fastvoicegrad.cli import app
+from fastvoicegrad.live import devices
+from fastvoicegrad.live.engine import Engine
+from fastvoicegrad.live.session import Session
+from fastvoicegrad.stream.bundle import StreamBundle
+from fastvoicegrad.stream.converter import StreamingConverter
+from tests.conftest import vowels
+
+RATE, BLOCK = 16000, 80
+
+
+@pytest.fixture
+def session(stream_folder: Path, voices: list[Any]) -> Iterator[Session]:
+    bundle = StreamBundle.open(stream_folder)
+    prepared = [(name, bundle.voice(voice)) for name, voice in zip(("high", "low"), voices, strict=True)]
+    engine = Engine(StreamingConverter(bundle, prepared[0][1], RATE), BLOCK)
+    engine.start()
+    yield Session(engine, prepared)
+    engine.stop()
+
+
+class _Stream:
+    """Calls its callback every few milliseconds, as a device does."""
+
+    latency = (0.01, 0.02)
+
+    def __init__(self, *, callback: Callable[..., None], blocksize: int, channels: Any, samplerate: int, **more: Any):
+        if samplerate == 12345:
+            raise ValueError("Invalid sample rate")
+        self.callback, self.block, self.channels, self.rate = callback, blocksize, channels, samplerate
+        self.stop, self.played = threading.Event(), list[np.ndarray]()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        while not self.stop.wait(self.block / self.rate):
+            if isinstance(self.channels, tuple):
+                given = np.full((self.block, self.channels[0]), 0.25, np.float32)
+                taken = np.zeros((self.block, self.channels[1]), np.float32)
+                self.callback(given, taken, self.block, None, 0)
+            else:
+                taken = np.zeros((self.block, self.channels), np.float32)
+                self.callback(taken, self.block, None, 0)
+            self.played.append(taken)
+
+    def __enter__(self) -> _Stream:
+        opened.append(self)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+
+opened: list[_Stream] = []
+
+
+@pytest.fixture
+def sound_card(monkeypatch: pytest.MonkeyPatch) -> list[_Stream]:
+    """Stands in for the module sounddevice; gives the streams that get opened."""
+    opened.clear()
+    names = [("Built-in Microphone", 1, 0), ("Speakers", 0, 2), ("USB Headset", 1, 2), ("USB Headset Pro", 0, 2)]
+    listed = [
+        {"name": n, "hostapi": 0, "max_input_channels": i, "max_output_channels": o, "default_samplerate": 48000.0}
+        for n, i, o in names
+    ]
+    module = SimpleNamespace(
+        query_devices=lambda: listed,
+        query_hostapis=lambda: [{"name": "ALSA"}],
+        default=SimpleNamespace(device=[0, 1]),
+        Stream=_Stream,
+        OutputStream=_Stream,
+        PortAudioError=RuntimeError,
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    return opened
+
+
+def test_keys_change_voice_pitch_gain_and_sound(session: Session) -> None:
+    for key in "2+++- ]]x5":
+        session.press(key)
+    session.engine.settle()
+    target = session.engine.stream._target
+    assert target.voice is session.voices[1][1]
+    assert (session.voice, session.semitones, target.semitones) == (1, 2.0, 2.0)
+    assert session.engine.controls.passing
+    assert session.engine.controls.gain == pytest.approx(10 ** (4 / 20))
+    assert not session.ended
+    session.press("q")
+    assert session.ended
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_keys_of_a_terminal_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import pty
+
+    from fastvoicegrad.live.keys import keys
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        with keys() as pressed:
+            assert pressed() == ""
+            os.write(ours, b"2+q")
+            time.sleep(0.1)
+            assert [pressed() for _ in range(4)] == ["2", "+", "q", ""]
+    os.close(ours)
+
+
+def test_the_screen_shows_delay_queue_and_late_blocks(session: Session) -> None:
+    text = "\n".join(session.lines())
+    assert "voice   high · pitch +0 semitones" in text
+    assert f"delay   {1000 * session.engine.delay / RATE:.0f} ms" in text
+    assert "late blocks 0" in text
+    session.engine.exchange(np.ones(4 * RATE, np.float32))
+    session.engine.settle()
+    text = "\n".join(session.lines())
+    assert "late blocks 1" in text
+    assert "overload: " in text
+    assert "CLIPPED" in text
+
+
+def test_devices_are_found_by_number_and_name(sound_card: list[_Stream]) -> None:
+    assert devices.find(None, "input").name == "Built-in Microphone"
+    assert devices.find(None, "output").name == "Speakers"
+    assert devices.find("2", "input").name == "USB Headset"
+    assert devices.find("headset", "input").name == "USB Headset"
+    assert devices.find("USB Headset", "output").index == 2
+    for wanted, message in (("9", "no output device '9'"), ("Micro", "no output device"), ("headset", "numbers 2, 3")):
+        with pytest.raises(InputError, match=message):
+            devices.find(wanted, "output")
+    assert str(devices.listed()[1]) == "1: Speakers (ALSA), 0 in, 2 out, 48000 Hz, default output"
+
+
+def test_a_device_plays_what_the_engine_gives(session: Session, sound_card: list[_Stream]) -> None:
+    session.engine.controls.passing = True
+    microphone, headset = devices.find("0", "input"), devices.find("2", "output")
+    with devices.opened(session.engine, BLOCK, microphone, headset, devices.find("1", "output")) as state:
+        time.sleep(0.4)
+    assert state.latency == pytest.approx(0.03)
+    assert state.faults == 0
+    main, monitor = (np.concatenate(stream.played) for stream in sound_card)
+    assert main.shape[1] == 2
+    assert 0.25 in main
+    assert 0.25 in monitor
+    assert not session.engine.sinks
+
+
+def test_a_device_that_cannot_be_opened_is_one_line(
+    stream_folder: Path, voices: list[Any], sound_card: list[_Stream]
+) -> None:
+    engine = Engine(StreamingConverter(StreamBundle.open(stream_folder), voices[0], 12345), BLOCK)
+    microphone, speakers = devices.find(None, "input"), devices.find(None, "output")
+    with (
+        pytest.raises(InputError, match=r"cannot be opened \(Invalid sample rate\)"),
+        devices.opened(engine, BLOCK, microphone, speakers),
+    ):
+        pass
+
+
+# -- the command ----------------------------------------------------------------------------------------------
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["live", *map(str, arguments)])
+
+
+def test_the_command_lists_devices(sound_card: list[_Stream]) -> None:
+    done = run("--devices")
+    assert done.exit_code == 0
+    assert "0: Built-in Microphone (ALSA)" in done.output
+
+
+def test_without_sounddevice_the_command_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    done = run("--devices")
+    assert done.exit_code == 2
+    assert "fastvoicegrad[live]" in done.output
+
+
+@pytest.mark.parametrize("clock", ["real", "fast"])
+def test_a_file_goes_through_the_command(stream_folder: Path, tmp_path: Path, clock: str) -> None:
+    soundfile.write(tmp_path / "a.wav", vowels(0.6, rate=RATE), RATE)
+    more = ("--record", tmp_path / "kept.wav", "--gate", -50, "--pitch", 2) if clock == "fast" else ("--cushion", 200)
+    done = run(
+        *("--to", "nora", "--to", "theo", "--from", tmp_path / "a.wav", "--to-file", tmp_path / "b.wav"),
+        *("--clock", clock, "--stream-bundle", stream_folder, *more),
+    )
+    assert done.exit_code == 0, done.output
+    assert "late blocks 0" in done.output
+    info = soundfile.info(tmp_path / "b.wav")
+    assert (info.frames, info.samplerate) == (9600, RATE)
+    if clock == "fast":
+        assert soundfile.info(tmp_path / "kept.wav").frames >= 9600
+
+
+def test_a_microphone_runs_for_a_while(stream_folder: Path, sound_card: list[_Stream]) -> None:
+    done = run("--to", "nora", "--seconds", 0.3, "--stream-bundle", stream_folder, "--monitor", 2, "--quiet")
+    assert done.exit_code == 0, done.output
+    assert "delay " in done.output
+    assert [stream.rate for stream in sound_card] == [48000, 48000]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "nora", "--from", "a.wav"], "--from and --to-file belong together"),
+        ([], "name a target with --to"),
+        (["--to", "nora", "--stream-bundle", "missing"], "no such bundle"),
+    ],
+)
+def test_wrong_uses_are_one_line(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.output

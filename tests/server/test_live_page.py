@@ -1,0 +1,107 @@
+"""The page for streams in a headless Chromium whose microphone plays a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("torch")
+pytest.importorskip("fastapi")
+
+from fastvoicegrad.server import stream
+from fastvoicegrad.stream.bundle import StreamBundle
+from fastvoicegrad.stream.converter import StreamingConverter
+from tests.conftest import vowels
+from tests.server.conftest import Running, running
+from tests.stream.conftest import stream_folder, stream_networks, voices  # noqa: F401
+from tests.ui.conftest import BROWSER, FLAGS, NAMES, PATIENCE
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(
+    converter: Any,
+    voices: list[Any],  # noqa: F811
+    stream_folder: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    """With the voices `high` and `low` beside the presets."""
+    with running(converter, tmp_path_factory.mktemp("library"), stream_bundle=stream_folder) as made:
+        for name, voice in zip(("high", "low"), voices, strict=True):
+            made.library.add(name, voice)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A page of a Chromium with a microphone that repeats a recording."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = os.environ.get(BROWSER) or next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"there is no Chromium; name one in {BROWSER}")
+    speech = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    soundfile.write(speech, np.tile(vowels(2.0, rate=48000), 3), 48000)
+    flags = [
+        *FLAGS.split(),
+        f"--use-file-for-fake-audio-capture={speech}",
+        "--autoplay-policy=no-user-gesture-required",
+    ]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=flags)
+        opened = browser.new_context(permissions=["microphone"]).new_page()
+        opened.set_default_timeout(PATIENCE)
+        yield opened
+        browser.close()
+
+
+def test_a_microphone_is_streamed_and_played(
+    page: Any,
+    server: Running,
+    stream_folder: Path,  # noqa: F811
+    voices: list[Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What goes out comes back in the chosen voice; the delay is shown, and changes reach the server."""
+    monkeypatch.setattr(stream, "MOST_AGE", 1e9)  # a slow machine leaves nothing out
+    problems, sent, received, addresses = list[str](), list[Any](), list[Any](), list[str]()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+
+    def watch(socket: Any) -> None:
+        addresses.append(socket.url)
+        socket.on("framesent", lambda data: sent.append(data))
+        socket.on("framereceived", lambda data: received.append(data))
+
+    page.on("websocket", watch)
+    page.goto(f"{server.url}/live")
+    page.get_by_label("Voice").select_option("high")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Speak.").wait_for()
+    page.wait_for_function("document.getElementById('output').value > 0.001")
+    page.get_by_label("Voice").select_option("low")
+    page.get_by_role("button", name="Original").click()
+    page.wait_for_timeout(1500)
+    delay = int(page.locator("#delay").inner_text().split()[0])
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Start").wait_for()
+    rate = int(re.search(r"rate=(\d+)", addresses[0])[1])  # type: ignore[index]
+    changed = next(place for place, x in enumerate(sent) if isinstance(x, str) and '"voice_id":"low"' in x)
+    before = np.frombuffer(b"".join(x for x in sent[:changed] if isinstance(x, bytes)), "<i2").astype(np.float32)
+    output = np.frombuffer(b"".join(x for x in received if isinstance(x, bytes)), "<i2").astype(np.float32)
+    count = sum(len(x) // 2 for x in sent if isinstance(x, bytes))
+    assert len(output) > rate  # a second
+    assert count - len(output) < rate / 4
+    converter = StreamingConverter(StreamBundle.open(stream_folder), voices[0], rate)
+    expected = converter.push(before / np.float32(32768)).clip(-1, 1)
+    assert len(before) > 0
+    np.testing.assert_allclose(output[: len(before)] / 32767, expected, atol=1e-3)
+    assert 80 < delay < 400
+    assert not problems

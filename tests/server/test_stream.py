@@ -1,0 +1,265 @@
+"""WebSocket streams: equal to the stream itself, constant delay, limits, fair shares, and the page's own answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("fastapi")
+websockets = pytest.importorskip("websockets.sync.client")
+from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
+
+from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
+from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
+from tests.conftest import vowels  # noqa: E402
+from tests.server.conftest import Running, running  # noqa: E402
+from tests.stream.conftest import stream_folder, stream_networks, voices  # noqa: E402, F401
+
+RATE, BLOCK = 16000, 320
+
+
+@pytest.fixture(scope="module")
+def streams(
+    converter: Any,
+    voices: list[Any],  # noqa: F811
+    stream_folder: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    """A server with a stream bundle and the voices `high` and `low`."""
+    with running(converter, tmp_path_factory.mktemp("library"), stream_bundle=stream_folder, most_streams=8) as made:
+        for name, voice in zip(("high", "low"), voices, strict=True):
+            made.library.add(name, voice)
+        yield made
+
+
+def connect(server: Running, voice: str = "high", query: str = f"?rate={RATE}", **more: Any) -> Any:
+    url = server.url.replace("http", "ws")
+    return websockets.connect(f"{url}/v1/speech-to-speech/{voice}/stream{query}", **more)
+
+
+def pcm(wave: np.ndarray) -> bytes:
+    return (wave * 32767).astype("<i2").tobytes()
+
+
+def samples_of(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, "<i2").astype(np.float32) / 32767
+
+
+def exchanged(socket: Any, wave: np.ndarray, block: int = BLOCK) -> np.ndarray:
+    """What comes back while a wave is sent, block by block."""
+    parts = []
+    for start in range(0, len(wave), block):
+        data = pcm(wave[start : start + block])
+        socket.send(data)
+        parts.append(socket.recv())
+        assert len(parts[-1]) == len(data)
+    return samples_of(b"".join(parts))
+
+
+def end(socket: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """The rest of a stream and its last message."""
+    socket.send(json.dumps({"type": "end"}))
+    rest, done = socket.recv(), json.loads(socket.recv())
+    with pytest.raises(ConnectionClosed):
+        socket.recv()
+    assert socket.close_code == 1000
+    return samples_of(rest), done
+
+
+@pytest.mark.parametrize("block", [320, 4800, 77])
+def test_a_stream_gives_what_the_converter_gives(
+    streams: Running,
+    stream_folder: Path,  # noqa: F811
+    voices: list[Any],  # noqa: F811
+    block: int,
+) -> None:
+    wave = vowels(0.8, rate=RATE)
+    with connect(streams) as socket:
+        ready = json.loads(socket.recv())
+        output = exchanged(socket, wave, block)
+        rest, done = end(socket)
+    stream = StreamingConverter(StreamBundle.open(stream_folder), voices[0], RATE)
+    assert (ready["type"], ready["rate"], ready["latency"]) == ("ready", RATE, stream.latency)
+    assert done == {"type": "done", "samples": len(wave)}
+    sent = np.frombuffer(pcm(wave), "<i2").astype(np.float32) / np.float32(32768)
+    expected = stream.convert(sent).clip(-1, 1)
+    np.testing.assert_allclose(np.concatenate([output, rest])[stream.latency :], expected, atol=1e-3)
+
+
+def test_voice_and_pitch_change_while_it_runs(streams: Running) -> None:
+    wave = vowels(0.5, rate=RATE)
+    with connect(streams) as first, connect(streams) as second:
+        for socket in (first, second):
+            socket.recv()
+        same = [exchanged(socket, wave) for socket in (first, second)]
+        np.testing.assert_array_equal(*same)
+        second.send(json.dumps({"type": "voice", "voice_id": "low"}))
+        second.send(json.dumps({"type": "pitch", "semitones": -2}))
+        other = [exchanged(socket, wave) for socket in (first, second)]
+        assert np.abs(other[0] - other[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ({"type": "voice", "voice_id": "missing"}, "missing"),
+        ({"type": "voice", "voice_id": "../etc/passwd"}, ""),
+        ({"type": "pitch", "semitones": 99}, "semitones"),
+    ],
+)
+def test_a_wrong_command_is_answered_and_the_stream_goes_on(
+    streams: Running, command: dict[str, Any], message: str
+) -> None:
+    with connect(streams) as socket:
+        socket.recv()
+        socket.send(json.dumps(command))
+        answer = json.loads(socket.recv())
+        assert answer["type"] == "error"
+        assert message in answer["message"]
+        exchanged(socket, np.zeros(BLOCK, np.float32))
+
+
+@pytest.mark.parametrize(
+    "message", [b"\x00" * 3, b"\x00" * 70000, "no JSON", "[1]", '{"type": "other"}', "[" * 50000, '{"type": 1}']
+)
+def test_what_is_not_allowed_ends_the_stream(streams: Running, message: Any) -> None:
+    with connect(streams) as socket:
+        socket.recv()
+        socket.send(message)
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+        assert socket.close_code in (1008, 1009)
+    wait_for_places(streams)
+
+
+def wait_for_places(server: Running) -> None:
+    end = time.monotonic() + 10
+    while server.app.state.service.streams.running:
+        assert time.monotonic() < end, "a place stays taken"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("voice", "query", "status"),
+    [("missing", f"?rate={RATE}", 404), ("high", "?rate=1", 403), ("high", "?rate=x", 403)],
+)
+def test_what_cannot_begin_is_refused(streams: Running, voice: str, query: str, status: int) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(streams, voice, query):
+        pass
+    assert refused.value.response.status_code == status
+
+
+def test_pages_of_other_sites_are_refused(streams: Running) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(streams, origin="http://evil.example"):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_there_are_so_many_places(streams: Running) -> None:
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(connect(streams))
+        with pytest.raises(InvalidStatus) as refused, connect(streams):
+            pass
+        assert refused.value.response.status_code == 429
+    wait_for_places(streams)
+    with connect(streams) as socket:
+        socket.recv()
+
+
+def test_a_client_that_goes_away_frees_its_place(streams: Running) -> None:
+    with connect(streams) as socket:
+        socket.recv()
+        socket.send(pcm(np.zeros(BLOCK, np.float32)))
+        socket.socket.close()
+    wait_for_places(streams)
+
+
+def test_a_key_is_needed_where_there_is_one(start: Callable[..., Running], stream_folder: Path) -> None:  # noqa: F811
+    server = start(api_key="secret", stream_bundle=stream_folder)
+    for more in ({}, {"subprotocols": ["fastvoicegrad", "xi-api-key.wrong"]}):
+        with pytest.raises(InvalidStatus) as refused, connect(server, "nora", **more):
+            pass
+        assert refused.value.response.status_code == 401
+    with connect(server, "nora", additional_headers={"xi-api-key": "secret"}) as socket:
+        assert json.loads(socket.recv())["type"] == "ready"
+    with connect(server, "nora", subprotocols=["fastvoicegrad", "xi-api-key.secret"]) as socket:
+        assert socket.subprotocol == "fastvoicegrad"
+
+
+def test_without_a_stream_bundle_streams_are_refused(start: Callable[..., Running]) -> None:
+    from fastvoicegrad.stream.bundle import DEFAULT
+
+    if DEFAULT.is_dir():
+        pytest.skip("this version comes with a stream bundle")
+    with pytest.raises(InvalidStatus) as refused, connect(start(), "nora"):
+        pass
+    assert refused.value.response.status_code == 404
+
+
+def test_several_clients_get_equal_shares(streams: Running) -> None:
+    """Each client sends as fast as it is answered: all of them are done at about the same time."""
+    wave, ends = vowels(0.5, rate=RATE), dict[int, float]()
+
+    def client(number: int) -> None:
+        with connect(streams) as socket:
+            socket.recv()
+            exchanged(socket, wave)
+            ends[number] = time.monotonic()
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(ends) == 4
+    assert max(ends.values()) - min(ends.values()) < 0.6 * (max(ends.values()) - began)
+
+
+def test_a_client_that_sends_too_fast_has_to_wait(streams: Running) -> None:
+    """A minute of sound at once: it is converted in order, and nothing is lost."""
+    wave = np.tile(vowels(1.0, rate=RATE), 10)
+    with connect(streams, max_size=None) as socket:
+        socket.recv()
+        receiver = []
+        thread = threading.Thread(target=lambda: receiver.extend(socket.recv() for _ in range(len(wave) // BLOCK)))
+        thread.start()
+        for start in range(0, len(wave), BLOCK):
+            socket.send(pcm(wave[start : start + BLOCK]))
+        thread.join(60)
+    assert sum(map(len, receiver)) == 2 * len(wave)
+
+
+def test_a_live_stream_catches_up_after_an_overload(streams: Running) -> None:
+    """All threads of the server are busy for a second; what came meanwhile is left out, and counted all the same."""
+    service, block = streams.app.state.service, np.full(BLOCK, 0.1, np.float32)
+    with connect(streams, query=f"?rate={RATE}&live=true") as socket:
+        socket.recv()
+        busy = [service.streams._threads.submit(time.sleep, 1.0) for _ in range(service.settings.workers)]
+        for _ in range(50):
+            socket.send(pcm(block))
+            time.sleep(BLOCK / RATE)
+        answers = [socket.recv() for _ in range(50)]
+        assert all(len(answer) == 2 * BLOCK for answer in answers)
+        assert sum(not any(answer) for answer in answers) >= 10
+        assert all(job.done() for job in busy)
+        started = time.monotonic()
+        exchanged(socket, block)
+        assert time.monotonic() - started < 0.5
+
+
+def test_the_page_is_open_and_the_metrics_count(streams: Running) -> None:
+    answer = streams.client.get("/live")
+    assert answer.status_code == 200
+    assert "AudioWorkletProcessor" in answer.text
+    assert "fastvoicegrad_audio_seconds_total" in streams.client.get("/metrics").text

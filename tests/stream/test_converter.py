@@ -1,0 +1,190 @@
+"""Streams: every split gives the same samples, nothing comes too early, voices change without a click."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from fastvoicegrad import InputError
+from fastvoicegrad.stream.bundle import StreamBundle
+from fastvoicegrad.stream.converter import StreamingConverter
+from tests.conftest import vowels
+
+RATES = [22050, 48000, 44100, 16000, 8000]
+Make = Callable[..., StreamingConverter]
+
+
+@pytest.fixture(scope="module")
+def make(stream_folder: Path, voices: list[Any]) -> Make:
+    bundle = StreamBundle.open(stream_folder)
+    return lambda rate=22050, **more: StreamingConverter(bundle, voices[0], rate, **more)
+
+
+def pushed(stream: StreamingConverter, wave: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """A whole stream in blocks of these sizes, one after the other and again, and its end; without the delay."""
+    outputs, place, turn = [], 0, 0
+    while place < len(wave):
+        block = wave[place : place + sizes[turn % len(sizes)]]
+        outputs.append(stream.push(block))
+        assert len(outputs[-1]) == len(block)
+        place, turn = place + len(block), turn + 1
+    return np.concatenate([*outputs, stream.flush()])[stream.latency :]
+
+
+def test_the_whole_has_the_length_of_its_source(make: Make) -> None:
+    wave = vowels(1.0)
+    whole = make().convert(wave)
+    assert whole.shape == wave.shape
+    assert whole.dtype == np.float32
+    assert np.isfinite(whole).all()
+    assert np.abs(whole).max() > 1e-3
+
+
+@pytest.mark.parametrize("sizes", [[1], [7], [441], [256], [512], [1000, 3], [22050], [220500]])
+def test_blocks_of_every_size_give_the_same(make: Make, sizes: list[int]) -> None:
+    wave = vowels(10.5 if sizes[0] > 22050 else 0.4 if sizes[0] < 7 else 1.5)
+    stream = make()
+    np.testing.assert_allclose(pushed(stream, wave, sizes), stream.convert(wave), atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_splits_give_the_same_at_every_rate(make: Make, rate: int, seed: int) -> None:
+    wave, random = vowels(1.2, rate=rate), np.random.default_rng(seed)
+    stream = make(rate)
+    sizes = [int(size) for size in 10 ** random.uniform(0, 3.7, 50)]
+    np.testing.assert_allclose(pushed(stream, wave, sizes), stream.convert(wave), atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [22050, 48000, 16000])
+def test_no_sample_comes_before_its_time_plus_the_latency(make: Make, rate: int) -> None:
+    """What comes out up to a moment does not depend on what comes in after it."""
+    wave = vowels(0.8, rate=rate)
+    stream, moment = make(rate), rate // 2 + 77
+    changed = wave.copy()
+    changed[moment:] = np.random.default_rng(0).standard_normal(len(wave) - moment)
+    first, second = (np.concatenate([stream.push(x), stream.flush()]) for x in (wave, changed))
+    np.testing.assert_allclose(first[:moment], second[:moment], atol=1e-6)
+    assert np.abs(first[moment : moment + rate // 20] - second[moment : moment + rate // 20]).max() > 1e-3
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_no_shorter_latency_would_do(make: Make, rate: int) -> None:
+    """Sample by sample, the queue of finished samples runs empty now and then, and never below."""
+    stream = make(rate)
+    left = []
+    for sample in vowels(0.1, rate=rate):
+        stream.push(np.array([sample]))
+        left.append(len(stream._state.waiting) - stream.latency)
+    waiting = [count + stream.latency for count in left]
+    assert min(waiting) >= 0
+    assert min(waiting) <= rate / 22050 + 1
+
+
+def test_the_latency_is_that_of_the_bundle(make: Make) -> None:
+    assert make().latency == 1023  # a hop, half of the window beyond it, two frames of look-ahead
+    assert 1000 * make(48000).latency / 48000 < 1000 * 1023 / 22050 + 2.3
+
+
+def test_a_snapshot_goes_on_where_it_was_taken(make: Make) -> None:
+    wave, stream = vowels(1.0), make(48000)
+    stream.push(wave[:10000])
+    state = stream.state
+    first = stream.push(wave[10000:])
+    stream.state = state
+    np.testing.assert_array_equal(stream.push(wave[10000:]), first)
+
+
+def test_a_reset_forgets_everything(make: Make) -> None:
+    wave, stream = vowels(1.0), make()
+    first = stream.push(wave)
+    stream.reset()
+    np.testing.assert_array_equal(stream.push(wave), first)
+
+
+def test_nothing_grows(make: Make) -> None:
+    stream, block = make(48000), vowels(0.02, rate=48000)
+
+    def size() -> int:
+        core = stream._state.core
+        arrays = [core.samples, stream._state.waiting, core.render.tail, *core.caches.values()]
+        return sum(x.size for x in arrays) + len(core.gains) * 256
+
+    for _ in range(100):
+        stream.push(block)
+    gc.collect()
+    before, counted = size(), len(gc.get_objects())
+    for _ in range(150):
+        stream.push(block)
+    gc.collect()
+    assert abs(size() - before) < 4096
+    assert len(gc.get_objects()) < counted + 200
+
+
+def test_a_voice_changes_gradually(make: Make, voices: list[Any]) -> None:
+    """The change begins at once, and no sample jumps more than within a voice."""
+    wave = vowels(2.0)
+    same, other = make(), make()
+    first = [same.push(wave), other.push(wave[:22050])]
+    other.set_voice(voices[1])
+    changed = np.concatenate([first[1], other.push(wave[22050:])])
+    np.testing.assert_allclose(changed[:22050], first[0][:22050], atol=1e-4)
+    assert np.abs(changed[23000:] - first[0][23000:]).max() > 1e-3
+    steps = np.abs(np.diff(changed))
+    assert steps[22000:26000].max() <= 1.5 * max(steps[5000:22000].max(), steps[30000:].max())
+
+
+def test_changes_do_not_depend_on_blocks(make: Make, voices: list[Any]) -> None:
+    wave, results = vowels(1.5), []
+    for sizes in ([256], [1000, 1], [15000]):
+        stream = make()
+        parts = []
+        for part, change in ((wave[:15000], True), (wave[15000:], False)):
+            for start in range(0, len(part), sizes[0]):
+                parts.append(stream.push(part[start : start + sizes[0]]))
+            if change:
+                stream.set_voice(voices[1])
+                stream.set_pitch(-3.0)
+        results.append(np.concatenate(parts))
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], atol=1e-4)
+
+
+def test_the_output_is_as_loud_as_the_source(make: Make) -> None:
+    """The level that the networks get is the same, whatever the source's is."""
+    loud = vowels(4.0)
+    stream = make()
+    high, low = stream.convert(loud), stream.convert(0.1 * loud)
+    last = slice(3 * 22050, None)
+    assert np.sqrt(np.mean(high[last] ** 2)) == pytest.approx(10 * np.sqrt(np.mean(low[last] ** 2)), rel=0.25)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_bad_samples_do_no_lasting_harm(make: Make, bad: float) -> None:
+    wave, stream = vowels(0.5), make(gain=1.0)
+    wave[3000] = bad
+    assert np.isfinite(stream.convert(wave)).all()
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros((10, 2), np.float32), np.zeros(10, np.int16), np.zeros(10, complex), np.array("x")]
+)
+def test_other_arrays_are_refused(make: Make, samples: np.ndarray) -> None:
+    with pytest.raises(InputError, match="one channel of floats"):
+        make().push(samples)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"rate": 4000}, {"seed": -1}, {"gain": 0.0}, {"source_pitch": -5.0}, {"semitones": 30.0}, {"gain": np.nan}],
+)
+def test_settings_out_of_range_are_refused(make: Make, settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        make(**settings)

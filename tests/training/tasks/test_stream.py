@@ -1,0 +1,94 @@
+"""The networks of streams train, in the right frames, and become a bundle that streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
+from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
+from fastvoicegrad.stream.frontend import stream_mel  # noqa: E402
+from fastvoicegrad.training.data.stream_crops import WARM_UP, StreamMel, on_time, scored  # noqa: E402
+from fastvoicegrad.training.recipe import read_yaml  # noqa: E402
+from fastvoicegrad.training.stream_export import StreamExportSettings, export_stream  # noqa: E402
+from fastvoicegrad.training.tasks.registry import make_task, section  # noqa: E402
+from tests.conftest import vowels  # noqa: E402
+from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
+
+STREAMS = ("stream-content", "stream-pitch", "stream-renderer", "stream-converter")
+
+
+@pytest.mark.parametrize("window", [512, 768, 1024])
+def test_training_reads_the_mel_that_the_stream_computes(window: int) -> None:
+    wave, beside = vowels(1.0)[: 80 * 256], (window - 256) // 2
+    expected = stream_mel(np.pad(wave, beside), window)
+    given = StreamMel(window)(torch.from_numpy(wave)[None])[0].T.numpy()
+    np.testing.assert_allclose(given[2:-2], expected[2:-2], atol=1e-3)  # the ends are mirrored in training
+
+
+def test_an_unknown_window_is_refused() -> None:
+    with pytest.raises(InputError, match="window must be one of 512, 768, 1024"):
+        StreamMel(640)
+
+
+def test_late_outputs_meet_their_targets() -> None:
+    target = torch.arange(30)[None, :, None]
+    late = torch.nn.functional.pad(target, (0, 0, 3, 0))[:, :30]
+    kept = scored(30, 3)
+    assert torch.equal(on_time(late, 3)[:, kept], target[:, kept])
+    assert kept == slice(WARM_UP, 27)
+    with pytest.raises(InputError, match="more than 18 frames"):
+        scored(18, 2)
+
+
+def test_a_section_replaces_what_the_parts_share() -> None:
+    data = {"loop": {"steps": 4, "seed": 1}, "stream-pitch": {"loop": {"steps": 2}}, "stream-content": {"x": 1}}
+    assert section("stream-pitch", data) == {"loop": {"steps": 2, "seed": 1}}
+    assert section("content", {"store": "s"}) == {"store": "s"}
+
+
+@pytest.mark.parametrize("part", STREAMS)
+def test_the_release_recipe_is_complete(part: str) -> None:
+    """All its names are known: the first thing that is missing is a file."""
+    with pytest.raises(FileNotFoundError):
+        make_task(part, read_yaml(RECIPES / "release" / "streaming.yaml"))
+
+
+@pytest.mark.parametrize("kind", ["wave", "mel", "mel conditional"])
+def test_every_discriminator_can_judge_the_converter(runs: Path, store: Path, kind: str, tmp_path: Path) -> None:
+    for name in ("stream-content", "student", "vocoder"):
+        (tmp_path / name).symlink_to(runs / name)
+    name, *conditional = kind.split()
+    small = ("adversary.wave.periods=[2]", "adversary.wave.period_channels=[2, 4]")
+    more = (f"adversary.input={name}", f"adversary.conditional={bool(conditional)}".lower(), "adversary_start=0")
+    run = trainer(store, tmp_path, "stream-converter", *more, *small, "adversary.wave.resolutions=[[512, 128, 512]]")
+    before = {n: [p.clone() for p in m.parameters()] for n, m in run.task.modules.items()}
+    scalars = run.train_step()
+    assert {"mel", "dist", "adv", "fm", "discriminator"} <= set(scalars)
+    for name, module in run.task.modules.items():
+        assert any(not torch.equal(a, b) for a, b in zip(before[name], module.parameters(), strict=True)), name
+    assert all(p.grad is None for module in run.task.frozen.values() for p in module.parameters())
+
+
+def test_trained_networks_become_a_stream(runs: Path, tmp_path: Path, converter: Any, voice: Any) -> None:
+    parts = {part.removeprefix("stream-"): runs / part / "last.safetensors" for part in STREAMS}
+    export_stream(tmp_path / "bundle", StreamExportSettings(storage="byte"), converter.bundle, **parts)
+    stream = StreamingConverter(StreamBundle.open(tmp_path / "bundle"), voice, 16000)
+    converted = stream.convert(vowels(1.0, rate=16000))
+    assert converted.shape == (16000,)
+    assert np.isfinite(converted).all()
+
+
+def test_parts_that_do_not_fit_are_refused(runs: Path, store: Path, tmp_path: Path, converter: Any) -> None:
+    other = trainer(store, tmp_path, "stream-pitch", "model.lookahead=1", "loop.steps=1")
+    other.run()
+    parts = {part.removeprefix("stream-"): runs / part / "last.safetensors" for part in STREAMS}
+    parts["pitch"] = other.last
+    with pytest.raises(InputError, match="one lookahead and one window"):
+        export_stream(tmp_path / "bundle", StreamExportSettings(), converter.bundle, **parts)
