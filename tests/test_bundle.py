@@ -15,9 +15,11 @@ import pytest
 
 from fastvoicegrad import Bundle, InputError, Voice
 from fastvoicegrad.bundle import DEFAULT, LARGEST_CONFIG, LARGEST_GRAPH
-from fastvoicegrad.bundle_config import RENAMED, RENAMED_POSTFILTER
+from fastvoicegrad.bundle_config import RENAMED, RENAMED_POSTFILTER, write_config
+from fastvoicegrad.diffusion import cosine_schedule, laplace_schedule
 from fastvoicegrad.mel import MEL
 from fastvoicegrad.postfilter import PostFilter
+from fastvoicegrad.voice_file import Adapter
 from tests.fuzz.archives import with_many_names
 
 
@@ -107,6 +109,15 @@ def test_settings_of_later_formats_have_defaults(copy: Path) -> None:
     assert opened.postfilter == PostFilter()
 
 
+def test_the_noise_schedule_reaches_the_run_time(copy: Path) -> None:
+    bundle = Bundle.open(copy)
+    np.testing.assert_array_equal(bundle.alpha_bar, cosine_schedule())
+    write_config(copy, bundle.config)
+    assert "schedule" not in json.loads((copy / "config.json").read_text())  # older versions read it
+    write_config(copy, replace(bundle.config, schedule="laplace", schedule_scale=2.0))
+    np.testing.assert_array_equal(Bundle.open(copy).alpha_bar, laplace_schedule(scale=2.0))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -117,6 +128,8 @@ def test_settings_of_later_formats_have_defaults(copy: Path) -> None:
         {"max_steps": 951},
         {"max_beta": 1e-300},
         {"offset": 1, "max_beta": 1e-9},
+        {"schedule": "quadratic"},
+        {"schedule_scale": 1e9},
         {"mel_mean": [100.0] * 80},
         {"notes": "free"},
         {"surprise\x1b[31m" * 1000: 1},
@@ -320,6 +333,37 @@ def test_only_regular_files_are_read(copy: Path, name: str, kind: str) -> None:
 def test_paths_that_cannot_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"^[ -~]*no such bundle$"):
         Bundle.open(tmp_path / name)
+
+
+def test_a_bundle_without_adapters_refuses_adapted_voices(voice: Voice) -> None:
+    bundle = replaced_adapter(0)
+    bundle.check_voice(voice)
+    with pytest.raises(InputError, match="this bundle takes no adapted voices"):
+        bundle.check_voice(replace(voice, adapter=Adapter(np.zeros(3, np.float32), bundle.converter_fingerprint)))
+
+
+@pytest.mark.parametrize(("size", "made_for"), [(3, "0123456789abcdef"), (4, "")])
+def test_an_adapter_of_another_bundle_is_refused(voice: Voice, size: int, made_for: str) -> None:
+    bundle = replaced_adapter(3)
+    own = bundle.converter_fingerprint
+    bundle.check_voice(replace(voice, adapter=Adapter(np.zeros(3, np.float32), own)))
+    with pytest.raises(InputError, match="adapted for another bundle; adapt it again with 'fastvoicegrad adapt'"):
+        bundle.check_voice(replace(voice, adapter=Adapter(np.zeros(size, np.float32), made_for or own)))
+
+
+def test_the_converter_gets_the_adapter_or_zeros(voice: Voice) -> None:
+    bundle, given = replaced_adapter(3), list[np.ndarray]()
+    bundle.run = lambda name, **inputs: given.append(inputs["adapter"]) or [inputs["x"]]  # type: ignore[method-assign,func-returns-value]
+    adapted = replace(voice, adapter=Adapter(np.full(3, 0.5, np.float32), bundle.converter_fingerprint))
+    frames = np.zeros((MEL.n_mels, 4), np.float32), 1, np.zeros((144, 4), np.float32), np.zeros(4, np.float32)
+    bundle.estimates(*frames, [voice, adapted])
+    np.testing.assert_array_equal(np.concatenate(given), [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def replaced_adapter(size: int) -> Bundle:
+    """The default bundle, as if its adapters had this size."""
+    opened = Bundle.open()
+    return Bundle(replace(opened.config, adapter=size), opened.read)
 
 
 def test_a_voice_of_other_sizes_does_not_fit(voice: Voice) -> None:

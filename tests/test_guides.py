@@ -20,7 +20,8 @@ import soundfile
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "src" / "fastvoicegrad" / "samples"
-TESTED_ELSEWHERE = {"page.md"}  # tests/ui drives the page
+# tests/ui drives the page, tests/training/adapt its command, tests/live and tests/stream the streams.
+TESTED_ELSEWHERE = {"page.md", "adapt.md", "live.md"}
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
 PAGES = [page for page in PAGES if page.name not in TESTED_ELSEWHERE]
 PORT = "8000"  # of the server in the guides
@@ -108,6 +109,8 @@ def require(text: str) -> None:
         pytest.skip("needs bash and curl")
     if "fastvoicegrad serve" in text and not importlib.util.find_spec("fastapi"):
         pytest.skip("needs the extra 'serve'")
+    if "--watermark" in text and not importlib.util.find_spec("perth"):
+        pytest.skip("needs the extra 'watermark'")
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from safetensors import numpy as safetensors
 
 from fastvoicegrad import InputError, Voice
 from fastvoicegrad.voice import blend, pool
-from fastvoicegrad.voice_file import FORMAT, MOST_FRAMES, read_about
+from fastvoicegrad.voice_file import FORMAT, MOST_FRAMES, Adapter, read_about
 
 
 def unit(*x: float) -> np.ndarray:
@@ -84,6 +84,16 @@ def test_bad_pools() -> None:
             pool(voices, weights)
 
 
+def test_an_adapted_voice_stands_alone() -> None:
+    plain = voice_of(unit(1, 0), "e", 3.0)
+    adapted = replace(plain, adapter=Adapter(np.ones(5, np.float32), "converter"))
+    assert pool([adapted]).adapter == adapted.adapter
+    assert blend([adapted], [2.0]).adapter == adapted.adapter
+    for mixed in ([adapted, plain], [plain, adapted]):
+        with pytest.raises(InputError, match="an adapted voice cannot be mixed with others; name it alone"):
+            pool(mixed)
+
+
 # -- files ----------------------------------------------------------------------------------------------------
 
 
@@ -135,6 +145,34 @@ def test_a_file_is_small_and_can_be_smaller(tmp_path: Path) -> None:
     assert (few.seconds, few.pitch) == (voice.seconds, voice.pitch)
     with pytest.raises(InputError, match="frames"):
         voice.save(tmp_path / "none.voice", most_frames=0)
+
+
+def test_an_adapter_is_stored_in_half_precision(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    plain = voice_of(unit(1, 0), "e", 1.0)
+    replace(plain, adapter=Adapter(values, "converter")).save(tmp_path / "x.voice")
+    assert (tmp_path / "x.voice").stat().st_size < 210e3
+    found = Voice.load(tmp_path / "x.voice").adapter
+    assert found is not None
+    np.testing.assert_array_equal(found.values, values.astype(np.float16).astype(np.float32))
+    assert found.converter == "converter"
+    assert read_about(tmp_path / "x.voice").seconds == 1.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 101.0])
+def test_an_adapter_out_of_range_is_refused(tmp_path: Path, value: float) -> None:
+    voice = replace(voice_of(unit(1, 0), "e", 1.0), adapter=Adapter(np.full(3, value, np.float32), "converter"))
+    with pytest.raises(InputError, match="its adapter is out of range"):
+        voice.save(tmp_path / "x.voice")
+
+
+@pytest.mark.parametrize("adapter", [np.ones((2, 2), np.float16), np.ones(2, np.float32), np.ones(0, np.float16)])
+def test_an_adapter_of_another_kind_is_refused(tmp_path: Path, adapter: np.ndarray) -> None:
+    refused(tmp_path / "x.voice", file_of(adapter=adapter))
+
+
+def test_an_adapter_names_its_converter(tmp_path: Path) -> None:
+    refused(tmp_path / "x.voice", file_of(adapter=np.ones(2, np.float16)))
 
 
 def test_the_same_voice_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ INPUTS: dict[str, Shapes] = {
         "keys": (1, "C", "N"),
         "reference": (1, B, "N"),
         "pitch": (1, "T"),
+        "adapter": (1, "A"),
     },
 }
 OUTPUTS: dict[str, Shapes] = {
@@ -71,9 +72,9 @@ OUTPUTS: dict[str, Shapes] = {
 }
 
 
-def inputs_of(network: str, retrieval: bool, harmonics: bool) -> Shapes:
+def inputs_of(network: str, retrieval: bool, harmonics: bool, adapter: bool = False) -> Shapes:
     """Names and shapes of a network's inputs; the converter's depend on the bundle's settings."""
-    optional = {"keys": retrieval, "reference": retrieval, "pitch": harmonics}
+    optional = {"keys": retrieval, "reference": retrieval, "pitch": harmonics, "adapter": adapter}
     left_out = {name for name, wanted in optional.items() if network == "converter" and not wanted}
     return {name: shape for name, shape in INPUTS[network].items() if name not in left_out}
 

@@ -89,7 +89,8 @@ def _source(bundle: Bundle, frames: Frames, target: Voice) -> Voice | None:
         return None
     keys, mel = _retrieval_frames(bundle, frames, SOURCE_FRAMES)
     embedding = _speaker(bundle, frames.mel[:, frames.spoken], SOURCE_WINDOWS)
-    return replace(target, embedding=embedding, keys=keys, mel=mel, pitch=_median_pitch(frames))
+    pitch = _median_pitch(frames)
+    return replace(target, embedding=embedding, keys=keys, mel=mel, pitch=pitch, adapter=None)
 
 
 def _speaker(bundle: Bundle, mel: Array, most: int | None = None) -> Array:

@@ -1,4 +1,4 @@
-"""A voice: a speaker embedding, a median pitch, and frames for retrieval."""
+"""A voice: a speaker embedding, a median pitch, frames for retrieval, and perhaps an adapter."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from .voice_file import (
     MOST_FRAMES,
     MOST_SOURCES,
     About,
+    Adapter,
     read_voice,
     storable,
     write_voice,
 )
 
+LARGEST_OFFSET = 100.0  # of an adapter's values; trained ones stay below 10
 LOWEST_MEL, HIGHEST_MEL = -30.0, 10.0  # natural log; the front-end's floor is -11.5
 UNIT_TOLERANCE = 1e-2  # of an embedding's length: half precision is nearer
 
@@ -45,6 +47,7 @@ class Voice:
         sources: names of the references.
         description: a line for people.
         recordings: file names of the references that a library keeps; see `library.VoiceLibrary.add`.
+        adapter: what `fastvoicegrad adapt` learnt of the voice; it fits one bundle only. None: nothing.
     """
 
     embedding: Array
@@ -56,6 +59,7 @@ class Voice:
     sources: list[str] = field(default_factory=list)
     description: str = ""
     recordings: list[str] = field(default_factory=list)
+    adapter: Adapter | None = None
 
     def check(self) -> None:
         """Raises InputError where a shape or a value is none of a voice's."""
@@ -88,7 +92,7 @@ class Voice:
             "keys": self.keys[:, kept].astype(np.float16),
             "mel": self.mel[:, kept].astype(np.float16),
         }
-        write_voice(path, about, arrays)
+        write_voice(path, about, arrays, self.adapter)
 
     @classmethod
     def load(cls, path: str | Path) -> Voice:
@@ -97,7 +101,7 @@ class Voice:
         Raises:
             InputError: missing, damaged, or of another format.
         """
-        about, arrays = read_voice(path)
+        about, arrays, adapter = read_voice(path)
         voice = cls(
             _of_unit_length(arrays["embedding"]),
             arrays["keys"],
@@ -108,6 +112,7 @@ class Voice:
             about.sources,
             about.description,
             about.recordings,
+            adapter,
         )
         if problem := _problem(voice):
             raise InputError(f"{shown(path)} is damaged ({problem}); {AGAIN}")
@@ -131,7 +136,13 @@ def _problem(voice: Voice) -> str:
         return "its embedding is not of unit length"
     if not LOWEST_PITCH <= voice.pitch <= HIGHEST_PITCH:
         return "its pitch is out of range"
+    if voice.adapter and not _usable(voice.adapter.values):
+        return "its adapter is out of range"
     return "" if 0 <= voice.seconds < 1e7 else "its duration is out of range"
+
+
+def _usable(adapter: Array) -> bool:
+    return adapter.ndim == 1 and bool((np.abs(adapter) <= LARGEST_OFFSET).all())  # not a number: false
 
 
 def _of_unit_length(embedding: Array) -> Array:
@@ -148,13 +159,17 @@ def evenly_spaced(frames: int, most: int) -> np.ndarray:
 def pool(voices: list[Voice], weights: Sequence[float] | None = None) -> Voice:
     """One voice from several: weighted means of embeddings and pitches, and a share of each voice's frames.
 
-    The weight of a voice is its speech duration times its entry in `weights`. Different speakers blend.
+    The weight of a voice is its speech duration times its entry in `weights`. Different speakers blend. An adapted
+    voice stands alone: its adapter is trained for that voice and for no mixture.
 
     Raises:
-        InputError: nothing to pool, made by different encoders, or weights that do not fit.
+        InputError: nothing to pool, made by different encoders, weights that do not fit, or an adapted voice among
+            several.
     """
     if not voices:
         raise InputError("no reference was given; name at least one recording or .voice file")
+    if len(voices) > 1 and any(voice.adapter for voice in voices):
+        raise InputError("an adapted voice cannot be mixed with others; name it alone")
     if len({v.encoder for v in voices}) > 1:
         raise InputError("the voices were made by different bundles; make them again with one")
     for voice in voices:
@@ -184,6 +199,7 @@ def pool(voices: list[Voice], weights: Sequence[float] | None = None) -> Voice:
         voices[0].encoder,
         sum(v.seconds for v in voices),
         [s for v in voices for s in v.sources],
+        adapter=voices[0].adapter,
     )
 
 

@@ -1,4 +1,4 @@
-"""The ``.voice`` file: safetensors with three arrays, and a description as JSON in its metadata.
+"""The ``.voice`` file: safetensors with three or four arrays, and a description as JSON in its metadata.
 
 A file is untrusted: names, types, shapes and sizes are compared with limits before an array is used.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -16,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from .bundle_config import MOST_ADAPTER
 from .errors import InputError
 from .files import regular_file, replacing, shown
 from .mel import Array
@@ -26,9 +28,10 @@ MOST_CHANNELS = 1024  # of an embedding
 LOWEST_PITCH, HIGHEST_PITCH = 20.0, 2000.0  # Hz
 MOST_SOURCES, LONGEST_SOURCE = 1000, 300  # names that a file keeps, characters of a name
 LONGEST_DESCRIPTION = 500  # characters
+LONGEST_FINGERPRINT = 64
 MOST_BYTES, MOST_HEADER = 1 << 24, 1 << 22  # of a file, and of the JSON at its start
 AGAIN = "make it again with 'fastvoicegrad voice make'"
-KEY = "voice"  # of the description in the metadata
+KEY, ADAPTER = "voice", "adapter"  # in the metadata: the description, and the converter that the adapter is for
 
 RECORDING = r"^[0-9a-f]{32}\.flac$"  # file name of a kept recording
 Source = Annotated[str, msgspec.Meta(max_length=LONGEST_SOURCE)]
@@ -41,12 +44,25 @@ class About(msgspec.Struct, forbid_unknown_fields=True):
     """The description in a ``.voice`` file; `Voice` explains the fields."""
 
     pitch: Annotated[float, msgspec.Meta(ge=LOWEST_PITCH, le=HIGHEST_PITCH)]
-    encoder: Annotated[str, msgspec.Meta(max_length=64)]
+    encoder: Annotated[str, msgspec.Meta(max_length=LONGEST_FINGERPRINT)]
     seconds: Annotated[float, msgspec.Meta(ge=0, lt=1e7)]
     sources: Annotated[list[Source], msgspec.Meta(max_length=MOST_SOURCES)]
     description: Annotated[str, msgspec.Meta(max_length=LONGEST_DESCRIPTION)] = ""
     recordings: Annotated[list[Recording], msgspec.Meta(max_length=MOST_SOURCES)] = []
     format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What `fastvoicegrad adapt` learns of a voice: one more input of a converter.
+
+    Attributes:
+        values: (A,), float32; zeros change nothing.
+        converter: fingerprint of the converter that it was trained with; it fits no other one.
+    """
+
+    values: Array
+    converter: str
 
 
 class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,12 +71,19 @@ class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
     data_offsets: tuple[Offset, Offset]
 
 
+class _AdapterTensor(msgspec.Struct, forbid_unknown_fields=True):
+    dtype: Literal["F16"]
+    shape: tuple[Annotated[int, msgspec.Meta(ge=1, le=MOST_ADAPTER)]]
+    data_offsets: tuple[Offset, Offset]
+
+
 class _Tensors(msgspec.Struct):
-    """The arrays that every voice has. Others, such as an adapter of a later version, are left out."""
+    """The arrays that every voice has, and the adapter that some have. Others are left out."""
 
     embedding: _Tensor
     keys: _Tensor
     mel: _Tensor
+    adapter: _AdapterTensor | None = None
 
 
 class _OtherFormat(Exception):
@@ -70,8 +93,10 @@ class _OtherFormat(Exception):
 UNREADABLE = (OSError, ValueError, KeyError, msgspec.MsgspecError, RecursionError, SafetensorError)
 
 
-def write_voice(path: str | Path, about: About, arrays: dict[str, np.ndarray]) -> None:
+def write_voice(path: str | Path, about: About, arrays: dict[str, np.ndarray], adapter: Adapter | None = None) -> None:
     """Write a file; it appears whole or not at all.
+
+    A version without adapters reads an adapted voice as the plain one.
 
     Raises:
         InputError: it cannot be written, or the description is out of range.
@@ -83,21 +108,26 @@ def write_voice(path: str | Path, about: About, arrays: dict[str, np.ndarray]) -
         raise InputError(f"{shown(path)}: the voice cannot be described so ({error})") from error
     # safetensors takes the memory of an array as it is.
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    data = safetensors.save(plain, {KEY: text.decode()})
+    metadata = {KEY: text.decode()}
+    if adapter is not None:
+        plain[ADAPTER], metadata[ADAPTER] = adapter.values.astype(np.float16), adapter.converter
+    data = safetensors.save(plain, metadata)
     with replacing(path) as part:
         part.write_bytes(data)
 
 
-def read_voice(path: str | Path) -> tuple[About, dict[str, Array]]:
-    """The description, and embedding (S,), keys (C, N) and mel (M, N) as float32. Values are not checked.
+def read_voice(path: str | Path) -> tuple[About, dict[str, Array], Adapter | None]:
+    """The description; embedding (S,), keys (C, N) and mel (M, N) as float32; the adapter. Values are not checked.
 
     Raises:
         InputError: missing, damaged, too large, or of another format.
     """
     with _opened(Path(path)) as file:
-        about = _about(_header(file))
+        header = _header(file)
+        about = _about(header)
         file.seek(0)
-        return about, _arrays(file.read(MOST_BYTES + 1))
+        arrays = _arrays(file.read(MOST_BYTES + 1))
+        return about, arrays, _adapter(header, arrays)
 
 
 def read_about(path: str | Path) -> About:
@@ -159,4 +189,12 @@ def _arrays(data: bytes) -> dict[str, Array]:
     if len(data) > MOST_BYTES:
         raise ValueError("too large")
     arrays = safetensors.load(data)
-    return {name: arrays[name].astype(np.float32) for name in _Tensors.__struct_fields__}
+    return {name: arrays[name].astype(np.float32) for name in _Tensors.__struct_fields__ if name in arrays}
+
+
+def _adapter(header: dict[str, Any], arrays: dict[str, Array]) -> Adapter | None:
+    values = arrays.pop(ADAPTER, None)
+    converter = header["__metadata__"].get(ADAPTER, "")
+    if (values is None) != (not converter) or len(converter) > LONGEST_FINGERPRINT:
+        raise ValueError("an adapter without a converter")
+    return None if values is None else Adapter(values, converter)

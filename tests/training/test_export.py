@@ -19,6 +19,7 @@ from fastvoicegrad.training.export import ExportSettings, export, with_converter
 from fastvoicegrad.training.models.unet import Denoiser  # noqa: E402
 from fastvoicegrad.training.networks import load_pitch  # noqa: E402
 from fastvoicegrad.version import __version__  # noqa: E402
+from fastvoicegrad.voice_file import Adapter  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 from tests.tiny import Networks  # noqa: E402
 
@@ -40,8 +41,9 @@ def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> Non
         np.testing.assert_allclose(ours, expected, **close)
     keys, reference = torch.randn(1, 144, frames + 7), torch.randn(1, 80, frames + 7) * 2 - 5
     pitch = torch.rand(1, frames) * 700 * (torch.rand(1, frames) > 0.3)
-    conditions = unet.conditions(torch.from_numpy(p), keys, reference, pitch)
-    for t in (1, 500, 950):
+    for t, scale in ((1, 0.0), (500, 0.3), (950, 0.3)):
+        adapter = scale * torch.randn(1, bundle.config.adapter)
+        conditions = unet.conditions(torch.from_numpy(p), keys, reference, pitch, adapter)
         x, s = torch.randn(1, 80, frames), torch.nn.functional.normalize(torch.randn(1, 192))
         ab = torch.tensor([float(bundle.alpha_bar[t])])
         ours = bundle.run(
@@ -54,6 +56,7 @@ def test_torch_equals_onnx(networks: Networks, folder: Path, frames: int) -> Non
             keys=keys.numpy(),
             reference=reference.numpy(),
             pitch=pitch.numpy(),
+            adapter=adapter.numpy(),
         )[0]
         expected = Denoiser(unet)(x, torch.tensor([t]), ab, s, torch.from_numpy(p), conditions)[0]
         np.testing.assert_allclose(ours, expected, atol=2e-3, rtol=1e-3)  # retrieval is sharp: 50 times a cosine
@@ -74,9 +77,12 @@ def test_rendering_equals_torch(networks: Networks, folder: Path) -> None:
 
 
 def voice_for(bundle: Bundle, frames: int) -> Voice:
+    """An adapted one."""
     random = np.random.default_rng(0)
     embedding, keys, mel = (random.standard_normal(n).astype(np.float32) for n in (192, (144, frames), (80, frames)))
-    return Voice(embedding / np.linalg.norm(embedding), keys, mel - 5, 150.0, bundle.fingerprint, 1.0)
+    adapter = Adapter(0.1 * random.standard_normal(bundle.config.adapter, np.float32), bundle.converter_fingerprint)
+    unit = embedding / np.linalg.norm(embedding)
+    return Voice(unit, keys, mel - 5, 150.0, bundle.fingerprint, 1.0, adapter=adapter)
 
 
 def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

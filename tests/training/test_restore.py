@@ -5,13 +5,17 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.diffusion import laplace_schedule  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
+from fastvoicegrad.training.checkpoint import read_meta  # noqa: E402
+from fastvoicegrad.training.export import with_converter  # noqa: E402
 from fastvoicegrad.training.networks import (  # noqa: E402
     load_content,
     load_pitch,
@@ -19,8 +23,11 @@ from fastvoicegrad.training.networks import (  # noqa: E402
     load_unet,
     load_vocoder,
 )
+from fastvoicegrad.training.recipe import build  # noqa: E402
 from fastvoicegrad.training.restore import restore  # noqa: E402
+from fastvoicegrad.training.schedule import ScheduleConfig  # noqa: E402
 from tests.tiny import Networks  # noqa: E402
+from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
 
 
 @torch.inference_mode()
@@ -63,3 +70,20 @@ def test_a_graph_without_settings_is_refused(folder: Path, tmp_path: Path) -> No
 def test_the_default_bundle_can_be_restored(tmp_path: Path) -> None:
     assert len(restore(None, tmp_path)) == 5
     assert load_content(tmp_path / "content.safetensors").config.dim == 144
+
+
+def test_a_schedule_passes_through_a_bundle(folder: Path, runs: Path, store: Path, tmp_path: Path) -> None:
+    lend(runs, tmp_path)
+    settings = ("schedule.kind=laplace", "schedule.start=997", "loop.steps=1")
+    teacher = trainer(store, tmp_path, "teacher", *settings, name="laplace")
+    teacher.run()
+    run = trainer(store, tmp_path, "student", *settings, f"teacher={teacher.last}")
+    run.run()
+    with_converter(tmp_path / "bundle", Bundle.open(folder), run.last, teacher=False, name="laplace")
+    opened = Bundle.open(tmp_path / "bundle")
+    assert opened.config.start == 997
+    np.testing.assert_array_equal(opened.alpha_bar, laplace_schedule(1000, scale=1.0))
+    np.testing.assert_allclose(opened.alpha_bar, run.task.alpha_bar, rtol=1e-6)
+    restore(tmp_path / "bundle", tmp_path / "restored")
+    schedule = build(ScheduleConfig, read_meta(tmp_path / "restored" / "student.safetensors")["recipe"]["schedule"])
+    assert schedule == ScheduleConfig(kind="laplace", start=997)

@@ -83,17 +83,41 @@ def export(
     _write_with(converter, teacher, Path(folder), settings, networks, spectral.config.corrections)
 
 
-def with_converter(folder: str | Path, base: Bundle, converter: str | Path, *, teacher: bool, name: str) -> None:
+def with_converter(
+    folder: str | Path,
+    base: Bundle,
+    converter: str | Path,
+    *,
+    teacher: bool,
+    name: str,
+    settings: ExportSettings | None = None,
+) -> None:
     """Write a bundle of a student's or teacher's checkpoint and another bundle's other networks.
 
-    The content encoder is the checkpoint's, if that trained one. Post-filter and guidance are neutral: those of `base`
-    were chosen for its own student. New graphs get the storage of the base's.
+    The content encoder is the checkpoint's, if that trained one. New graphs get the storage of the base's.
+
+    Args:
+        settings: None: post-filter and guidance are neutral, as those of `base` were chosen for its own student.
     """
     networks = {n: Graph(base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
     if "content" in read_meta(converter).get("others", {}):
         networks["content"] = content_graph(load_content(converter).encoder)
-    settings = ExportSettings(name, storage=storage_of(onnx.load_from_string(base.graph("content"))) or "half")
+    settings = settings or ExportSettings(name, storage=settings_of(base).storage)
     _write_with(converter, teacher, Path(folder), settings, networks, base.config.corrections)
+
+
+def settings_of(bundle: Bundle) -> ExportSettings:
+    """The settings that a bundle was exported with."""
+    config = bundle.config
+    return ExportSettings(
+        config.name,
+        config.postfilter,
+        config.temperature,
+        config.guidance,
+        config.guidance_cosines,
+        storage_of(onnx.load_from_string(bundle.graph("content"))) or "half",
+        config.notes,
+    )
 
 
 def _write_with(
@@ -146,11 +170,14 @@ def write_bundle(
         steps=schedule.steps,
         offset=schedule.offset,
         max_beta=schedule.max_beta,
+        schedule=schedule.kind,
+        schedule_scale=schedule.scale,
         start=schedule.start,
         initial=schedule.initial,
         max_steps=max_steps,
         retrieval=unet.config.examples,
         harmonics=unet.config.harmonics,
+        adapter=unet.adapter_size,
         temperature=settings.temperature,
         guidance=settings.guidance,
         guidance_cosines=settings.guidance_cosines,

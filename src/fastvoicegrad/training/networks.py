@@ -7,6 +7,7 @@ from typing import Literal
 
 from .checkpoint import load_network, read_meta
 from .models.content import ContentConfig, ContentModel
+from .models.diffvc import DiffVc, DiffVcConfig
 from .models.pitch import PitchConfig, PitchTracker
 from .models.speaker import SpeakerConfig, SpeakerEncoder
 from .models.unet import UNet, UNetConfig
@@ -43,6 +44,13 @@ def load_unet(path: str | Path) -> UNet:
     model = UNet(build(UNetConfig, read_meta(path)["model"]))
     load_network(path, model)
     return model
+
+
+def load_diffvc(path: str | Path) -> DiffVc:
+    """DiffVC with its encoder."""
+    model = DiffVc(build(DiffVcConfig, read_meta(path)["model"]))
+    load_network(path, model)
+    return model.eval()
 
 
 def load_vocoder(path: str | Path, kind: VocoderKind = "spectral") -> Vocoder:

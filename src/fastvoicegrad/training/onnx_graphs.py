@@ -52,7 +52,7 @@ class ConverterGraph(nn.Module):
     """x_t (1, 80, T), step (1,), alpha_bar (1,), speaker (1, S), content (1, C, T) -> x0 (1, 80, T), normalised.
 
     A network with retrieval or attention also reads the target's frames: keys (1, C, N) and reference (1, 80, N) as
-    log-mel. One with harmonics reads the result's pitch (1, T) in Hz.
+    log-mel. One with harmonics reads the result's pitch (1, T) in Hz. All read an adapter (1, A); zeros are none.
     """
 
     def __init__(self, unet: UNet) -> None:
@@ -70,8 +70,9 @@ class ConverterGraph(nn.Module):
         keys: Tensor | None = None,
         reference: Tensor | None = None,
         pitch: Tensor | None = None,
+        adapter: Tensor | None = None,
     ) -> Tensor:
-        conditions = self.unet.conditions(content, keys, reference, pitch)
+        conditions = self.unet.conditions(content, keys, reference, pitch, adapter)
         x0: Tensor = self.denoiser(x, step, alpha_bar, speaker, content, conditions)[0]
         return x0
 
@@ -143,10 +144,10 @@ def to_onnx(
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),
-            tuple(inputs.values()),
+            kwargs=inputs,
             input_names=list(inputs),
             output_names=outputs,
-            dynamic_shapes=tuple(shapes.values()),
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -206,7 +207,7 @@ def converter_graph(unet: UNet) -> Graph:
     memory = {"keys": keys, "reference": reference} if config.examples else {}
     pitch = {"pitch": torch.full((1, FRAMES), 150.0)} if config.harmonics else {}
     timed = {"x": 2, "content": 2} | dict.fromkeys(pitch, 1)
-    inputs |= memory | pitch
+    inputs |= memory | pitch | {"adapter": torch.zeros(1, unet.adapter_size)}
     data = to_onnx(ConverterGraph(unet), config, inputs, ["x0"], timed, UNet.stride, dict.fromkeys(memory, 2))
     return Graph(data, field, UNet.stride)
 

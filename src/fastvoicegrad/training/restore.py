@@ -97,6 +97,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
     opened = Bundle.open(bundle)
     out.mkdir(parents=True, exist_ok=True)
     schedule = {name: getattr(opened.config, name) for name in ("steps", "offset", "max_beta", "start", "initial")}
+    schedule |= {"kind": opened.config.schedule, "scale": opened.config.schedule_scale}
     written = []
     for part, (task, network, settings, renamed) in RESTORED.items():
         proto = full_weights(onnx.load_from_string(opened.graph(part)))

@@ -18,7 +18,7 @@ from fastvoicegrad.training.models.harmonics import Harmonics  # noqa: E402
 from fastvoicegrad.training.models.pitch import PitchConfig, PitchTracker, pitch_losses  # noqa: E402
 from fastvoicegrad.training.models.retrieval import Retrieval  # noqa: E402
 from fastvoicegrad.training.models.speaker import SpeakerConfig, SpeakerEncoder  # noqa: E402
-from fastvoicegrad.training.models.unet import Denoiser, UNet, UNetConfig  # noqa: E402
+from fastvoicegrad.training.models.unet import Conditions, Denoiser, LayerCondition, UNet, UNetConfig  # noqa: E402
 from fastvoicegrad.training.models.vocoder import HiFiGAN, SpectralVocoder, VocoderConfig, pulse_train  # noqa: E402
 from fastvoicegrad.training.onnx_graphs import fold_weight_norm, receptive_field  # noqa: E402
 
@@ -48,7 +48,7 @@ def test_conditions_as_biases_equal_concatenation() -> None:
     x, content, condition = torch.randn(1, 8, 40), torch.randn(1, 32, 40), torch.randn(1, 320)
     kernel = torch.randn(16, 320, 9)
     layer.bias.weight.data = kernel.sum(2)
-    ours = layer(x, content, condition)
+    ours = layer(x, content, LayerCondition(condition, None))
     constant = condition[:, :, None].expand(-1, -1, 40)
     full = torch.cat([layer.conv.weight, kernel], 1)
     theirs = torch.nn.functional.conv1d(torch.cat([x, content, constant], 1), full, layer.conv.bias, padding=4)
@@ -88,7 +88,7 @@ def test_hints_reach_the_output() -> None:
     assert all(c.hints is not None and c.hints.shape == (1, 160, 16) for c in conditions)
     out = [model(*inputs, c) for c in conditions]
     assert (out[1] - out[0]).abs().mean() > 3 * (out[2] - out[1]).abs().mean() > 0
-    assert tiny_unet().conditions(inputs[3], *voice, None) == (None, None)
+    assert tiny_unet().conditions(inputs[3], *voice, None) == Conditions()
 
 
 @pytest.mark.parametrize("film", [0, 12])

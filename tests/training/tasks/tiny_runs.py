@@ -13,15 +13,26 @@ RECIPES = Path(__file__).parents[3] / "recipes"
 
 def settings(store: Path, runs: Path, part: str, *more: str) -> list[str]:
     """Overrides of a smoke recipe: the store, the runs that it needs, and more."""
-    own = [f"data.store={store}"] if part in ("teacher", "student") else [f"store={store}"]
-    if part == "student":
-        own += [f"{p}={runs / p / 'last.safetensors'}" for p in ("teacher", "vocoder")]
+    own = [f"data.store={store}"] if part in ("teacher", "student", "diffvc") else [f"store={store}"]
+    needed = {"student": {"teacher": "teacher", "vocoder": "vocoder"}, "diffvc": {"encoder": "diffvc-encoder"}}
+    own += [f"{name}={runs / run / 'last.safetensors'}" for name, run in needed.get(part, {}).items()]
     return [*own, *more]
+
+
+def stream_settings(store: Path, runs: Path, part: str, *more: str) -> list[str]:
+    """Overrides of a part's section in the smoke recipe for streams."""
+    own = [f"data.store={store}"] if part == "stream-converter" else [f"store={store}"]
+    if part == "stream-converter":
+        needed = {"content": "stream-content", "teacher": "student", "vocoder": "vocoder"}
+        own += [f"{name}={runs / run / 'last.safetensors'}" for name, run in needed.items()]
+    return [f"{part}.{setting}" for setting in (*own, *more)]
 
 
 def trainer(store: Path, runs: Path, part: str, *more: str, name: str | None = None) -> Trainer:
     """A trainer of a smoke recipe with overrides, in the folder `runs / name`."""
-    data = read_yaml(RECIPES / "smoke" / f"{part}.yaml", settings(store, runs, part, *more))
+    streams = part.startswith("stream-")
+    path = RECIPES / "smoke" / ("streaming.yaml" if streams else f"{part}.yaml")
+    data = read_yaml(path, (stream_settings if streams else settings)(store, runs, part, *more))
     task, recipe = make_task(part, data)
     return Trainer(task, runs / (name or part), recipe)
 

@@ -28,7 +28,7 @@ class AttentionConfig:
 class ReferenceEncoder(nn.Module):
     """Reference (B, 80 + C, N), mel and content, and speaker (B, S) -> memory (B, W, M) with M = N // 2 + 1 + tokens.
 
-    Two frames make one entry. The last entries are the timbre tokens.
+    Two frames make one entry. The last entries are the timbre tokens, to which an adapter adds offsets (B, W tokens).
     """
 
     def __init__(self, config: AttentionConfig, inputs: int, speaker_dim: int) -> None:
@@ -42,9 +42,10 @@ class ReferenceEncoder(nn.Module):
         )
         self.tokens = nn.Linear(speaker_dim, config.tokens * config.width)
 
-    def forward(self, reference: Tensor, speaker: Tensor) -> Tensor:
+    def forward(self, reference: Tensor, speaker: Tensor, offsets: Tensor | None = None) -> Tensor:
         frames = self.blocks(self.stem_norm(self.stem(reference)))
-        tokens = self.tokens(speaker).unflatten(1, (self.config.width, self.config.tokens))
+        tokens = self.tokens(speaker) if offsets is None else self.tokens(speaker) + offsets
+        tokens = tokens.unflatten(1, (self.config.width, self.config.tokens))
         return torch.cat([frames, tokens], 2)
 
 

@@ -42,10 +42,13 @@ class SpeakerEncoder(nn.Module):
         )
         self.project = nn.Linear(2 * config.width, config.dim)
 
+    def features(self, mel: Tensor) -> Tensor:
+        """(B, 80, T) -> (B, width, T / 4): what is pooled over time."""
+        return self.out_norm(self.blocks(self.stem_norm(self.stem(self.norm(mel)))))
+
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 80, T) -> (B, 192)."""
-        x = self.stem_norm(self.stem(self.norm(mel)))
-        x = self.out_norm(self.blocks(x))
+        x = self.features(mel)
         weights = self.attention(x)
         mean = (weights * x).sum(2)
         std = ((weights * x.square()).sum(2) - mean.square()).clamp(min=1e-5).sqrt()

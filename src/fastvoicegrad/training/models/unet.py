@@ -23,6 +23,7 @@ from .harmonics import Harmonics
 from .retrieval import Retrieval
 
 Prediction = Literal["eps", "v", "x0"]
+ADAPTER_RANK = 8  # of an adapter's change to a convolution
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Conditions(NamedTuple):
 
     hints: Tensor | None = None  # (B, 80 or 160, T): the retrieved mel and the harmonic features
     reference: Tensor | None = None  # (B, 80 + C, N): normalised mel and content of the target's frames
+    adapter: Tensor | None = None  # (B or 1, A): offsets that are trained for one voice; zeros change nothing
+
+
+class LayerCondition(NamedTuple):
+    """What every layer reads beside its input: an embedding of step and speaker (B, D), and the adapter."""
+
+    embedding: Tensor
+    adapter: Tensor | None
 
 
 class StepEmbedding(nn.Module):
@@ -73,8 +82,14 @@ class StepEmbedding(nn.Module):
 class ConditionedConv(nn.Module):
     """One row of the paper's table: convolution of (x, content), plus a bias from (step, speaker), then GLU.
 
-    With FiLM the condition also scales the convolution's channels.
+    With FiLM the condition also scales the convolution's channels. An adapter adds offsets to both, and a convolution
+    with kernel 1 of low rank (LoRA, arXiv 2106.09685): ``up @ down @ (x, content)``.
+
+    Attributes:
+        offsets: place of this layer's values in an adapter.
     """
+
+    offsets: slice
 
     def __init__(
         self, config: UNetConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, up: bool = False
@@ -82,17 +97,42 @@ class ConditionedConv(nn.Module):
         super().__init__()
         layer = nn.ConvTranspose1d if up else nn.Conv1d
         padding = (kernel - stride) // 2 if stride > 1 else kernel // 2
-        conv = layer(inputs + config.content_channels, 2 * outputs, kernel, stride, padding)
+        self.inputs, self.stride, self.up = inputs + config.content_channels, stride, up
+        conv = layer(self.inputs, 2 * outputs, kernel, stride, padding)
         self.conv = weight_norm(conv, dim=1 if up else 0)
         condition = config.film_dim or config.step_dim + config.speaker_dim
         self.bias = nn.Linear(condition, 2 * outputs, bias=False)
         self.gain = nn.Linear(condition, 2 * outputs, bias=False) if config.film_dim else None
 
-    def forward(self, x: Tensor, content: Tensor, condition: Tensor) -> Tensor:
-        x = self.conv(torch.cat([x, content], 1))
-        if self.gain is not None:
-            x = x * (1 + self.gain(condition))[:, :, None]
-        return F.glu(x + self.bias(condition)[:, :, None], dim=1)
+    @property
+    def adapter_shapes(self) -> list[tuple[int, ...]]:
+        """Of this layer's parts of an adapter: offsets to bias and gain, down and up."""
+        outputs = self.bias.out_features
+        offsets = (outputs * (1 if self.gain is None else 2),)
+        return [offsets, (ADAPTER_RANK, self.inputs), (outputs, ADAPTER_RANK)]
+
+    def _adapted(self, x: Tensor, adapter: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets (B, 2 O or 4 O) to bias and gain, and what the low-rank convolution adds (B, 2 O, T')."""
+        shapes = self.adapter_shapes
+        offsets, down, up = adapter[:, self.offsets].split([math.prod(shape) for shape in shapes], 1)
+        x = down.unflatten(1, shapes[1]) @ (x if self.up or self.stride == 1 else F.avg_pool1d(x, self.stride))
+        if self.up:
+            x = torch.stack([x] * self.stride, 3).flatten(2)
+        return offsets, up.unflatten(1, shapes[2]) @ x
+
+    def forward(self, x: Tensor, content: Tensor, condition: LayerCondition) -> Tensor:
+        embedding, adapter = condition
+        x = torch.cat([x, content], 1)
+        y, bias = self.conv(x), self.bias(embedding)
+        gain = None if self.gain is None else self.gain(embedding)
+        if adapter is not None:
+            offsets, added = self._adapted(x, adapter)
+            y = y + added
+            bias = bias + offsets[:, : bias.shape[1]]
+            gain = None if gain is None else gain + offsets[:, bias.shape[1] :]
+        if gain is not None:
+            y = y * (1 + gain)[:, :, None]
+        return F.glu(y + bias[:, :, None], dim=1)
 
 
 class UNet(nn.Module):
@@ -100,6 +140,10 @@ class UNet(nn.Module):
 
     Shapes: x_t (B, 80, T) with T a multiple of 4, step (B,), speaker (B, S), content (B, C, T) -> (B, 80, T). A
     network with retrieval, harmonics or attention also reads `Conditions`.
+
+    Attributes:
+        adapter_size: values A of an adapter: offsets to the scaled speaker embedding and to the timbre tokens, what
+            changes every layer but the last (`ConditionedConv`), and offsets to the output.
     """
 
     stride = 4
@@ -130,6 +174,32 @@ class UNet(nn.Module):
         self.conv10 = conv(half, full, 8, stride=2, up=True)
         self.conv11 = conv(full, full, 9)
         self.conv12 = weight_norm(nn.Conv1d(full + config.content_channels + hints, config.n_mels, 9, padding=4))
+        self._place_offsets()
+
+    def _place_offsets(self) -> None:
+        """Give each part of the network its place in an adapter."""
+        self.adapter_size = 0
+
+        def place(size: int) -> slice:
+            self.adapter_size += size
+            return slice(self.adapter_size - size, self.adapter_size)
+
+        self.speaker_offsets = place(self.config.speaker_dim)
+        self.token_offsets = place(self.reference.tokens.out_features if self.reference else 0)
+        for layer in self.modules():
+            if isinstance(layer, ConditionedConv):
+                layer.offsets = place(sum(map(math.prod, layer.adapter_shapes)))
+        self.output_offsets = place(self.config.n_mels)
+
+    def initial_adapter(self) -> Tensor:
+        """Where training an adapter starts, (1, A): as good as none. "Down" is random and all else zero."""
+        adapter = torch.zeros(1, self.adapter_size)
+        for layer in self.modules():
+            if isinstance(layer, ConditionedConv):
+                offsets, down, _ = layer.adapter_shapes
+                first = layer.offsets.start + math.prod(offsets)
+                adapter[0, first : first + math.prod(down)] = torch.randn(math.prod(down)) / down[1] ** 0.5
+        return adapter
 
     def _attend(self, config: UNetConfig) -> None:
         """Attention to the reference at the quarter rate and, for detail, at the half rate."""
@@ -143,7 +213,12 @@ class UNet(nn.Module):
         self.attention_half = ReferenceAttention(config.attention, half)
 
     def conditions(
-        self, content: Tensor, keys: Tensor | None, reference: Tensor | None, pitch: Tensor | None
+        self,
+        content: Tensor,
+        keys: Tensor | None,
+        reference: Tensor | None,
+        pitch: Tensor | None,
+        adapter: Tensor | None = None,
     ) -> Conditions:
         """The conditions of a conversion.
 
@@ -152,6 +227,7 @@ class UNet(nn.Module):
             keys, reference: content (B, C, N) and log-mel (B, 80, N) of the target's frames, for retrieval and
                 attention.
             pitch: (B, T) of the result in Hz, 0 where unvoiced, for harmonics.
+            adapter: (B or 1, A) of the target's voice.
         """
         hints, examples = [], None
         if self.config.examples:
@@ -165,7 +241,7 @@ class UNet(nn.Module):
         if self.harmonics is not None:
             assert pitch is not None
             hints.append(self.harmonics(pitch))
-        return Conditions(torch.cat(hints, 1) if hints else None, examples)
+        return Conditions(torch.cat(hints, 1) if hints else None, examples, adapter)
 
     def _condition(self, step: Tensor, speaker: Tensor) -> Tensor:
         """What biases every layer, and scales it with FiLM: (B, D)."""
@@ -175,11 +251,16 @@ class UNet(nn.Module):
     def forward(
         self, x: Tensor, step: Tensor, speaker: Tensor, content: Tensor, conditions: Conditions | None = None
     ) -> Tensor:
-        hints, reference = conditions or Conditions()
+        hints, reference, adapter = conditions or Conditions()
         extra = [] if hints is None else [hints]
         speaker = speaker * speaker.shape[1] ** 0.5  # unit variance per channel
-        s = self._condition(step, speaker)
-        memory = None if self.reference is None else self.reference(reference, speaker)
+        if adapter is not None:
+            speaker = speaker + adapter[:, self.speaker_offsets]
+        s = LayerCondition(self._condition(step, speaker), adapter)
+        memory = None
+        if self.reference is not None:
+            tokens = None if adapter is None else adapter[:, self.token_offsets]
+            memory = self.reference(reference, speaker, tokens)
         p1 = self.content(content)
         p2 = F.avg_pool1d(p1, 2)
         p4 = F.avg_pool1d(p2, 2)
@@ -197,7 +278,8 @@ class UNet(nn.Module):
             out = self.attention_half(out, memory)
         out = self.conv10(out + out2, p2, s)
         out = self.conv11(out + out1, p1, s)
-        return self.conv12(torch.cat([out, p1, *extra], 1))
+        out = self.conv12(torch.cat([out, p1, *extra], 1))
+        return out if adapter is None else out + adapter[:, self.output_offsets, None]
 
 
 class Denoiser(nn.Module):

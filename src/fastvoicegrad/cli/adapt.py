@@ -1,0 +1,69 @@
+"""``fastvoicegrad adapt``: a voice from minutes of speech, nearer than the one from seconds (needs [train])."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .common import BundleOption, ThreadsOption, console, developer_module, errors, friendly, printable
+
+
+@friendly
+def adapt(
+    recordings: Annotated[list[str], typer.Argument(help="Recordings of one voice: files, folders, patterns.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The .voice file to write.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long to train.")] = 10.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps instead.")] = None,
+    bundle_out: Annotated[
+        Path | None,
+        typer.Option(help="Train the whole converter on folders of voices, and write this bundle."),
+    ] = None,
+    metric_weights: Annotated[
+        Path | None, typer.Option(help="Folder of the weights of judges that take no part in training.")
+    ] = None,
+    bundle: BundleOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Adapt the bundle to one voice, and report what it was worth. A killed run continues when started again."""
+    if (output is None) == (bundle_out is None):
+        raise InputError("give either -o NAME.voice for one voice, or --bundle-out FOLDER for a corpus")
+    if output is not None and output.suffix != ".voice":
+        raise InputError(f"{output}: a voice file must be named .voice")
+    run = developer_module("training.adapt.run")
+    judges = developer_module("evaluation.judges").judges(metric_weights) if metric_weights else None
+    budget = run.Budget(minutes, steps, threads)
+    if bundle_out is not None:
+        developer_module("training.adapt.corpus").train_on(
+            recordings, bundle_out, budget, bundle=bundle, warn=_warn, note=_note
+        )
+        return
+    try:
+        report = run.adapt(recordings, output, budget, bundle=bundle, judges=judges, warn=_warn, note=_note)
+    except run.NoGain as error:
+        errors.print(f"fastvoicegrad: {printable(str(error))}", style="red")
+        raise typer.Exit(1) from error
+    assert output is not None
+    _print(report, output)
+
+
+def _warn(sentence: str) -> None:
+    errors.print(f"fastvoicegrad: warning: {printable(sentence)}", style="yellow")
+
+
+def _note(sentence: str) -> None:
+    console.print(printable(sentence))
+
+
+def _print(report: Any, output: Path) -> None:
+    """Prints a `training.adapt.report.Report`."""
+    for comparison in report.comparisons:
+        console.print(comparison.title, style="bold")
+        for name, before in comparison.before.items():
+            console.print(f"  {name}: {before:.3f} before, {comparison.after[name]:.3f} after")
+    for sentence in report.notes:
+        console.print(sentence)
+    page = output.with_suffix(".adapt") / "index.html"
+    console.print(printable(f"{output}: written; {page} plays both voices"))

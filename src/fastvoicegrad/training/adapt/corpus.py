@@ -1,0 +1,72 @@
+"""Train a bundle's whole converter on a corpus of voices, such as those of another language, and export a bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...bundle import Bundle
+from ...converter import VoiceConverter
+from ...errors import InputError
+from ...files import shown
+from .. import checkpoint
+from ..export import settings_of, with_converter
+from .recordings import Recordings, Warn, read_voice
+from .run import Budget, prepared, threads_of, trained
+from .task import CONVERTER
+
+
+def train_on(
+    folders: Sequence[str | os.PathLike[str]],
+    out: Path,
+    budget: Budget,
+    *,
+    bundle: str | Path | None = None,
+    warn: Warn = print,
+    note: Callable[[str], None] = print,
+) -> None:
+    """Write a bundle whose converter has trained on the voices of some folders.
+
+    The folder ``OUT.adapt`` beside the bundle keeps the state; a killed run continues.
+
+    Args:
+        folders: each is one voice, or holds a folder for each voice.
+        out: the bundle; must be new.
+    Raises:
+        InputError: bad folders, a bundle that cannot be restored, or `out` exists.
+    """
+    if out.exists():
+        raise InputError(f"{shown(out)} exists already; name a new folder")
+    work_folder = out.with_name(f"{out.name}.adapt")
+    converter = VoiceConverter.load(bundle, threads_of(work_folder, budget))
+    voices = _voices(converter.bundle, folders, warn)
+    note(f"{len(voices)} voices, {sum(voice.seconds for voice in voices):.0f} s of speech to train on")
+    work = prepared(converter, voices, work_folder, CONVERTER)
+    trained(work, bundle, budget, note)
+    best = work_folder / "best.safetensors"
+    if not checkpoint.read_meta(best)["step"]:
+        raise InputError("training gained nothing on the held-back recordings; no bundle is written")
+    base = converter.bundle
+    settings = settings_of(base)
+    notes = base.config.notes | {"trained_on": f"{len(voices)} more voices"}
+    with_converter(out, base, best, teacher=False, name=settings.name, settings=replace(settings, notes=notes))
+    note(f"{shown(out)}: written")
+
+
+def _voices(bundle: Bundle, folders: Sequence[str | os.PathLike[str]], warn: Warn) -> list[Recordings]:
+    """A voice for each folder that holds recordings, or for each folder in it."""
+    voices = []
+    for path in map(Path, folders):
+        if not path.is_dir():
+            raise InputError(f"{shown(path)} is no folder; for a bundle, each voice is a folder of recordings")
+        parts = sorted(part for part in path.iterdir() if part.is_dir() and not part.name.startswith("."))
+        for part in parts or [path]:
+            try:
+                voices.append(read_voice(bundle, [part], part.name, warn))
+            except InputError as error:
+                warn(f"{part.name} is left out: {error}")
+    if not voices:
+        raise InputError("no voice with enough speech was found; give folders of recordings, one for each voice")
+    return voices

@@ -1,0 +1,186 @@
+"""What an adaptation was worth: the same conversions before and after, judged, as a page and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from ... import audio
+from ...converter import VoiceConverter
+from ...demo import picture
+from ...mel import MEL, Array, log_mel
+from ...voice import Voice
+from .recordings import Recordings
+from .shipped import TEXTS, Source
+
+RATE = 16000  # Hz, of what judges measure
+NATURAL = 10  # clips of the voice that are judged too
+SHOWN = 2  # conversions and held-back sentences that the page plays
+MOST_LOST_WORDS, MOST_LOST_QUALITY = 2.0, 0.1  # points of CER and of predicted opinion: more is worse
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What measures a wave (N,) at 16 kHz. The names appear in the report.
+
+    Attributes:
+        encoders: speaker encoders that took no part in the training; unit embeddings (S,).
+        error_rates: CER in per cent of a wave against its text.
+        qualities: predicted opinion scores.
+    """
+
+    encoders: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
+    error_rates: Mapping[str, Callable[[Array, str], float]] = field(default_factory=dict)
+    qualities: Mapping[str, Callable[[Array], float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mean figures of one set of conversions.
+
+    Attributes:
+        title: of the set.
+        before, after: by the names of the judges.
+        count: conversions of the set.
+    """
+
+    title: str
+    before: Figures
+    after: Figures
+    count: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """The comparisons of an adaptation. The first one decides.
+
+    Attributes:
+        encoder: whose cosine decides.
+        natural: mean figures of recordings of the voice that are trained on: what is possible.
+        notes: sentences about the judges.
+    """
+
+    name: str
+    comparisons: list[Comparison]
+    encoder: str
+    natural: Figures
+    notes: list[str]
+
+    @property
+    def problem(self) -> str:
+        """What got worse, a sentence; empty where nothing did."""
+        before, after = self.comparisons[0].before, self.comparisons[0].after
+        if after[self.encoder] <= before[self.encoder]:
+            return f"the likeness did not rise ({self.encoder} {before[self.encoder]:.3f} to {after[self.encoder]:.3f})"
+        for name in before:
+            if name.startswith("CER") and after[name] > before[name] + MOST_LOST_WORDS:
+                return f"words got lost ({name} {before[name]:.1f} to {after[name]:.1f})"
+            # A recording at home is worse than the studio: to become like it is no fault.
+            enough = min(before[name], self.natural.get(name, before[name]))
+            if name.startswith("quality") and after[name] < enough - MOST_LOST_QUALITY:
+                return f"it sounds less natural ({name} {before[name]:.2f} to {after[name]:.2f})"
+        return ""
+
+
+def own_encoder(converter: VoiceConverter) -> Callable[[Array], Array]:
+    """The bundle's speaker encoder as a judge."""
+
+    def embed(wave: Array) -> Array:
+        at_22k = np.asarray(soxr.resample(wave, RATE, MEL.sample_rate), np.float32)
+        return converter.bundle.speaker(log_mel(at_22k * np.float32(0.056 / max(audio.speech_level(at_22k), 1e-6))))
+
+    return embed
+
+
+def compare(
+    converter: VoiceConverter,
+    recordings: Recordings,
+    adapted: Voice,
+    sources: Sequence[Source],
+    judges: Judges,
+    folder: Path,
+) -> Report:
+    """Convert shipped speech and held-back sentences with both voices, judge them, write the page into `folder`."""
+    encoders, notes = dict(judges.encoders), list[str]()
+    if not encoders:
+        encoders = {"cosine of the bundle's own encoder": own_encoder(converter)}
+        notes.append("No independent speaker encoder is installed: the encoder that judges also took part in training.")
+    centres = {name: _centre(embed, recordings) for name, embed in encoders.items()}
+    voices = {"before": recordings.voice, "after": adapted}
+    texts = [TEXTS[1] if number == 1 else TEXTS[0] for number in range(len(sources))]
+
+    def measured(wave: Array, text: str | None) -> Figures:
+        at_16k = np.asarray(soxr.resample(wave, MEL.sample_rate, RATE), np.float32)
+        figures = {name: float(embed(at_16k) @ centres[name]) for name, embed in encoders.items()}
+        if text is not None:
+            figures |= {f"CER % {name}": rate(at_16k, text) for name, rate in judges.error_rates.items()}
+        return figures | {f"quality, {name}": rate(at_16k) for name, rate in judges.qualities.items()}
+
+    comparisons, players = list[Comparison](), list[dict[str, int | str]]()
+    sets = {
+        "Shipped recordings, converted to the voice": ([s.clip.wave for s in sources], texts),
+        "Held-back sentences, converted to the voice itself": ([c.wave for c in recordings.held], None),
+    }
+    for title, (waves, known) in sets.items():
+        figures: dict[str, list[Figures]] = {"before": [], "after": []}
+        for number, wave in enumerate(waves):
+            made = {when: converter.convert(wave, MEL.sample_rate, voice) for when, voice in voices.items()}
+            for when, result in made.items():
+                figures[when].append(measured(result, known[number] if known else None))
+            if number < SHOWN:
+                players += _written(folder, f"{len(comparisons) + 1}-{number + 1}", {"source": wave, **made})
+        comparisons.append(Comparison(title, _mean(figures["before"]), _mean(figures["after"]), len(waves)))
+    players += _written(folder, "voice", {"held back": recordings.held[0].wave})
+    natural = _mean([measured(clip.wave, None) for clip in recordings.train[:NATURAL]])
+    report = Report(recordings.name, comparisons, next(iter(encoders)), natural, notes)
+    _write(report, recordings, players, folder)
+    return report
+
+
+def _centre(embed: Callable[[Array], Array], recordings: Recordings) -> Array:
+    """Mean embedding of what is held back."""
+    waves = [soxr.resample(clip.wave, MEL.sample_rate, RATE).astype(np.float32) for clip in recordings.held]
+    total = np.sum([embed(wave) for wave in waves], axis=0)
+    return np.asarray(total / np.linalg.norm(total))
+
+
+def _mean(figures: Sequence[Figures]) -> Figures:
+    return {name: float(np.mean([row[name] for row in figures])) for name in figures[0]}
+
+
+def _written(folder: Path, number: str, waves: Mapping[str, Array]) -> list[dict[str, int | str]]:
+    """Write sounds; gives what the page needs of each."""
+    players = []
+    for kind, wave in waves.items():
+        path = folder / f"{number}-{kind.replace(' ', '-')}.wav"
+        with audio.writing(path, MEL.sample_rate) as file:
+            file.write(wave)
+        players.append({"file": path.name, "caption": f"{number}, {kind}", **picture(path)})
+    return players
+
+
+def _write(report: Report, recordings: Recordings, players: Sequence[dict[str, int | str]], folder: Path) -> None:
+    """``report.json`` and ``index.html``."""
+    facts = {
+        "voice": report.name,
+        "speech to train on, s": round(recordings.seconds, 1),
+        "held-back clips": len(recordings.held),
+        "decided by": report.encoder,
+        "problem": report.problem,
+        "natural": report.natural,
+        "notes": report.notes,
+        "comparisons": [vars(comparison) for comparison in report.comparisons],
+    }
+    (folder / "report.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    page = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
+    data = {"/*FACTS*/{}": facts, "/*RECORDINGS*/[]": list(players)}
+    for place, value in data.items():
+        page = page.replace(place, json.dumps(value).replace("</", "<\\/"))
+    (folder / "index.html").write_text(page, encoding="utf-8")

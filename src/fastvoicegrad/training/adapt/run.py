@@ -1,0 +1,199 @@
+"""From recordings to an adapted voice, or to a bundle that is trained on: prepare, plan, train, compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from ...converter import VoiceConverter
+from ...errors import InputError
+from ...files import check_target, shown
+from ...threads import default_threads
+from ...voice import Voice
+from ...voice_file import Adapter
+from ..schedule import ScheduleConfig
+from .networks import restored_networks
+from .recordings import Recordings, Warn, read_voice
+from .report import Judges, Report, compare
+from .settings import AdaptConfig, adapter_loop, converter_loop
+from .shipped import Source, shipped_sources, with_views
+from .task import ADAPTER, AdaptTask
+from .trainer import AdaptTrainer
+
+PLAN = "plan.json"
+TIMED = 4  # steps on which a step's duration is measured, the first left out
+SHARE = 0.9  # of the minutes that training steps take; validations take the rest
+FEWEST = 20  # steps
+
+
+class NoGain(Exception):
+    """The adapted voice is no better than the plain one, so it is not written."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: for a number of minutes on this machine, or of steps.
+
+    Attributes:
+        threads: CPU threads; None: see `default_threads`.
+    """
+
+    minutes: float = 10.0
+    steps: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training needs, ready: the same inputs give the same work."""
+
+    converter: VoiceConverter
+    voices: list[Recordings]
+    sources: list[Source]
+    folder: Path
+    name: str = ADAPTER
+
+    def config(self, steps: int, threads: int) -> AdaptConfig:
+        loop = adapter_loop(steps, threads) if self.name == ADAPTER else converter_loop(steps, threads)
+        config = self.converter.bundle.config
+        schedule = ScheduleConfig(
+            steps=config.steps,
+            offset=config.offset,
+            max_beta=config.max_beta,
+            start=config.start,
+            initial=config.initial,
+            kind=config.schedule,
+            scale=config.schedule_scale,
+        )
+        return AdaptConfig(loop, schedule)
+
+    def trainer(self, bundle: str | Path | None, out: Path, steps: int, threads: int) -> AdaptTrainer:
+        """A trainer that continues from what is in `out`."""
+        config = self.config(steps, threads)
+        networks = restored_networks(bundle, self.folder / "networks")
+        task = AdaptTask(self.converter.bundle, networks, self.voices, self.sources, config, self.name)
+        return AdaptTrainer(task, out, config)
+
+    @property
+    def digest(self) -> str:
+        """Identifies bundle and speech."""
+        found = hashlib.sha256(self.converter.bundle.converter_fingerprint.encode())
+        for clip in (clip for voice in self.voices for clip in (*voice.train, *voice.held)):
+            found.update(clip.mel.tobytes())
+        return found.hexdigest()
+
+
+def adapt(
+    recordings: Sequence[str | os.PathLike[str]],
+    output: Path,
+    budget: Budget,
+    *,
+    bundle: str | Path | None = None,
+    judges: Judges | None = None,
+    warn: Warn = print,
+    note: Callable[[str], None] = print,
+) -> Report:
+    """Adapt a bundle to the voice of some recordings and write the voice.
+
+    The folder ``NAME.adapt`` beside the output keeps the state, so that a killed run continues, and then the report.
+
+    Args:
+        output: the ``.voice`` file.
+        judges: measure the result; None: the bundle's own speaker encoder does.
+        warn, note: receive sentences about the recordings, and about what is being done.
+    Raises:
+        InputError: bad recordings, a bundle without adapters, or a folder of another adaptation.
+        NoGain: the voice did not get better. The report is written all the same.
+    """
+    check_target(output)
+    folder = output.with_suffix(".adapt")
+    converter = VoiceConverter.load(bundle, threads_of(folder, budget))
+    if not converter.bundle.config.adapter:
+        raise InputError("this bundle takes no adapted voices; export it again with 'fastvoicegrad dev export'")
+    voice = read_voice(converter.bundle, recordings, output.stem, warn)
+    note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
+    work = prepared(converter, [voice], folder)
+    trained(work, bundle, budget, note)
+    adapted = _adapted(work)
+    report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder)
+    if report.problem:
+        raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
+    adapted.save(output)
+    return report
+
+
+def prepared(converter: VoiceConverter, voices: Sequence[Recordings], folder: Path, name: str = ADAPTER) -> Work:
+    """Shipped speech, and views of the clips in its voices."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = shipped_sources(converter)
+    viewed = [replace(voice, train=with_views(converter, voice.train, sources)) for voice in voices]
+    return Work(converter, viewed, sources, folder, name)
+
+
+def trained(work: Work, bundle: str | Path | None, budget: Budget, note: Callable[[str], None]) -> None:
+    """Train to the budget, from where an earlier run was killed. The best step is ``best.safetensors`` then."""
+    steps, threads = _planned(work, bundle, budget, note)
+    try:
+        work.trainer(bundle, work.folder, steps, threads).run()
+    finally:
+        shutil.rmtree(work.folder / "networks", ignore_errors=True)
+
+
+def threads_of(folder: Path, budget: Budget) -> int:
+    """Of a run that continues, its own: another number would round differently."""
+    path = folder / PLAN
+    saved = json.loads(path.read_text())["threads"] if path.exists() else None
+    return int(saved or budget.threads or default_threads())
+
+
+def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callable[[str], None]) -> tuple[int, int]:
+    """Steps and threads, which are saved: a continued run keeps them, and so its result.
+
+    Raises:
+        InputError: the folder belongs to other recordings, another bundle, or another budget.
+    """
+    path, threads = work.folder / PLAN, threads_of(work.folder, budget)
+    asked = {"digest": work.digest, "minutes": budget.minutes, "asked": budget.steps}
+    if path.exists():
+        plan = json.loads(path.read_text())
+        if {name: plan.get(name) for name in asked} != asked:
+            raise InputError(f"{shown(work.folder)} belongs to another adaptation; delete it, or name another output")
+        return int(plan["steps"]), threads
+    steps = budget.steps or _steps_in(budget.minutes, work, bundle, threads)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asked | {"steps": steps, "threads": threads}) + "\n")
+    part.replace(path)
+    note(f"training for {steps} steps with {threads} thread{'s' if threads > 1 else ''}")
+    return steps, threads
+
+
+def _steps_in(minutes: float, work: Work, bundle: str | Path | None, threads: int) -> int:
+    """Steps that this machine takes in so many minutes, measured on a training that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = work.trainer(bundle, Path(folder), TIMED, threads)
+        durations = []
+        for _ in range(TIMED):
+            started = time.perf_counter()
+            trainer.train_step()
+            durations.append(time.perf_counter() - started)
+    return max(FEWEST, int(SHARE * 60 * minutes / float(np.median(durations[1:]))))
+
+
+def _adapted(work: Work) -> Voice:
+    """The voice with the adapter of the best step, rounded as its file rounds it."""
+    with safe_open(work.folder / "best.safetensors", "pt") as file:
+        values = cast(torch.Tensor, file.get_tensor(f"{ADAPTER}_ema.values"))[0]
+    rounded = values.half().float().numpy()
+    return replace(work.voices[0].voice, adapter=Adapter(rounded, work.converter.bundle.converter_fingerprint))

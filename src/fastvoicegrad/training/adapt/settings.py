@@ -1,0 +1,57 @@
+"""Every setting of an adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..data.perturb import PerturbConfig
+from ..schedule import ScheduleConfig
+from ..task import LoopConfig
+
+VALIDATE_EVERY, VALIDATIONS = 25, 40  # least steps between two validations; validations of a long run
+WEIGHTS = {"speaker": 5.0, "consistency": 10.0, "features": 10.0, "style": 20.0, "adv": 0.0, "fm": 0.0}
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Settings that the package chooses. A run saves them beside its checkpoint."""
+
+    loop: LoopConfig
+    schedule: ScheduleConfig
+    reconstructions: int = 4  # crops of the voice in a batch, given in another voice
+    conversions: int = 4  # crops of shipped speech in a batch
+    frames: int = 96  # of a crop
+    reference_frames: int = 384  # of the voice, for retrieval and attention
+    view: float = 0.5  # probability of a view in another voice as the source of a reconstruction
+    # Voices of the sources: strong where the voice itself is the source, weak where it is another voice already.
+    own_perturbation: PerturbConfig = field(default_factory=PerturbConfig)
+    other_perturbation: PerturbConfig = field(
+        default_factory=lambda: PerturbConfig(formant=1.12, pitch=1.2, equaliser=0.3, gain=0.2, noise=0.1)
+    )
+    weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
+    channels: int = 64  # of the discriminator
+    diffused_steps: tuple[int, int] = (1, 400)  # first and last step to which the discriminator's mels are diffused
+    patience: int = 10  # validations without a better score after which training stops
+
+
+def adapter_loop(steps: int, threads: int) -> LoopConfig:
+    """The loop for an adapter: few values, so large steps."""
+    return LoopConfig(
+        steps=steps,
+        batch_size=0,  # see AdaptConfig
+        learning_rate=4e-3,
+        adversary_rate=0.05,
+        betas=(0.8, 0.99),
+        warmup=10,
+        cooldown=0.4,
+        clip=100.0,
+        ema=0.95,
+        validate_every=max(VALIDATE_EVERY, steps // VALIDATIONS),
+        keep_best="score",
+        threads=threads,
+    )
+
+
+def converter_loop(steps: int, threads: int) -> LoopConfig:
+    """The loop for a whole converter."""
+    return replace(adapter_loop(steps, threads), learning_rate=2e-4, adversary_rate=1.0, ema=0.99)

@@ -1,0 +1,72 @@
+"""Speech that ships with the package: what is converted in training, and the voices that lend other views.
+
+A view of a clip is the same words in another voice, made by the bundle itself. So a clip of the target has a source
+that is not the target's, as at run time, and the result is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from ... import audio
+from ...audio.level import TARGET_LEVEL, speech_level
+from ...converter import VoiceConverter
+from ...library.voice_library import PRESETS
+from ...mel import MEL, log_mel
+from ...preview import SAMPLE
+from ...voice import Voice
+from .recordings import Clip
+
+NATURAL = (SAMPLE, SAMPLE.with_name("reference.opus"))  # the demo's two recordings
+TEXTS = (
+    "Hello! This short recording keeps its words and its melody, but soon another voice will speak them.",
+    "A few seconds of speech are enough to show how somebody sounds. "
+    "Thank you for stopping by to listen to mine this morning.",
+)
+STRIDE = 4 * MEL.hop_length  # samples of which a source's length is a multiple
+VIEWS = 2  # of each clip
+MOST_VIEWED = 60  # clips (4 minutes) that get views: each takes a quarter of a second
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording to convert.
+
+    Attributes:
+        clip: all of it.
+        voice: of the person who speaks.
+    """
+
+    clip: Clip
+    voice: Voice
+
+
+def shipped_sources(converter: VoiceConverter) -> list[Source]:
+    """The demo's recordings, then the previews of the preset voices."""
+    return [_source(converter, path) for path in (*NATURAL, *sorted(PRESETS.glob("*.opus")))]
+
+
+def _source(converter: VoiceConverter, path: Path) -> Source:
+    wave = audio.read(path, MEL.sample_rate)
+    wave = wave[: len(wave) // STRIDE * STRIDE] * np.float32(TARGET_LEVEL / speech_level(wave))
+    mel, bundle = log_mel(wave), converter.bundle
+    content, pitch = bundle.encode(mel)
+    return Source(Clip(wave, mel, pitch, content), converter.voice_of_recording(path, quiet=True))
+
+
+def with_views(converter: VoiceConverter, clips: Sequence[Clip], sources: Sequence[Source]) -> list[Clip]:
+    """The clips, the first ones with views in the voices of the sources, in turn."""
+    voices = [source.voice for source in sources]
+    viewed = []
+    hidden = not Console().is_terminal
+    for index, clip in enumerate(track(clips[:MOST_VIEWED], "views in other voices", transient=True, disable=hidden)):
+        chosen = [voices[(VIEWS * index + view) % len(voices)] for view in range(VIEWS)]
+        waves = [converter.convert(clip.wave, MEL.sample_rate, voice) for voice in chosen]
+        viewed.append(replace(clip, views=tuple(map(log_mel, waves))))
+    return [*viewed, *clips[MOST_VIEWED:]]

@@ -1,0 +1,223 @@
+"""Train an adapter for one voice, or a whole converter for several, with what a bundle holds.
+
+Reconstructions are the voice's own crops, converted back from another voice. They must equal the crops in the mel, and
+in features inside the frozen speaker encoder and vocoder (a perceptual loss, arXiv 1603.08155). Conversions are shipped
+speech in the voice. Their features must have the voice's statistics over time (the style loss of the same paper), their
+speaker embedding the voice's direction, and their content embedding must stay. A discriminator of mels is optional: it
+pays only in trainings of hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...bundle import Bundle
+from ...diffusion import diffuse, guided, initial_state
+from ...mel import MEL, lowpass_projection
+from ...voice import evenly_spaced
+from ..losses import (
+    adversarial_discriminator,
+    adversarial_generator,
+    content_consistency_loss,
+    feature_matching,
+    speaker_similarity_loss,
+    weighted_sum,
+)
+from ..models.blocks import inner
+from ..models.discriminators import DiscriminatorOutput, MelDiscriminator
+from ..models.unet import Denoiser
+from ..onnx_graphs import fold_weight_norm
+from ..task import DISCRIMINATOR, AdversarialTask, Batch, Scalars
+from .batches import Batches, Target, inside, whole, window
+from .features import FrozenFeatures
+from .networks import BundleNetworks, VoiceAdapter
+from .recordings import Clip, Recordings
+from .settings import AdaptConfig
+from .shipped import NATURAL, Source
+
+ADAPTER, CONVERTER = "adapter", "student"  # names of the trained network; checkpoints of converters are students'
+VALIDATED = 4  # voices that a validation converts to
+VALIDATION_FRAMES = 512  # of the reference
+
+
+class AdaptTask(AdversarialTask):
+    """Args:
+    voices: to adapt to; an adapter takes one.
+    sources: shipped speech, the natural recordings first.
+    name: ADAPTER trains offsets of the frozen converter, CONVERTER the converter itself.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        networks: BundleNetworks,
+        voices: Sequence[Recordings],
+        sources: Sequence[Source],
+        config: AdaptConfig,
+        name: str = ADAPTER,
+    ) -> None:
+        self.name, self.bundle, self.config, self.loop = name, bundle, config, config.loop
+        self.networks, self.voices, self.sources = networks, voices, sources[: len(NATURAL)]
+        self.batches = Batches(bundle, [Target.of(recordings) for recordings in voices], sources, config)
+        torch.manual_seed(config.loop.seed)
+        self.alpha_bar = torch.from_numpy(bundle.alpha_bar).float()
+        self.frozen = {"content": networks.content, "speaker": networks.speaker, "vocoder": networks.vocoder}
+        if name == ADAPTER:
+            fold_weight_norm(networks.unet)
+            self.frozen["converter"] = networks.unet.requires_grad_(False).eval()
+            self.modules = {name: VoiceAdapter(networks.unet)}
+        else:
+            self.modules = {name: networks.unet}
+        if self.adversarial:
+            self.modules[DISCRIMINATOR] = MelDiscriminator(config.channels)
+        self.embeddings = torch.from_numpy(np.stack([recordings.voice.embedding for recordings in voices]))
+        with torch.no_grad():
+            self.trained_voices = torch.stack([self._embedding(r.train) for r in voices])
+            self.held_voices = torch.stack([self._embedding(r.held) for r in voices])
+        self.features = FrozenFeatures(networks)
+        self.styles = [self.features.style([clip.mel for clip in r.train]) for r in voices]
+
+    def _embedding(self, clips: Sequence[Clip]) -> Tensor:
+        """Mean speaker embedding (S,) of clips."""
+        embeddings = [self.networks.speaker(torch.from_numpy(clip.mel)[None])[0] for clip in clips]
+        return F.normalize(torch.stack(embeddings).mean(0), dim=0)
+
+    def model_config(self) -> object:
+        return self.networks.unet.config
+
+    def batch(self, random: np.random.Generator, size: int) -> Batch:
+        return self.batches.draw(random)
+
+    # The conversion, as at run time. Mels are normalised, (B, 80, T).
+
+    def _estimate(self, batch: Batch, voice: Batch, adapter: Tensor | None) -> Tensor:
+        """x0 of a batch in a voice: "speaker" (B, S), "reference", "reference_content"."""
+        unet, config = self._converter, self.bundle.config
+        conditions = inner(unet).conditions(
+            batch["content"], voice["reference_content"], voice["reference"], batch["pitch"], adapter
+        )
+        step = torch.full((len(batch["pitch"]),), config.start, device=batch["pitch"].device)
+        alpha_bar = self.alpha_bar.to(step.device)[step]
+        source = inner(unet).norm(inside(batch["window"]))
+        x = initial_state(config.initial, source, batch["noise"], alpha_bar[:, None, None])
+        x0: Tensor = Denoiser(unet)(x, step, alpha_bar, voice["speaker"], batch["content"], conditions)[0]
+        return x0
+
+    @property
+    def _converter(self) -> nn.Module:
+        return self.frozen["converter"] if self.name == ADAPTER else self.modules[CONVERTER]
+
+    def convert(self, batch: Batch) -> Tensor:
+        """Log-mel (B, 80, T) of all items in their targets' voices; fills "content" of the batch."""
+        with torch.no_grad():
+            around = self.networks.content(batch["window"])
+        batch["content"] = inside(around)
+        speaker = self.embeddings.to(around.device)[batch["target"]]
+        adapter = self.modules[ADAPTER]() if self.name == ADAPTER else None
+        x0 = self._estimate(batch, batch | {"speaker": speaker}, adapter)
+        if weight := self.bundle.config.guidance:
+            with torch.no_grad():
+                source = {"reference": batch["window"], "reference_content": around}
+                source["speaker"] = self.networks.speaker(batch["window"])
+                source_x0 = self._estimate(batch, source, None)
+            projection = torch.from_numpy(lowpass_projection(self.bundle.config.guidance_cosines)).to(x0.device)
+            x0 = guided(x0, source_x0, weight, lambda difference: projection @ difference)
+        return inner(self._converter).norm.undo(x0)
+
+    # The losses.
+
+    @property
+    def adversarial(self) -> bool:
+        return bool(self.config.weights["adv"] or self.config.weights["fm"])
+
+    def forward(self, batch: Batch) -> None:
+        self._made = self.convert(batch)
+        self._reconstructed, self._converted = self._made.split(
+            [len(batch["mel"]), len(self._made) - len(batch["mel"])]
+        )
+
+    def _judge(self, mel: Tensor, batch: Batch) -> DiscriminatorOutput:
+        """The discriminator's scores and features of log-mels (B', 80, T), B' <= B, diffused as the batch's items."""
+        noise, step = batch["adversary_noise"][: len(mel)], batch["adversary_step"][: len(mel)]
+        alpha_bar = self.alpha_bar.to(mel.device)[step][:, None, None]
+        diffused = diffuse(inner(self._converter).norm(mel), noise, alpha_bar)
+        output: DiscriminatorOutput = self.modules[DISCRIMINATOR](diffused, step)
+        return output
+
+    def discriminator_loss(self, batch: Batch) -> Tensor:
+        real, fake = self._judge(batch["mel"], batch), self._judge(self._made.detach(), batch)
+        return adversarial_discriminator(real[0], fake[0])
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Of reconstructions "features"; of conversions "style", "speaker" and "consistency"; of both the rest."""
+        source = inside(batch["window"])[len(batch["mel"]) :]
+        target = self.trained_voices.to(source.device)[batch["target"]][len(batch["mel"]) :]
+        with torch.no_grad():
+            content, speaker = self.networks.content(source), self.networks.speaker(source)
+        losses = {"speaker": speaker_similarity_loss(self.networks.speaker(self._converted), target, speaker)}
+        style = self.styles[int(batch["target"][0])]
+        losses["features"] = self.features.distance(self._reconstructed, batch["mel"], style)
+        losses["style"] = self.features.style_distance(self._converted, style)
+        losses["consistency"] = content_consistency_loss(self.networks.content(self._converted), content)
+        return losses | (self._adversarial_losses(batch) if self.adversarial else {})
+
+    def _adversarial_losses(self, batch: Batch) -> dict[str, Tensor]:
+        discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)
+        scores, features = self._judge(self._made, batch)
+        with torch.no_grad():
+            _, real = self._judge(batch["mel"], batch)
+        discriminator.requires_grad_(True)
+        features = [[layer[: len(batch["mel"])] for layer in part] for part in features]
+        return {"adv": adversarial_generator(scores), "fm": feature_matching(real, features)}
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        return weighted_sum(losses, {name: self.config.weights[name] for name in losses})
+
+    # Validation.
+
+    def validate(self) -> Scalars:
+        """Scores of the demo's recordings in the voices.
+
+        "likeness": the cosine to what is held back; "words": 1 minus the consistency loss; "quality": minus the
+        `frechet_distance` of the vocoder's features to those of what is held back; "score", their sum.
+        """
+        scores = [self._validate(index) for index in range(min(VALIDATED, len(self.voices)))]
+        mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+        return mean | {"score": sum(mean.values())}
+
+    def _validate(self, index: int) -> Scalars:
+        device = self._device
+        held, cosines, words, mels = self.held_voices[index].to(device), list[float](), list[float](), list[Tensor]()
+        for number, source in enumerate(self.sources):
+            batch = {name: x.to(device) for name, x in self._whole(source, index, number).items()}
+            mel, wanted = self.convert(batch), inside(batch["window"])
+            mels.append(mel)
+            cosines.append(float(self.networks.speaker(mel)[0] @ held))
+            words.append(1 - float(content_consistency_loss(self.networks.content(mel), self.networks.content(wanted))))
+        real = [torch.from_numpy(clip.mel)[None].to(device) for clip in self.voices[index].held]
+        quality = -self.features.frechet_distance(real, mels)
+        return {"likeness": float(np.mean(cosines)), "words": float(np.mean(words)), "quality": quality}
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.networks.content.parameters()).device
+
+    def _whole(self, source: Source, index: int, number: int) -> Batch:
+        """A shipped recording as a batch of one conversion, always the same."""
+        voice, crop = self.voices[index].voice, whole(source.clip)
+        kept = evenly_spaced(voice.mel.shape[1], VALIDATION_FRAMES)
+        noise = np.random.default_rng(number).standard_normal((MEL.n_mels, crop.stop), dtype=np.float32)
+        arrays = {
+            "window": window(source.clip.mel, crop),
+            "pitch": source.clip.pitch[crop] * np.float32(voice.pitch / source.voice.pitch),
+            "reference": voice.mel[:, kept],
+            "reference_content": voice.keys[:, kept],
+            "noise": np.float32(self.bundle.config.temperature) * noise,
+        }
+        batch = {name: torch.from_numpy(np.ascontiguousarray(x))[None] for name, x in arrays.items()}
+        return batch | {"target": torch.tensor([index])}

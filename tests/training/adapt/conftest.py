@@ -1,0 +1,34 @@
+"""A tiny bundle that finds speech, and recordings of two speakers that are none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from fastvoicegrad.bundle import DEFAULT
+from tests.conftest import RATE, vowels
+
+
+@pytest.fixture(scope="session")
+def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny networks with the default bundle's pitch tracker."""
+    made = tmp_path_factory.mktemp("adapt") / "bundle"
+    shutil.copytree(folder, made)
+    shutil.copy(DEFAULT / "pitch.onnx", made / "pitch.onnx")
+    config, default = (json.loads((path / "config.json").read_text()) for path in (made, DEFAULT))
+    config["networks"]["pitch"] = default["networks"]["pitch"]
+    (made / "config.json").write_text(json.dumps(config))
+    return made
+
+
+@pytest.fixture(scope="session")
+def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six recordings of one speaker, 15 s."""
+    made = tmp_path_factory.mktemp("anna")
+    for number in range(6):
+        soundfile.write(made / f"{number}.wav", vowels(2.5, pitch=190 + 3 * number, seed=number), RATE)
+    return made

@@ -1,0 +1,49 @@
+"""`fastvoicegrad adapt --bundle-out` on a tiny bundle."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from fastvoicegrad import InputError, VoiceConverter
+from fastvoicegrad.training.adapt import shipped
+from fastvoicegrad.training.adapt.corpus import train_on
+from fastvoicegrad.training.adapt.run import Budget
+from fastvoicegrad.training.adapt.task import AdaptTask
+from fastvoicegrad.training.task import Scalars
+from tests.conftest import RATE, vowels
+
+
+def test_a_bundle_of_a_corpus_converts(
+    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "PRESETS", tmp_path)
+
+    def rising(task: AdaptTask) -> Scalars:
+        return {"likeness": 0.0, "score": float(task.step)}
+
+    monkeypatch.setattr(AdaptTask, "validate", rising)
+    corpus, lines = tmp_path / "corpus", list[str]()
+    for name in ("anna", "ben"):
+        shutil.copytree(speech_folder, corpus / name)
+    (corpus / "empty").mkdir()
+    out, budget = tmp_path / "out", Budget(steps=2, threads=1)
+    train_on([corpus], out, budget, bundle=bundle, warn=lines.append, note=lines.append)
+    assert any("empty is left out" in line for line in lines)
+    assert any(line.startswith("2 voices, ") for line in lines)
+    old, new = VoiceConverter.load(bundle), VoiceConverter.load(out)
+    assert new.bundle.fingerprint == old.bundle.fingerprint
+    assert new.bundle.converter_fingerprint != old.bundle.converter_fingerprint
+    assert new.bundle.config.guidance == old.bundle.config.guidance
+    assert new.convert(vowels(1.0), RATE, speech_folder / "0.wav").shape == (RATE,)
+    with pytest.raises(InputError, match="exists already"):
+        train_on([corpus], out, budget, bundle=bundle)
+
+
+def test_a_corpus_is_folders(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no folder; for a bundle, each voice is a folder"):
+        train_on([speech_folder / "0.wav"], tmp_path / "out", Budget(steps=1), bundle=bundle)

@@ -1,0 +1,61 @@
+"""Recordings are read, checked and cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fastvoicegrad import InputError, VoiceConverter
+from fastvoicegrad.training.adapt import recordings
+from fastvoicegrad.training.adapt.recordings import CLIP, SHORTEST_CLIP, Clip, read_voice, seconds_of, split
+from tests.conftest import RATE, vowels
+from tests.sounds import chords
+
+
+def test_clips_are_whole_and_some_are_held_back(converter: VoiceConverter, speech_folder: Path) -> None:
+    warnings = list[str]()
+    voice = read_voice(converter.bundle, [speech_folder], "anna", warnings.append)
+    for clip in (*voice.train, *voice.held):
+        assert SHORTEST_CLIP <= clip.frames <= CLIP
+        assert len(clip.wave) == 256 * clip.frames
+        assert clip.pitch.shape == (clip.frames,)
+        assert clip.content.shape[1] == clip.frames
+    assert voice.held
+    assert seconds_of(voice.train) == pytest.approx(voice.seconds)
+    assert voice.voice.seconds == pytest.approx(voice.seconds)
+    assert len(voice.voice.sources) == 6
+
+
+def test_music_is_named_and_left_out(converter: VoiceConverter, speech_folder: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "organ.wav", chords(6.0, 1.0, 0.0), RATE)
+    warnings = list[str]()
+    read_voice(converter.bundle, [speech_folder, tmp_path / "organ.wav"], "anna", warnings.append)
+    assert any("organ.wav" in line and "no speech was found" in line for line in warnings)
+    with pytest.raises(InputError, match=r"0\.0 s of usable speech"):
+        read_voice(converter.bundle, [tmp_path / "organ.wav"], "anna", warnings.append)
+
+
+def test_five_seconds_are_too_few(converter: VoiceConverter, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", vowels(5.0), RATE)
+    with pytest.raises(InputError, match=r"short: 5\.\d s of usable speech were found; adapting needs 8 s"):
+        read_voice(converter.bundle, [tmp_path / "short.wav"], "short", lambda line: None)
+
+
+def test_two_speakers_are_refused(
+    converter: VoiceConverter, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "speakers_apart", lambda turns: len(turns) > 3)
+    with pytest.raises(InputError, match="more than one person"):
+        read_voice(converter.bundle, [speech_folder], "anna", lambda line: None)
+
+
+@pytest.mark.parametrize(("count", "held"), [(2, 1), (3, 1), (12, 2), (200, 15)])
+def test_a_fifth_is_held_back(count: int, held: int) -> None:
+    empty = np.zeros((1, 10), np.float32)
+    clips = [Clip(empty[0] + i, empty, empty[0], empty) for i in range(count)]
+    train, kept = split(clips)
+    assert (len(train), len(kept)) == (count - held, held)
+    assert {clip.wave[0] for clip in (*train, *kept)} == set(range(count))

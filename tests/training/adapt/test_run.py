@@ -1,0 +1,149 @@
+"""`fastvoicegrad adapt` on a tiny bundle: the same bytes after a kill, refusals, and an ordinary voice at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from fastvoicegrad import InputError, Voice, VoiceConverter
+from fastvoicegrad.training.adapt import run, settings, shipped
+from fastvoicegrad.training.adapt.report import Comparison, Report
+from fastvoicegrad.training.adapt.run import Budget, NoGain, adapt
+from fastvoicegrad.training.adapt.settings import AdaptConfig
+from fastvoicegrad.training.adapt.trainer import AdaptTrainer
+from fastvoicegrad.training.checkpoint import read_meta
+from fastvoicegrad.training.task import Scalars
+from tests.conftest import RATE, vowels
+
+STEPS = 6
+
+
+def quiet(sentence: str) -> None:
+    pass
+
+
+def accepted(report: Report) -> Report:
+    """Untrained networks give no likeness, so what the report finds is left out."""
+    better = {name: value + 1 for name, value in report.comparisons[0].before.items()}
+    first = report.comparisons[0]
+    return Report(report.name, [Comparison(first.title, first.before, better, 1)], report.encoder, {}, report.notes)
+
+
+@pytest.fixture(autouse=True)
+def few_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only the demo's two recordings, to save time; validations every two steps."""
+    monkeypatch.setattr(shipped, "PRESETS", tmp_path)
+    monkeypatch.setattr(settings, "VALIDATE_EVERY", 2)
+
+
+@pytest.fixture
+def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    compare = run.compare
+    monkeypatch.setattr(run, "compare", lambda *arguments: accepted(compare(*arguments)))
+
+
+def trained(recordings: Path, output: Path, bundle: Path, steps: int = STEPS) -> Report:
+    budget = Budget(steps=steps, threads=1)
+    return adapt([recordings], output, budget, bundle=bundle, warn=quiet, note=quiet)
+
+
+@pytest.mark.usefixtures("lenient")
+def test_an_adapted_voice_is_an_ordinary_voice(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
+    output = tmp_path / "anna.voice"
+    trained(speech_folder, output, bundle)
+    voice, converter = Voice.load(output), VoiceConverter.load(bundle)
+    assert voice.adapter is not None
+    assert len(voice.adapter.values) == converter.bundle.config.adapter
+    assert output.stat().st_size < 2e6
+    assert len(voice.sources) == 6
+    converted = converter.convert(vowels(1.0), RATE, output)
+    assert converted.shape == (RATE,)
+    assert {"index.html", "report.json", "plan.json"} <= {path.name for path in (tmp_path / "anna.adapt").iterdir()}
+    assert not (tmp_path / "anna.adapt" / "networks").exists()
+
+
+@pytest.mark.usefixtures("lenient")
+def test_a_killed_run_continues_to_the_same_bytes(
+    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole" / "anna.voice", tmp_path / "killed" / "anna.voice"
+    for output in (whole, killed):
+        output.parent.mkdir()
+    monkeypatch.setattr(AdaptConfig, "patience", 100)
+    trained(speech_folder, whole, bundle)
+    step = AdaptTrainer.train_step
+
+    def until_three(trainer: AdaptTrainer) -> Scalars:
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return step(trainer)
+
+    monkeypatch.setattr(AdaptTrainer, "train_step", until_three)
+    with pytest.raises(KeyboardInterrupt):
+        trained(speech_folder, killed, bundle)
+    assert read_meta(killed.with_suffix(".adapt") / "last.safetensors")["step"] == 2
+    monkeypatch.setattr(AdaptTrainer, "train_step", step)
+    trained(speech_folder, killed, bundle)
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def test_a_voice_that_got_worse_is_not_written(
+    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Report, "problem", "the likeness did not rise")
+    with pytest.raises(NoGain, match=r"not written: the likeness did not rise; see .*index\.html"):
+        trained(speech_folder, tmp_path / "anna.voice", bundle, steps=1)
+    assert not (tmp_path / "anna.voice").exists()
+    assert (tmp_path / "anna.adapt" / "index.html").exists()
+
+
+def test_a_folder_of_another_adaptation_is_refused(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "anna.adapt").mkdir()
+    (tmp_path / "anna.adapt" / "plan.json").write_text(json.dumps({"digest": "", "threads": 1, "steps": 3}))
+    with pytest.raises(InputError, match=r"anna\.adapt belongs to another adaptation"):
+        trained(speech_folder, tmp_path / "anna.voice", bundle)
+
+
+def test_a_bundle_without_adapters_is_refused(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(bundle, older)
+    config = json.loads((older / "config.json").read_text())
+    (older / "config.json").write_text(json.dumps(config | {"adapter": 0}))
+    with pytest.raises(InputError, match="takes no adapted voices"):
+        trained(speech_folder, tmp_path / "anna.voice", older)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ({"ECAPA": 0.5}, {"ECAPA": 0.6}, ""),
+        ({"ECAPA": 0.5}, {"ECAPA": 0.5}, "likeness did not rise"),
+        ({"ECAPA": 0.5, "CER % M": 3.0}, {"ECAPA": 0.6, "CER % M": 5.5}, "words got lost"),
+        ({"ECAPA": 0.5, "quality, D": 4.0}, {"ECAPA": 0.6, "quality, D": 2.5}, "less natural"),
+        ({"ECAPA": 0.5, "quality, D": 4.0}, {"ECAPA": 0.6, "quality, D": 3.0}, ""),  # as natural as the voice itself
+    ],
+)
+def test_what_counts_as_worse(before: dict[str, float], after: dict[str, float], problem: str) -> None:
+    found = Report("anna", [Comparison("", before, after, 1)], "ECAPA", {"quality, D": 3.05}, []).problem
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+def test_the_command_trains_in_a_process_of_its_own(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
+    """Untrained networks may gain or not; both ends are orderly."""
+    output = tmp_path / "anna.voice"
+    command = [sys.executable, "-m", "fastvoicegrad", "adapt", str(speech_folder), "-o", str(output)]
+    options = ["--steps", "2", "--threads", "1", "--bundle", str(bundle)]
+    result = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert result.returncode in (0, 1), result.stderr
+    assert output.exists() == (result.returncode == 0)
+    assert "s of speech to train on" in result.stdout
+    if result.returncode:
+        assert "the voice is not written" in result.stderr
