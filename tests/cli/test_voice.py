@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 
 from fastvoicegrad import Voice, VoiceConverter
 from fastvoicegrad.library import VoiceLibrary
+from fastvoicegrad.voice_file import Adapter
 from tests.cli.test_commands import run
 from tests.conftest import vowels
 
@@ -55,6 +57,16 @@ def test_make_show_and_convert(library: VoiceLibrary, reference_file: Path, spee
     done = run("convert", speech_file, "--to", "my-anna", "-o", tmp_path / "out.wav")
     assert done.returncode == 0, done.stderr
     assert soundfile.info(tmp_path / "out.wav").frames == soundfile.info(speech_file).frames
+
+
+def test_show_names_the_converter_of_an_adapter(voice: Voice, tmp_path: Path) -> None:
+    adapted = replace(voice, adapter=Adapter(np.ones(3, np.float32), "0123456789abcdef"))
+    adapted.save(tmp_path / "adapted.voice")
+    voice.save(tmp_path / "plain.voice")
+    assert "adapted for: converter 0123456789abcdef; that of the bundle: no" in text_of(
+        "show", tmp_path / "adapted.voice"
+    )
+    assert json.loads(text_of("show", tmp_path / "plain.voice", "--json"))["adapted_for"] is None
 
 
 def test_rename_and_remove(two: VoiceLibrary) -> None:

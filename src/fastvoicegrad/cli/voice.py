@@ -113,12 +113,15 @@ def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json
     """Show what is known of a voice."""
     from ..bundle import Bundle
     from ..library import VoiceLibrary, entry_of_file
+    from ..voice_file import read_voice
 
     is_file = Path(name).suffix.lower() == ".voice"
     entry = entry_of_file(Path(name)) if is_file else VoiceLibrary().entry(name)
-    fits = Bundle.open(bundle).fingerprint == entry.encoder
+    opened, (_, _, adapter) = Bundle.open(bundle), read_voice(entry.path)
+    fits = opened.fingerprint == entry.encoder
+    adapted = None if adapter is None else adapter.converter
     if as_json:
-        print(json.dumps(_as_json(entry) | {"fits": fits}))
+        print(json.dumps(_as_json(entry) | {"fits": fits, "adapted_for": adapted}))
         return
     otherwise = "no; it is made again when it is used" if entry.recordings else "no; make the voice again"
     facts = {
@@ -131,6 +134,9 @@ def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json
         "encoders": f"{entry.encoder}; fits the bundle: {'yes' if fits else otherwise}",
         "file": str(entry.path),
     }
+    if adapted:
+        known = "yes" if adapted == opened.converter_fingerprint else "no; adapt the voice again"
+        facts["adapted for"] = f"converter {adapted}; that of the bundle: {known}"
     for fact, value in facts.items():
         console.print(printable(f"{fact}: {value}"))
 
