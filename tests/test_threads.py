@@ -41,3 +41,7 @@ def test_conversions_in_threads_equal_conversions_in_turn(
         worker.join()
     for one, other in zip(in_turn, at_once, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_more_threads_than_cores_are_not_started() -> None:
+    assert VoiceConverter.load(threads=100_000).bundle.threads == available_cores()

@@ -23,7 +23,7 @@ from .bundle_config import BundleConfig, Network, parse_config, write_config
 from .errors import InputError
 from .files import shown
 from .mel import Array
-from .threads import default_threads
+from .threads import available_cores, default_threads
 from .voice import Voice
 
 __all__ = ["DEFAULT", "Bundle", "BundleConfig", "Network", "write_config"]
@@ -38,13 +38,13 @@ class Bundle:
     Args:
         config: its settings.
         read: returns the bytes of one of its files by name, or raises InputError.
-        threads: CPU threads of each network; None: see `default_threads`.
+        threads: CPU threads of each network, the cores at most; None: see `default_threads`.
     """
 
     def __init__(self, config: BundleConfig, read: Callable[[str], bytes], threads: int | None = None) -> None:
         self.config = config
         self.read = read
-        self.threads = threads or default_threads()
+        self.threads = min(threads, available_cores()) if threads else default_threads()
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self.alpha_bar = config.alpha_bar
         self.mel_mean = np.array(config.mel_mean, np.float32)[:, None]
@@ -197,7 +197,9 @@ class Bundle:
     def check_voice(self, voice: Voice) -> None:
         """Raises InputError where a voice was made with other encoders, or is none."""
         if voice.encoder != self.fingerprint:
-            raise InputError("the voice was made with another bundle; make it again with 'fastvoicegrad voice make'")
+            again = "adapt it" if voice.adapter else "make it"
+            command = "adapt" if voice.adapter else "voice make"
+            raise InputError(f"the voice was made with another bundle; {again} again with 'fastvoicegrad {command}'")
         voice.check()
         sizes = [self.session(name).get_outputs()[0].shape[1] for name in ("speaker", "content")]
         if [len(voice.embedding), len(voice.keys)] != sizes:

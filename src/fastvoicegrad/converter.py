@@ -21,6 +21,7 @@ from . import audio
 from .audio.arrays import blocks_of_array, checked_array
 from .bundle import Bundle
 from .errors import AudioWarning, InputError
+from .files import same_file
 from .library import resolve
 from .mel import Array
 from .pipeline import check_request, convert_blocks
@@ -300,16 +301,9 @@ def _listed(references: References) -> list[Reference]:
 def _check_distinct(output: str | Path, source: str | Path, references: References) -> None:
     """Raises InputError where the output would replace one of the inputs."""
     for path in (source, *_listed(references)):
-        if not isinstance(path, Voice) and _same_file(output, path):
+        if not isinstance(path, Voice) and same_file(output, path):
             role = "the source" if path is source else "a reference"
             raise InputError(f"{output} is {role} itself; choose another name for the output")
-
-
-def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except (OSError, ValueError):  # one of them does not exist
-        return os.path.abspath(one) == os.path.abspath(other)
 
 
 def _warn(message: str) -> None:

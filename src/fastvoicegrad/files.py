@@ -196,3 +196,11 @@ def _remove_if_abandoned(part: Path, process: int) -> None:
         os.close(handle)
     if free:
         part.unlink()
+
+
+def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths name one file, which need not exist."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one of them does not exist
+        return os.path.abspath(one) == os.path.abspath(other)

@@ -96,6 +96,8 @@ def test_info() -> None:
         (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.wav", "--rate", "100"], "between 8000 and 96000"),
         (["voice", "make", "ref.wav", "-o", "v.txt"], "must be named .voice"),
         (["info", "text.wav"], "is not audio"),
+        (["info", "none.wav"], "no such file or folder"),
+        (["info", "text.voice"], "'fastvoicegrad voice show' describes it"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], text: str) -> None:

@@ -155,6 +155,18 @@ def test_a_bad_pipe(place: Path) -> None:
         done = run("-", "--to", "anna.wav", "-o", "-", cwd=place, data=data)
         assert (done.returncode, done.stdout) == (2, b"")
         assert text(done.stderr).startswith("fastvoicegrad: standard input is ")
+    done = run("in/a.wav", "--to", "anna.wav", "-o", "-", "--bitrate", "64", cwd=place)
+    assert text(done.stderr).startswith("fastvoicegrad: standard output: WAV has no fixed bitrate")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_a_pipe_is_one_line(place: Path) -> None:
+    command = [sys.executable, "-m", "fastvoicegrad", "convert", "in/a.wav", "--to", "anna.wav", "-o", "-"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=place, timeout=120, check=False)
+    assert done.returncode == 2
+    assert text(done.stderr).splitlines()[-1].endswith("choose another place")
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

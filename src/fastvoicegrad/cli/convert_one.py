@@ -53,7 +53,12 @@ def convert_one(
         try:
             _convert(path, result, to, settings, bundle, threads, as_json, quiet=output == PIPE)
         except InputError as error:
-            raise InputError(str(error).replace(shown(path), "standard input") if source == PIPE else error) from error
+            pipes = {path: "standard input"} if source == PIPE else {}
+            pipes |= {result: "standard output"} if output == PIPE else {}
+            message = str(error)
+            for temporary, name in pipes.items():
+                message = message.replace(shown(temporary), name)
+            raise InputError(message) from error
         if output == PIPE:
             _to_stdout(result)
 
@@ -73,9 +78,11 @@ def _to_stdout(path: Path) -> None:
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
-    except BrokenPipeError as error:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at the end
-        raise InputError("the program that reads the result has ended") from error
+        if isinstance(error, BrokenPipeError):
+            raise InputError("the program that reads the result has ended") from error
+        raise InputError(f"standard output cannot be written ({error.strerror}); choose another place") from error
 
 
 def _convert(

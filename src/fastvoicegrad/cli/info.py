@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from ..errors import InputError
+from ..files import shown
 from .common import console, friendly, printable
 
 
@@ -23,6 +24,10 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: of a bundle the fields of config.json.")] = False,
 ) -> None:
     """Describe a bundle, after a check of every file in it. Of a recording: tags and watermark."""
+    if path is not None and not path.exists():
+        raise InputError(f"{shown(path)}: no such file or folder")
+    if path is not None and path.suffix.lower() == ".voice":
+        raise InputError(f"{shown(path)} is a voice; 'fastvoicegrad voice show' describes it")
     if path is not None and path.is_file() and path.suffix.lower() != ".zip":
         _describe_recording(path, as_json)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from contextlib import ExitStack
 from enum import Enum
@@ -72,11 +73,13 @@ def live(
         return
     if (source is None) != (to_file is None):
         raise InputError("--from and --to-file belong together")
+    _check_files(source, to_file, record)
     opened, voices = _voices(to or [], stream_bundle, bundle)
-    if source is not None:
+    if source is not None and to_file is not None:
         from .. import audio
 
         rate = rate or max(audio.LOWEST_RATE, min(audio.inspect(source).rate, audio.HIGHEST_RATE))
+        audio.check_output(to_file, rate)
         microphone = headphones = second = None
     else:
         microphone, headphones = sound.find(input_device, "input"), sound.find(output_device, "output")
@@ -104,6 +107,17 @@ def live(
     finally:
         engine.stop()
     console.print(session.summary())
+
+
+def _check_files(source: Path | None, to_file: Path | None, record: Path | None) -> None:
+    """Raises InputError where two of the files are one."""
+    from ..files import same_file
+
+    named = {"--from": source, "--to-file": to_file, "--record": record}
+    files = [(option, path) for option, path in named.items() if path is not None]
+    for (one, first), (other, second) in itertools.combinations(files, 2):
+        if same_file(first, second):
+            raise InputError(f"{one} and {other} name one file; choose different ones")
 
 
 def _voices(targets: list[str], stream_bundle: Path | None, bundle: Path | None) -> tuple[Any, list[tuple[str, Any]]]:
