@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 RATE = 22050
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Path:
+    """A folder that `make` fills; the workers of pytest-xdist share it, so no test may change it.
+
+    Only for fixtures that need PyTorch, which brings the package filelock.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = factory.mktemp(name)
+        make(folder)
+        return folder
+    from filelock import FileLock
+
+    folder = factory.getbasetemp().parent / "shared" / name
+    folder.parent.mkdir(exist_ok=True)
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            folder.mkdir()  # a folder without its mark is one whose making failed
+            make(folder)
+            done.touch()
+    return folder
 
 
 def vowels(seconds: float = 2.0, pitch: float = 140.0, rate: int = RATE, seed: int = 0) -> np.ndarray:
@@ -80,7 +104,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory, networks) -> Path:  # type:
     """A bundle of the tiny networks: a teacher's."""
     from tests.tiny import make_bundle
 
-    return make_bundle(tmp_path_factory.mktemp("bundle"), networks)
+    return made_once(tmp_path_factory, "bundle", lambda path: make_bundle(path, networks))
+
+
+@pytest.fixture(scope="session")
+def stream_networks():  # type: ignore[no-untyped-def]
+    """See tiny_stream.py; needs PyTorch."""
+    pytest.importorskip("torch")
+    from tests.tiny_stream import make_stream_networks
+
+    return make_stream_networks()
+
+
+@pytest.fixture(scope="session")
+def stream_folder(tmp_path_factory: pytest.TempPathFactory, converter: Any, stream_networks: Any) -> Path:
+    """A stream bundle of tiny networks for voices of the default bundle."""
+    from tests.tiny_stream import make_stream_bundle
+
+    encoder = converter.bundle.fingerprint
+    return made_once(tmp_path_factory, "stream", lambda path: make_stream_bundle(path, encoder, stream_networks))
+
+
+@pytest.fixture(scope="session")
+def voices(converter: Any) -> list[Any]:
+    """Two voices of the default bundle: a high one and a low one."""
+    return [converter.voice_of(vowels(3.0, pitch, seed=seed), 22050) for seed, pitch in ((1, 210.0), (2, 90.0))]
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +148,14 @@ def voice(converter, reference_file: Path):  # type: ignore[no-untyped-def]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny feature store with every array, of synthetic voices."""
     pytest.importorskip("torch")
+    return made_once(tmp_path_factory, "store", make_store)
+
+
+def make_store(root: Path) -> None:
     from fastvoicegrad.mel import log_mel
     from fastvoicegrad.training.data.corpus import Recording
     from fastvoicegrad.training.data.store import Entry, write_index
 
-    root = tmp_path_factory.mktemp("store")
     random = np.random.default_rng(0)
     entries, mels, waves, start = [], [], [], 0
     for index in range(12):
@@ -131,7 +182,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, array in arrays.items():
         np.save(root / f"{name}.npy", array)
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -141,9 +191,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     from fastvoicegrad.training.tasks.registry import PARTS
     from tests.training.tasks.tiny_runs import trainer
 
-    root = tmp_path_factory.mktemp("runs")
-    for part in PARTS:
-        scores = trainer(store, root, part).run()
-        assert scores
-        assert all(value == value for value in scores.values()), f"{part}: {scores}"
-    return root
+    def make(root: Path) -> None:
+        for part in PARTS:
+            scores = trainer(store, root, part).run()
+            assert scores
+            assert all(value == value for value in scores.values()), f"{part}: {scores}"
+
+    return made_once(tmp_path_factory, "runs", make)

@@ -91,7 +91,13 @@ def run(command: Sequence[str], folder: Path, environment: dict[str, str]) -> No
 def endless(line: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
     """A command that runs in the background, from its first line of output on, until Ctrl-C."""
     with subprocess.Popen(
-        shlex.split(line), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        shlex.split(line),
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     ) as process:
         try:
             assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The command as a user runs it: a new process each time."""
+"""The command as a user runs it: a new process each time, but for refusals and help."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 import fastvoicegrad
+from tests.cli.conftest import Inside
 from tests.conftest import vowels
 
 
@@ -100,7 +101,9 @@ def test_info() -> None:
         (["info", "text.voice"], "'fastvoicegrad voice show' describes it"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], text: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(
+    inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str
+) -> None:
     wave = vowels(1.0)
     for name, data in {
         "ref": wave,
@@ -115,7 +118,8 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     (tmp_path / "text.voice").write_text("not a voice")
     (tmp_path / "cut.wav").write_bytes((tmp_path / "ref.wav").read_bytes()[:9000])
     before = sorted(tmp_path.iterdir())
-    done = run(*arguments, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = inside(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert text in done.stderr
     assert done.stderr.startswith("fastvoicegrad: ")
@@ -131,8 +135,16 @@ def test_version_and_first_screen() -> None:
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "export", "store", "pairs", "evaluate", "reproduce", "probe"])
-def test_every_developer_command_has_help(command: str) -> None:
-    assert run("dev", command, "--help").returncode == 0
+def test_every_developer_command_has_help(inside: Inside, command: str) -> None:
+    done = inside("dev", command, "--help")
+    assert done.returncode == 0
+    assert f"fastvoicegrad dev {command}" in done.stdout
+
+
+def test_a_new_process_refuses_in_one_line(tmp_path: Path) -> None:
+    done = run("convert", "none.wav", "--to", "ref.wav", "-o", "o.wav", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("fastvoicegrad: none.wav: no such file.*\n", done.stderr)
 
 
 def test_demo(tmp_path: Path) -> None:

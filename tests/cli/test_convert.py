@@ -1,4 +1,4 @@
-"""``fastvoicegrad convert`` for folders and pipes, in a new process each time."""
+"""``fastvoicegrad convert`` for folders and pipes, in a new process each time, but for refusals."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from fastvoicegrad.batch import Advance, Outcome, Task
 from fastvoicegrad.cli.convert_many import Bar
+from tests.cli.conftest import Inside
 from tests.conftest import vowels
 
 LOG = "fastvoicegrad.jsonl"
@@ -190,12 +191,15 @@ def test_a_full_disk_behind_a_pipe_is_one_line(place: Path) -> None:
         (["in", "--each", "anna.wav", "--each", "anna.wav", "-o", "x"], "two targets"),
     ],
 )
-def test_bad_arguments_are_one_line_and_exit_code_2(place: Path, arguments: list[str], message: str) -> None:
+def test_bad_arguments_are_one_line_and_exit_code_2(
+    inside: Inside, place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
     before = sorted(place.rglob("*"))
-    done = run(*arguments, cwd=place)
+    monkeypatch.chdir(place)
+    done = inside("convert", *arguments)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stdout == b""
-    assert message in text(done.stderr)
+    assert done.stdout == ""
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert sorted(place.rglob("*")) == before
 

@@ -13,6 +13,7 @@ import soundfile
 from fastvoicegrad import Voice, VoiceConverter
 from fastvoicegrad.library import VoiceLibrary
 from fastvoicegrad.voice_file import Adapter
+from tests.cli.conftest import Inside
 from tests.cli.test_commands import run
 from tests.conftest import vowels
 
@@ -121,12 +122,15 @@ def test_play_writes_a_file(
         (["make", "ref.wav", "my-ben", "--name", "x", "--keep-audio"], "my-ben is none"),
     ],
 )
-def test_bad_input_is_one_line(two: VoiceLibrary, tmp_path: Path, arguments: list[str], text: str) -> None:
+def test_bad_input_is_one_line(
+    inside: Inside, two: VoiceLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str
+) -> None:
     soundfile.write(tmp_path / "ref.wav", vowels(1.0), 22050)
     np.savez(tmp_path / "old", about=np.array("{}"))
     (tmp_path / "old.npz").rename(tmp_path / "old.voice")
     before = sorted(tmp_path.rglob("*"))
-    done = run("voice", *arguments, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = inside("voice", *arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert text in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -101,9 +101,10 @@ def test_every_stage_renders_the_whole_source(kind: type[PlainConversion], folde
     assert kind(str(folder)).key != PlainConversion(str(folder)).key
 
 
-def test_the_table_has_a_row_for_every_stage(folder: Path, pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_process")
+def test_the_table_has_a_row_for_every_stage(folder: Path, two_pairs: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    table = diagnose(pairs, tmp_path / "out", tmp_path, str(folder), jobs=1).read_text()
+    table = diagnose(two_pairs, tmp_path / "out", tmp_path, str(folder), jobs=1).read_text()
     for row in ROWS:
         assert f"| {row} |" in table
     assert (tmp_path / "out" / "report.html").exists()

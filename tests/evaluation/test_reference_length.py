@@ -33,8 +33,9 @@ def test_references_that_are_too_short_are_named_before_any_work(folder: Path, p
     assert not (tmp_path / "out").exists()
 
 
-def test_the_report_has_a_row_for_every_length_and_a_plot(folder: Path, pairs: Path, tmp_path: Path) -> None:
-    table = reference_length(pairs, tmp_path / "out", tmp_path, str(folder), (1.0, 2.0), jobs=1).read_text()
+@pytest.mark.usefixtures("one_process")
+def test_the_report_has_a_row_for_every_length_and_a_plot(folder: Path, two_pairs: Path, tmp_path: Path) -> None:
+    table = reference_length(two_pairs, tmp_path / "out", tmp_path, str(folder), (1.0, 2.0), jobs=1).read_text()
     assert "| 1 s |" in table
     assert "| 2 s |" in table
     assert (tmp_path / "out" / "reference-length.png").read_bytes().startswith(b"\x89PNG")

@@ -86,10 +86,14 @@ def test_a_table_needs_its_own_trainings_alone() -> None:
         assert all(needed.index(need) < needed.index(name) for need in TRAININGS[name].needs)
 
 
-def test_tables_are_trained_evaluated_and_written_once(runs: Path, store: Path, pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_process")
+def test_tables_are_trained_evaluated_and_written_once(
+    folder: Path, runs: Path, store: Path, two_pairs: Path, tmp_path: Path
+) -> None:
+    """With the tiny bundle's encoders."""
     out = tmp_path / "out"
-    words = ["dev", "reproduce", "systems", "--budget", "smoke", "--store", store, "--pairs", pairs, "-o", out]
-    words += ["--recipes", RECIPES, "--metric-weights", tmp_path]
+    words = ["dev", "reproduce", "systems", "--budget", "smoke", "--store", store, "--pairs", two_pairs, "-o", out]
+    words += ["--recipes", RECIPES, "--metric-weights", tmp_path, "--base", folder]
     words += ["--teacher", runs / "teacher" / "last.safetensors", "--set", "loop.steps=2"]
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
@@ -108,8 +112,8 @@ def test_tables_are_trained_evaluated_and_written_once(runs: Path, store: Path, 
     assert "| 3.79 |" in table  # as published
     trained = {path: path.stat() for path in (out / "runs").glob("*/last.safetensors")}
     assert {path.parent.name for path in trained} == {"student", "diffvc-encoder", "diffvc"}
-    again = Reproduction(["systems"], "smoke", RECIPES, store, pairs, tmp_path, out, settings=["loop.steps=2"])
-    wanted = replace(again, teacher=runs / "teacher" / "last.safetensors")
+    again = Reproduction(["systems"], "smoke", RECIPES, store, two_pairs, tmp_path, out, settings=["loop.steps=2"])
+    wanted = replace(again, teacher=runs / "teacher" / "last.safetensors", base=str(folder))
     Trainings(wanted, Stopwatch(out / "times.json")).run()
     assert {path: path.stat() for path in trained} == trained
 

@@ -21,7 +21,6 @@ from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
 from tests.conftest import vowels
 from tests.server.conftest import Running, running
-from tests.stream.conftest import stream_folder, stream_networks, voices  # noqa: F401
 from tests.ui.conftest import BROWSER, FLAGS, NAMES, PATIENCE
 
 pytestmark = pytest.mark.browser
@@ -30,8 +29,8 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def server(
     converter: Any,
-    voices: list[Any],  # noqa: F811
-    stream_folder: Path,  # noqa: F811
+    voices: list[Any],
+    stream_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
     """With the voices `high` and `low` beside the presets."""
@@ -66,8 +65,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def test_a_microphone_is_streamed_and_played(
     page: Any,
     server: Running,
-    stream_folder: Path,  # noqa: F811
-    voices: list[Any],  # noqa: F811
+    stream_folder: Path,
+    voices: list[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What goes out comes back in the chosen voice; the delay is shown, and changes reach the server."""

@@ -22,7 +22,6 @@ from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
 from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 from tests.server.conftest import Running, running  # noqa: E402
-from tests.stream.conftest import stream_folder, stream_networks, voices  # noqa: E402, F401
 
 RATE, BLOCK = 16000, 320
 
@@ -30,8 +29,8 @@ RATE, BLOCK = 16000, 320
 @pytest.fixture(scope="module")
 def streams(
     converter: Any,
-    voices: list[Any],  # noqa: F811
-    stream_folder: Path,  # noqa: F811
+    voices: list[Any],
+    stream_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
     """A server with a stream bundle and the voices `high` and `low`."""
@@ -78,8 +77,8 @@ def end(socket: Any) -> tuple[np.ndarray, dict[str, Any]]:
 @pytest.mark.parametrize("block", [320, 4800, 77])
 def test_a_stream_gives_what_the_converter_gives(
     streams: Running,
-    stream_folder: Path,  # noqa: F811
-    voices: list[Any],  # noqa: F811
+    stream_folder: Path,
+    voices: list[Any],
     block: int,
 ) -> None:
     wave = vowels(0.8, rate=RATE)
@@ -184,7 +183,7 @@ def test_a_client_that_goes_away_frees_its_place(streams: Running) -> None:
     wait_for_places(streams)
 
 
-def test_a_key_is_needed_where_there_is_one(start: Callable[..., Running], stream_folder: Path) -> None:  # noqa: F811
+def test_a_key_is_needed_where_there_is_one(start: Callable[..., Running], stream_folder: Path) -> None:
     server = start(api_key="secret", stream_bundle=stream_folder)
     for more in ({}, {"subprotocols": ["fastvoicegrad", "xi-api-key.wrong"]}):
         with pytest.raises(InvalidStatus) as refused, connect(server, "nora", **more):

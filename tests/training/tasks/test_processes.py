@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,25 +15,43 @@ from safetensors.torch import load_file  # noqa: E402
 
 from tests.training.tasks.tiny_runs import RECIPES, settings, trainer  # noqa: E402
 
+PARTS = ("teacher", "student", "student with content")
 
-@pytest.mark.parametrize("part", ["teacher", "student", "student with content"])
-def test_two_processes_equal_one(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
-    part, *content = part.split(" with ")
-    more = [f"content={runs / 'content' / 'last.safetensors'}", "train_content=true", "data.context=32"]
-    more = [*more, "weights.content=1.0", "conversions=2"] if content else []
-    recipe = RECIPES / "smoke" / f"{part}.yaml"
-    command = ["-m", "fastvoicegrad", "dev", "train", part, "--recipe", recipe, "-o", tmp_path / part]
-    for setting in (*settings(store, runs, part, *more), "loop.threads=1"):
-        command += ["--set", setting]
+
+def more_settings(runs: Path, name: str) -> list[str]:
+    """Settings of a training beyond the smoke recipe's."""
+    if "with content" not in name:
+        return []
+    content = f"content={runs / 'content' / 'last.safetensors'}"
+    return [content, "train_content=true", "data.context=32", "weights.content=1.0", "conversions=2"]
+
+
+@pytest.fixture(scope="module")
+def shared(runs: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two processes, which train all parts in one start."""
+    root, commands = tmp_path_factory.mktemp("shared"), []
+    for name in PARTS:
+        part = name.split()[0]
+        words = ["dev", "train", part, "--recipe", RECIPES / "smoke" / f"{part}.yaml", "-o", root / name]
+        for setting in (*settings(store, runs, part, *more_settings(runs, name)), "loop.threads=1"):
+            words += ["--set", setting]
+        commands.append(list(map(str, words)))
+    (root / "commands.json").write_text(json.dumps(commands))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*launch, *map(str, command)], capture_output=True, text=True, timeout=240, check=False)
+    program = [str(Path(__file__).with_name("two_processes.py")), str(root / "commands.json")]
+    done = subprocess.run([*launch, *program], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    whole = runs / part
-    if content:
+    return root
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_two_processes_equal_one(runs: Path, store: Path, shared: Path, tmp_path: Path, name: str) -> None:
+    whole, more = runs / name, more_settings(runs, name)
+    if more:
         whole = tmp_path / "whole"
-        trainer(store, runs, part, *more, name=str(whole)).run()
-    alone, shared = load_file(whole / "last.safetensors"), load_file(tmp_path / part / "last.safetensors")
-    assert alone.keys() == shared.keys()
+        trainer(store, runs, name.split()[0], *more, name=str(whole)).run()
+    alone, together = load_file(whole / "last.safetensors"), load_file(shared / name / "last.safetensors")
+    assert alone.keys() == together.keys()
     for key in alone:
         # Four steps of Adam move a weight by about 4e-3, whatever the size of its gradient.
-        torch.testing.assert_close(shared[key].float(), alone[key].float(), atol=4e-5, rtol=1e-4)
+        torch.testing.assert_close(together[key].float(), alone[key].float(), atol=4e-5, rtol=1e-4)
