@@ -111,9 +111,18 @@ def write_voice(path: str | Path, about: About, arrays: dict[str, np.ndarray], a
     metadata = {KEY: text.decode()}
     if adapter is not None:
         plain[ADAPTER], metadata[ADAPTER] = adapter.values.astype(np.float16), adapter.converter
-    data = safetensors.save(plain, metadata)
     with replacing(path) as part:
-        part.write_bytes(data)
+        part.write_bytes(_in_order(safetensors.save(plain, metadata)))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its metadata in alphabetical order: safetensors writes them in any."""
+    (size,) = struct.unpack("<Q", data[:8])
+    header = msgspec.json.decode(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 8)  # the arrays stay aligned
+    return struct.pack("<Q", len(text)) + text + data[8 + size :]
 
 
 def read_voice(path: str | Path) -> tuple[About, dict[str, Array], Adapter | None]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("jiwer")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.evaluation.ctranslate2 import openai_names, read_arrays

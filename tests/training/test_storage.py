@@ -34,7 +34,7 @@ def byte_bundle(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
     return out
 
 
-def inputs_of(name: str, frames: int = 96) -> dict[str, np.ndarray]:
+def inputs_of(name: str, adapter: int, frames: int = 96) -> dict[str, np.ndarray]:
     random = np.random.default_rng(1)
 
     def normal(*shape: int) -> np.ndarray:
@@ -52,6 +52,7 @@ def inputs_of(name: str, frames: int = 96) -> dict[str, np.ndarray]:
         "keys": normal(1, 144, 40),
         "reference": normal(1, 80, 40) - 5,
         "pitch": np.full((1, frames), 150, np.float32),
+        "adapter": np.zeros((1, adapter), np.float32),
     }
 
 
@@ -73,7 +74,8 @@ def test_a_stored_bundle_is_complete(byte_bundle: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "pitch"])  # untrained classes of pitch jump
 def test_bytes_give_nearly_the_outputs_of_halves(folder: Path, byte_bundle: Path, name: str) -> None:
-    half, byte = (bundle.run(name, **inputs_of(name)) for bundle in (Bundle.open(folder), Bundle.open(byte_bundle)))
+    bundles = Bundle.open(folder), Bundle.open(byte_bundle)
+    half, byte = (bundle.run(name, **inputs_of(name, bundle.config.adapter)) for bundle in bundles)
     for ours, expected in zip(byte, half, strict=True):
         assert np.square(ours - expected).mean() < 0.1**2 * np.square(expected).mean()
         assert not np.array_equal(ours, expected)
@@ -93,7 +95,7 @@ def test_the_session_computes_with_float32_weights(byte_bundle: Path, tmp_path: 
     assert not [t.name for t in optimised.initializer if t.data_type == onnx.TensorProto.INT8]
     full = full_weights(onnx.load_from_string(graph)).SerializeToString()
     plain = onnxruntime.InferenceSession(full, providers=["CPUExecutionProvider"])
-    inputs = inputs_of(name)
+    inputs = inputs_of(name, Bundle.open(byte_bundle).config.adapter)
     for ours, expected in zip(Bundle.open(byte_bundle).run(name, **inputs), plain.run(None, inputs), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 

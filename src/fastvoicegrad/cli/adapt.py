@@ -32,6 +32,8 @@ def adapt(
         raise InputError("give either -o NAME.voice for one voice, or --bundle-out FOLDER for a corpus")
     if output is not None and output.suffix != ".voice":
         raise InputError(f"{output}: a voice file must be named .voice")
+    if metric_weights is not None and not metric_weights.is_dir():
+        raise InputError(f"{metric_weights}: no such folder of metric weights")
     run = developer_module("training.adapt.run")
     judges = developer_module("evaluation.judges").judges(metric_weights) if metric_weights else None
     budget = run.Budget(minutes, steps, threads)

@@ -38,6 +38,6 @@ def trainer(store: Path, runs: Path, part: str, *more: str, name: str | None = N
 
 
 def lend(runs: Path, out: Path) -> None:
-    """Link the runs that a student needs into another folder."""
-    for part in ("teacher", "vocoder"):
+    """Link the runs that other parts need into another folder."""
+    for part in ("teacher", "vocoder", "student", "stream-content", "diffvc-encoder"):
         (out / part).symlink_to(runs / part)
