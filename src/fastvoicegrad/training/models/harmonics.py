@@ -8,6 +8,7 @@ the voice's envelope. Not in the paper (`UNetConfig.harmonics`).
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ LOWEST, HIGHEST = 50.0, 600.0  # Hz
 ROWS = 256
 
 
+@cache  # it takes half a second
 def harmonic_table() -> np.ndarray:
     """Log-mels of pulse trains from `LOWEST` to `HIGHEST` on a logarithmic grid, (ROWS, n_mels).
 
@@ -43,7 +45,7 @@ class Harmonics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("table", torch.from_numpy(harmonic_table()), persistent=False)
+        self.register_buffer("table", torch.tensor(harmonic_table()), persistent=False)
 
     def forward(self, pitch: Tensor) -> Tensor:
         octaves = (pitch.clamp(LOWEST, HIGHEST) / LOWEST).log() / math.log(HIGHEST / LOWEST)
