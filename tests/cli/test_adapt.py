@@ -18,6 +18,7 @@ from tests.conftest import RATE, vowels
         ([], "give either -o NAME.voice for one voice, or --bundle-out FOLDER"),
         (["-o", "a.voice", "--bundle-out", "b"], "give either -o NAME.voice"),
         (["-o", "a.txt"], "must be named .voice"),
+        (["-o", "a.voice", "--minutes", "nan"], "--minutes must lie between 0.1 and 10080, got nan"),
         (["-o", "none/a.voice"], "is not a folder"),
         (["-o", "a.voice", "--metric-weights", "none"], "none: no such folder of metric weights"),
         (["--bundle-out", "."], "exists already"),

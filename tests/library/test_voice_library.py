@@ -17,6 +17,7 @@ import soundfile
 
 from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
 from fastvoicegrad.library import NameTakenError, UnknownVoiceError, VoiceLibrary, entry_of_file, resolve, user_folder
+from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 from tests.test_voice import unit, voice_of
 
@@ -294,6 +295,14 @@ def test_a_kept_recording_gives_the_same_voice(
     assert again.embedding @ voice.embedding > 0.999
     assert again.pitch == pytest.approx(voice.pitch, rel=1e-3)
     assert again.sources == ["reference.flac"]
+
+
+def test_an_adapted_voice_is_never_made_again(library: VoiceLibrary, speech_file: Path) -> None:
+    adapted = replace(ANNA, adapter=Adapter(np.ones(3, np.float32), "0123456789abcdef"))
+    library.add("anna", adapted, recordings=[speech_file])
+    with pytest.raises(InputError, match="adapted for another bundle; adapt it again"):
+        library.voice(Encoder("f"), "anna")
+    assert library.load("anna").adapter is not None
 
 
 def test_a_voice_without_recordings_is_refused(library: VoiceLibrary, speech_file: Path) -> None:

@@ -10,12 +10,14 @@ import typer
 from ..errors import InputError
 from .common import BundleOption, ThreadsOption, console, developer_module, errors, friendly, printable
 
+SHORTEST, LONGEST = 0.1, 10_080  # minutes of training: six seconds, a week
+
 
 @friendly
 def adapt(
     recordings: Annotated[list[str], typer.Argument(help="Recordings of one voice: files, folders, patterns.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The .voice file to write.")] = None,
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long to train.")] = 10.0,
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 10.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps instead.")] = None,
     bundle_out: Annotated[
         Path | None,
@@ -30,6 +32,8 @@ def adapt(
     """Adapt the bundle to one voice, and report what it was worth. A killed run continues when started again."""
     if (output is None) == (bundle_out is None):
         raise InputError("give either -o NAME.voice for one voice, or --bundle-out FOLDER for a corpus")
+    if not SHORTEST <= minutes <= LONGEST:
+        raise InputError(f"--minutes must lie between {SHORTEST} and {LONGEST}, got {minutes}")
     if output is not None and output.suffix != ".voice":
         raise InputError(f"{output}: a voice file must be named .voice")
     if metric_weights is not None and not metric_weights.is_dir():

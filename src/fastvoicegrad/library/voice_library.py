@@ -240,6 +240,8 @@ class VoiceLibrary:
             return voice
         if self._presets.holds(path):
             raise InputError(f"the preset voice '{name}' fits only the built-in bundle; name a recording instead")
+        if voice.adapter:  # a voice that is made again would lose it
+            raise InputError(f"the voice '{name}' was adapted for another bundle; adapt it again")
         try:
             kept = [self._own.recordings / recording for recording in voice.recordings]
             made_again = pool([encoder.voice_of_recording(recording, quiet=True) for recording in kept])

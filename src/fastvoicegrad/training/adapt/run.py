@@ -136,7 +136,10 @@ def adapt(
 
 def prepared(converter: VoiceConverter, voices: Sequence[Recordings], folder: Path, name: str = ADAPTER) -> Work:
     """Shipped speech, and views of the clips in its voices."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{shown(folder)} cannot be made ({error.strerror}); choose another output") from error
     sources = shipped_sources(converter)
     viewed = [replace(voice, train=with_views(converter, voice.train, sources)) for voice in voices]
     return Work(converter, viewed, sources, folder, name)
