@@ -26,6 +26,7 @@ def test_every_part_leaves_a_checkpoint_curves_and_its_recipe(runs: Path) -> Non
 @pytest.mark.parametrize("part", PARTS)
 def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
     lend(runs, tmp_path)
+    (tmp_path / "student").symlink_to(runs / "student")
     trainer(store, tmp_path, part, "loop.steps=4", name="run")
     first = trainer(store, tmp_path, part, name="run")
     for _ in range(2):

@@ -39,5 +39,5 @@ def trainer(store: Path, runs: Path, part: str, *more: str, name: str | None = N
 
 def lend(runs: Path, out: Path) -> None:
     """Link the runs that other parts need into another folder."""
-    for part in ("teacher", "vocoder", "student", "stream-content", "diffvc-encoder"):
+    for part in ("teacher", "vocoder", "stream-content", "diffvc-encoder"):
         (out / part).symlink_to(runs / part)
