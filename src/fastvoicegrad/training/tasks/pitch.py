@@ -73,19 +73,25 @@ class PitchTask(Task):
         return weighted_sum(losses, self.recipe.weights)
 
     def validate(self) -> Scalars:
-        """Scores on held-out voices, unperturbed.
-
-        Over frames that both call voiced: "cents", the median error, and "wrong", the share of errors over 50 cents.
-        Over all frames: "voicing_errors", the share of different voicing.
-        """
+        """Losses and `pitch_scores` on held-out voices, unperturbed."""
         device = next(self.modules["pitch"].parameters()).device
         batch = self._take(self.held_out, self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED))
         batch = {k: v.to(device) for k, v in batch.items()}
         scores = {key: float(value) for key, value in self.losses(batch).items()}
-        tracked = inner(self.modules["pitch"]).track(batch["mel"])
-        both = (tracked > 0) & (batch["pitch"] > 0)
-        cents = 1200 * (tracked[both] / batch["pitch"][both]).log2().abs()
-        scores["cents"] = float(cents.median()) if len(cents) else float("inf")
-        scores["wrong"] = float((cents > GROSS_ERROR).float().mean()) if len(cents) else 1.0
-        scores["voicing_errors"] = float(((tracked > 0) != (batch["pitch"] > 0)).float().mean())
-        return scores
+        return scores | pitch_scores(inner(self.modules["pitch"]).track(batch["mel"]), batch["pitch"])
+
+
+def pitch_scores(tracked: Tensor, pitch: Tensor) -> Scalars:
+    """How well a tracked pitch fits the true one; both in Hz, 0 where unvoiced, of one shape.
+
+    Returns:
+        over frames that both call voiced: "cents", the median error, and "wrong", the share of errors over 50 cents;
+        over all frames: "voicing_errors", the share of different voicing.
+    """
+    both = (tracked > 0) & (pitch > 0)
+    cents = 1200 * (tracked[both] / pitch[both]).log2().abs()
+    return {
+        "cents": float(cents.median()) if len(cents) else float("inf"),
+        "wrong": float((cents > GROSS_ERROR).float().mean()) if len(cents) else 1.0,
+        "voicing_errors": float(((tracked > 0) != (pitch > 0)).float().mean()),
+    }

@@ -17,7 +17,7 @@ from ..models.blocks import inner
 from ..models.pitch import pitch_losses
 from ..models.stream import StreamPitch, StreamPitchConfig
 from ..task import Batch, LoopConfig, Scalars, Task
-from .pitch import GROSS_ERROR, VALIDATED, VALIDATION_SEED, PitchRecipe
+from .pitch import VALIDATED, VALIDATION_SEED, PitchRecipe, pitch_scores
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,5 @@ class StreamPitchTask(Task):
         batch = {k: v.to(device) for k, v in self._take(self.held_out, drawn).items()}
         scores = {key: float(value) for key, value in self.losses(batch).items()}
         logits, voicing, pitch = self._outputs(batch)
-        both = (voicing > 0) & (pitch > 0)
-        cents = 1200 * (model.decode(logits)[both] / pitch[both]).log2().abs()
-        scores["cents"] = float(cents.median()) if len(cents) else float("inf")
-        scores["wrong"] = float((cents > GROSS_ERROR).float().mean()) if len(cents) else 1.0
-        return scores | {"voicing_errors": float(((voicing > 0) != (pitch > 0)).float().mean())}
+        tracked = torch.where(voicing > 0, model.decode(logits), torch.zeros_like(voicing))
+        return scores | pitch_scores(tracked, pitch)
