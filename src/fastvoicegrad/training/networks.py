@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+from torch import nn
 
 from .checkpoint import load_network, read_meta
 from .models.content import ContentConfig, ContentModel
@@ -16,6 +19,14 @@ from .recipe import build
 
 Vocoder = SpectralVocoder | HiFiGAN
 VocoderKind = Literal["spectral", "hifigan"]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def loaded(network: Callable[[Any], Network], settings: type, path: str | Path) -> Network:
+    """The network of a checkpoint, whose settings the checkpoint holds; in evaluation mode."""
+    model = network(build(settings, read_meta(path)["model"]))
+    load_network(path, model)
+    return model.eval()
 
 
 def load_content(path: str | Path) -> ContentModel:
@@ -28,15 +39,11 @@ def load_content(path: str | Path) -> ContentModel:
 
 
 def load_speaker(path: str | Path) -> SpeakerEncoder:
-    model = SpeakerEncoder(build(SpeakerConfig, read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
+    return loaded(SpeakerEncoder, SpeakerConfig, path)
 
 
 def load_pitch(path: str | Path) -> PitchTracker:
-    model = PitchTracker(build(PitchConfig, read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
+    return loaded(PitchTracker, PitchConfig, path)
 
 
 def load_unet(path: str | Path) -> UNet:
@@ -48,9 +55,7 @@ def load_unet(path: str | Path) -> UNet:
 
 def load_diffvc(path: str | Path) -> DiffVc:
     """DiffVC with its encoder."""
-    model = DiffVc(build(DiffVcConfig, read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
+    return loaded(DiffVc, DiffVcConfig, path)
 
 
 def load_vocoder(path: str | Path, kind: VocoderKind = "spectral") -> Vocoder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .checkpoint import load_network, read_meta
 from .models.stream import (
     StreamContentConfig,
     StreamContentModel,
@@ -14,29 +13,21 @@ from .models.stream import (
     StreamPitchConfig,
 )
 from .models.stream_renderer import StreamRenderer, StreamRendererConfig
-from .recipe import build
+from .networks import loaded
 
 
 def load_stream_content(path: str | Path) -> StreamContentModel:
     """The content encoder with its unit classifier."""
-    model = StreamContentModel(build(StreamContentConfig, read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
+    return loaded(StreamContentModel, StreamContentConfig, path)
 
 
 def load_stream_pitch(path: str | Path) -> StreamPitch:
-    model = StreamPitch(build(StreamPitchConfig, read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
+    return loaded(StreamPitch, StreamPitchConfig, path)
 
 
 def load_stream_converter(path: str | Path) -> StreamConverter:
-    model = StreamConverter(build(StreamConverterConfig, read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
+    return loaded(StreamConverter, StreamConverterConfig, path)
 
 
 def load_stream_renderer(path: str | Path) -> StreamRenderer:
-    model = StreamRenderer(build(StreamRendererConfig, read_meta(path)["model"]))
-    load_network(path, model)
-    return model.eval()
+    return loaded(StreamRenderer, StreamRendererConfig, path)
