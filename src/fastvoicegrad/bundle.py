@@ -45,6 +45,7 @@ class Bundle:
         self.config = config
         self.read = read
         self.threads = min(threads, available_cores()) if threads else default_threads()
+        self._graphs: dict[str, bytes] = {}  # that were checked when the bundle was opened, until their first use
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self.alpha_bar = config.alpha_bar
         self.mel_mean = np.array(config.mel_mean, np.float32)[:, None]
@@ -63,15 +64,14 @@ class Bundle:
         read = reader(path)
         try:
             bundle = cls(parse_config(read("config.json")), read, threads)
-            for name in bundle.config.networks:
-                bundle.graph(name)
+            bundle._graphs = {name: bundle.graph(name) for name in bundle.config.networks}
         except InputError as error:
             raise InputError(f"{shown(path)}: {error}") from error
         return bundle
 
     def __getstate__(self) -> dict[str, object]:
         """For pickling: sessions are made again where the bundle arrives."""
-        return self.__dict__ | {"_sessions": {}}
+        return self.__dict__ | {"_sessions": {}, "_graphs": {}}
 
     def session(self, name: str) -> onnxruntime.InferenceSession:
         """A network, loaded at its first use.
@@ -80,7 +80,8 @@ class Bundle:
             InputError: it is damaged, or not the network that the bundle names.
         """
         if name not in self._sessions:
-            data, options = self.graph(name), graphs.session_options(self.threads)
+            data = self._graphs.pop(name, None) or self.graph(name)
+            options = graphs.session_options(self.threads)
             with blamed_on(name):
                 session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
                 graphs.check_session(session, *self._shapes(name))

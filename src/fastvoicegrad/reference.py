@@ -68,6 +68,8 @@ def encode_voice(
 def source_speaker(bundle: Bundle, segments: Sequence[Array], target: Voice, gain: float = 1.0) -> Voice | None:
     """The source speaker's voice from waves at 22,050 Hz; None where there is no speech.
 
+    Only guidance looks at more than its pitch; without guidance the rest stays the target's.
+
     Args:
         segments: see `SpeechSampler.segments`.
         target: gives what a voice holds besides.
@@ -87,10 +89,12 @@ def analyse_source(
 def _source(bundle: Bundle, frames: Frames, target: Voice) -> Voice | None:
     if not holds_speech(frames):
         return None
+    source = replace(target, pitch=_median_pitch(frames), adapter=None)
+    if not bundle.config.guidance:
+        return source
     keys, mel = _retrieval_frames(bundle, frames, SOURCE_FRAMES)
     embedding = _speaker(bundle, frames.mel[:, frames.spoken], SOURCE_WINDOWS)
-    pitch = _median_pitch(frames)
-    return replace(target, embedding=embedding, keys=keys, mel=mel, pitch=pitch, adapter=None)
+    return replace(source, embedding=embedding, keys=keys, mel=mel)
 
 
 def _speaker(bundle: Bundle, mel: Array, most: int | None = None) -> Array:
