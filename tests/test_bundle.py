@@ -51,7 +51,7 @@ def edit_network(folder: Path, name: str, **changes: object) -> None:
 
 
 def test_default_bundle_is_small_and_described() -> None:
-    assert sum(f.stat().st_size for f in DEFAULT.iterdir()) <= 20e6
+    assert sum(f.stat().st_size for f in DEFAULT.iterdir()) <= 40e6
     notes = Bundle.open().config.notes
     assert {"license", "training_data", "intended_use"} <= set(notes)
 

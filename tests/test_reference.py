@@ -4,6 +4,7 @@ import json
 import re
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -46,9 +47,16 @@ def source_of(
 # -- the source -------------------------------------------------------------------------------------------------
 
 
-def test_the_source_speaker_does_not_depend_on_blocks(converter: VoiceConverter, voice: Voice) -> None:
+@pytest.fixture
+def guided(converter: VoiceConverter, monkeypatch: pytest.MonkeyPatch) -> VoiceConverter:
+    """A converter with guidance, which reads the source's own voice."""
+    monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance=0.6))
+    return converter
+
+
+def test_the_source_speaker_does_not_depend_on_blocks(guided: VoiceConverter, voice: Voice) -> None:
     wave = np.concatenate([np.zeros(3 * RATE, np.float32), vowels(9.0)])
-    found = [source_of(converter, wave, voice, pieces)[0] for pieces in (1, 7, 60)]
+    found = [source_of(guided, wave, voice, pieces)[0] for pieces in (1, 7, 60)]
     assert found[0] is not None
     for other in found[1:]:
         assert other is not None
@@ -57,21 +65,32 @@ def test_the_source_speaker_does_not_depend_on_blocks(converter: VoiceConverter,
         assert other.pitch == found[0].pitch
 
 
-def test_the_source_speaker_has_what_a_voice_has(converter: VoiceConverter, voice: Voice) -> None:
+def test_without_guidance_the_source_gives_its_pitch_alone(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance=0.0))
+    source = source_speaker(converter.bundle, [vowels(5.0, pitch=180.0)], voice)
+    assert source is not None
+    assert 170 < source.pitch < 195
+    np.testing.assert_array_equal(source.embedding, voice.embedding)
+
+
+def test_the_source_speaker_has_what_a_voice_has(guided: VoiceConverter, voice: Voice) -> None:
     wave = vowels(20.0, pitch=180.0)
-    source = source_speaker(converter.bundle, [wave], voice, TARGET_LEVEL / speech_level(wave))
+    source = source_speaker(guided.bundle, [wave], voice, TARGET_LEVEL / speech_level(wave))
     assert source is not None
     assert 170 < source.pitch < 195
     assert np.linalg.norm(source.embedding) == pytest.approx(1.0, abs=1e-5)
+    assert np.abs(source.embedding - voice.embedding).max() > 1e-3
     assert source.mel.shape == (80, SOURCE_FRAMES)
     assert source.keys.shape == (voice.keys.shape[0], SOURCE_FRAMES)
     assert source.encoder == voice.encoder
 
 
-def test_gain_makes_up_for_the_level(converter: VoiceConverter, voice: Voice) -> None:
+def test_gain_makes_up_for_the_level(guided: VoiceConverter, voice: Voice) -> None:
     wave = vowels(5.0)
-    one = source_speaker(converter.bundle, [wave], voice, 0.4)
-    other = source_speaker(converter.bundle, [wave * np.float32(0.25)], voice, 1.6)
+    one = source_speaker(guided.bundle, [wave], voice, 0.4)
+    other = source_speaker(guided.bundle, [wave * np.float32(0.25)], voice, 1.6)
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-4)

@@ -72,6 +72,14 @@ def test_findings_name_the_channel(converter: VoiceConverter, voice: Voice, tmp_
     assert [text for text in report.warnings if text.startswith("channel 1")] == []
 
 
+def test_equal_findings_are_given_once(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.05, len(ONE))
+    source = written(tmp_path, noise, ONE, noise)
+    with pytest.warns(AudioWarning, match=r"^channels 1, 3: no speech was found"):
+        report = converter.convert_file(source, tmp_path / "o.wav", voice, channel="each")
+    assert len(report.warnings) == 1
+
+
 def test_the_loudness_is_that_of_every_channel(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
     source = written(tmp_path, ONE, 0.1 * OTHER)
     converter.convert_file(source, tmp_path / "o.wav", voice, channel="each", loudness=-23.0, subtype="FLOAT")

@@ -181,6 +181,11 @@ class Bundle:
         """The same of the frames that enter the converter, beside their content and pitch."""
         return self._in_strides(*self._decoder_context(steps))
 
+    def vocoder_context(self) -> tuple[int, int]:
+        """The same of the frames that enter the vocoder."""
+        vocoder = self.config.networks["vocoder"]
+        return self._in_strides(vocoder.left, vocoder.right)
+
     def _decoder_context(self, steps: int) -> tuple[int, int]:
         chain = [*[self.config.networks["converter"]] * steps, self.config.networks["vocoder"]]
         neighbour = int(self.config.postfilter.smoothing > 0)

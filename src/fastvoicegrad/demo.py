@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import filecmp
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ CAPTIONS = {
     "reference.opus": "Reference: this is the voice to take",
     "converted.wav": "Converted: the source's words in the reference's voice",
 }
+RECORDINGS = ("source.opus", "reference.opus")  # that ship
 DARKEST, BRIGHTEST = -9.0, 1.0  # natural log of the mel magnitude
 
 
@@ -28,18 +30,18 @@ def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
     """Convert the shipped source to the shipped reference's voice.
 
     Args:
-        folder: is made; must be new or empty.
+        folder: is made; must be new, empty, or of an earlier demo, whose files are replaced. Others stay.
         bundle: see `VoiceConverter.load`.
     Returns:
         the page, ``index.html``, beside the three recordings.
     Raises:
-        InputError: the folder cannot be made, or is not empty.
+        InputError: the folder cannot be made, or holds something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if any(folder.iterdir()) and not _is_demo(folder):
             raise InputError(f"{folder} is not empty; name a new folder: fastvoicegrad demo NEW_FOLDER")
-        for name in ("source.opus", "reference.opus"):
+        for name in RECORDINGS:
             shutil.copyfile(SAMPLES / name, folder / name)
     except OSError as error:
         raise InputError(f"{folder} cannot be made ({error.strerror}); name another folder") from error
@@ -49,6 +51,11 @@ def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
     page = folder / "index.html"
     page.write_text(page_of(folder), encoding="utf-8")
     return page
+
+
+def _is_demo(folder: Path) -> bool:
+    """Whether an earlier demo has made a folder: it holds the shipped recordings."""
+    return all((folder / n).is_file() and filecmp.cmp(SAMPLES / n, folder / n, shallow=False) for n in RECORDINGS)
 
 
 def page_of(folder: Path) -> str:

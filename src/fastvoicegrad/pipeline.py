@@ -145,12 +145,17 @@ def check_request(
     if not (isinstance(steps, int) and 1 <= steps <= allowed):
         most = f"{allowed} step{'s' if allowed > 1 else ''}"
         raise InputError(f"this bundle converts in at most {most}, {steps} were asked for; leave steps out")
+    check_sound(seed, semitones, formant, pauses)
+    if (semitones or keep_pitch) and not bundle.config.harmonics:
+        raise InputError("this bundle has no input for the pitch; leave the pitch options out")
+
+
+def check_sound(seed: int = 0, semitones: float = 0.0, formant: float = 0.0, pauses: str = "converted") -> None:
+    """Raises InputError where no bundle can do what is asked."""
     if not (isinstance(seed, int) and 0 <= seed < MOST_SEED):
         raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
     if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
         raise InputError(f"semitones must lie between -{MOST_SEMITONES:g} and {MOST_SEMITONES:g}, got {semitones:g}")
-    if (semitones or keep_pitch) and not bundle.config.harmonics:
-        raise InputError("this bundle has no input for the pitch; leave the pitch options out")
     check_formant(formant)
     check_pauses(pauses)
 
@@ -162,7 +167,7 @@ def convert_window(
     with timing.stage("encoders"):
         content, source_pitch = bundle.encode(window.mel)
     pitch, kept_pitch = source_pitch * np.float32(request.pitch_ratio), source_pitch[window.keep]
-    # What lies further away than the converter depends on was context of the encoders alone.
+    # What lies further away than a network depends on was context of the networks before it.
     inner = window.around(*bundle.decoder_context(request.steps))
     window, content, pitch = window.part(inner), content[:, inner], pitch[inner]
     with timing.stage("converter"):
@@ -170,6 +175,8 @@ def convert_window(
         mel, sums = bundle.config.postfilter(mel, request.target.mel, window.keep, state.sums)
         mel = move_formants(mel, pitch, request.formant)
     with timing.stage("vocoder"):
+        inner = window.around(*bundle.vocoder_context())
+        window, mel, pitch = window.part(inner), mel[:, inner], pitch[inner]
         known = pitch if bundle.config.harmonics else None
         wave, phase = vocode(bundle, mel, window.start, window.keep, state.phase, request.seed, known)
     return wave, State(phase, sums, kept_pitch)

@@ -109,16 +109,28 @@ def results(
 
     Args:
         convert: gives the result of a track, `samples` in all, and adds to a list what was found about it.
-        found: gets all findings at the end; with several tracks they have the channels' numbers.
+        found: gets all findings before the first block, each once; with several tracks they have the channels'
+            numbers.
     """
     notes = [list[str]() for _ in sources]
     tracks = [
         convert(source, own) if source else audio.fit_length([], samples)
         for source, own in zip(sources, notes, strict=True)
     ]
-    yield from audio.side_by_side(tracks)
+    for block in audio.side_by_side(tracks):
+        found.extend(note for note in _joined(notes) if note not in found)
+        yield block
+
+
+def _joined(notes: Sequence[Sequence[str]]) -> list[str]:
+    """The notes of all tracks, equal ones once."""
+    numbers: dict[str, list[str]] = {}
     for number, own in enumerate(notes, 1):
-        found.extend(f"channel {number}: {note}" if len(sources) > 1 else note for note in own)
+        for note in dict.fromkeys(own):
+            numbers.setdefault(note, []).append(str(number))
+    if len(notes) == 1:
+        return list(numbers)
+    return [f"channel{'s' if len(of) > 1 else ''} {', '.join(of)}: {note}" for note, of in numbers.items()]
 
 
 class Advance:

@@ -38,8 +38,10 @@ def test_channels(tmp_path: Path, subtype: str, channel: str | None, expected: n
 
 
 def test_one_channel_has_no_sides(tmp_path: Path) -> None:
-    for channel in ("left", "right", "mix", "1"):
+    for channel in ("left", "right", "mix", "1", "2"):
         np.testing.assert_allclose(channel_of(tmp_path, LEFT, channel), LEFT, atol=2e-3)
+    with pytest.raises(InputError, match="has 1 channel; there is no channel 3"):
+        channel_of(tmp_path, LEFT, "3")
 
 
 def test_a_quiet_channel_can_be_asked_for(tmp_path: Path) -> None:

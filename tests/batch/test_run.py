@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastvoicegrad import InputError, Voice, VoiceConverter
+from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
 from fastvoicegrad.batch import Advance, Batch, Outcome, Settings, convert_files, make_target
 from fastvoicegrad.batch import watching as watching_module
 from tests.conftest import vowels
@@ -160,14 +160,31 @@ def test_formats(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path:
 def test_the_bitrate_is_for_formats_that_have_one(
     converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
 ) -> None:
-    outcomes = convert_files(converter, [talks], tmp_path / "mixed", voice, Settings(bitrate=96))
-    assert states(outcomes) == ALL
+    with pytest.raises(InputError, match="no result is MP3 or Opus, so none has a fixed bitrate"):
+        convert_files(converter, [talks], tmp_path / "none", voice, Settings(bitrate=96))
+    assert not (tmp_path / "none").exists()
+    soundfile.write(tmp_path / "e.mp3", vowels(0.6, rate=44100), 44100)
+    with pytest.warns(AudioWarning, match="4 of 5 results are neither MP3 nor Opus"):
+        outcomes = convert_files(
+            converter, [talks, tmp_path / "e.mp3"], tmp_path / "mixed", voice, Settings(bitrate=96)
+        )
+    assert states(outcomes) == {**ALL, "e.mp3": "converted"}
     sizes = [
         sum(map(len, contents(tmp_path / str(bitrate)).values()))
         for bitrate in (96, 192)
         if convert_files(converter, [talks], tmp_path / str(bitrate), voice, Settings(format="opus", bitrate=bitrate))
     ]
     assert sizes[1] > 1.5 * sizes[0]
+
+
+def test_failures_leave_no_empty_folders(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
+    (tmp_path / "in/sub").mkdir(parents=True)
+    soundfile.write(tmp_path / "in/sub/silent.wav", np.zeros(9000), 22050)
+    outcomes = convert_files(converter, [talks, tmp_path / "in"], tmp_path / "out", voice, Settings(channel="5"))
+    assert {outcome.state for outcome in outcomes} == {"failed"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fastvoicegrad.jsonl"]
+    assert states(convert_files(converter, [tmp_path / "in"], tmp_path / "out", voice)) == {"silent.wav": "failed"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fastvoicegrad.jsonl"]
 
 
 @pytest.mark.parametrize("settings", [Settings(formant=2), Settings(pauses="silence"), Settings(channel="each")])
@@ -215,7 +232,7 @@ def test_results_are_marked(converter: VoiceConverter, talks: Path, tmp_path: Pa
         (Settings(formant=13), "formant must lie"),
         (Settings(pauses="music"), "pauses must be"),
         (Settings(format="flac", bitrate=64), "no fixed bitrate"),
-        (Settings(format="mp3", bitrate=500), "takes a bitrate"),
+        (Settings(format="mp3", bitrate=500), "^MP3 with 48000 Hz takes a bitrate"),
     ],
 )
 def test_bad_settings_are_refused_at_once(

@@ -97,7 +97,7 @@ def test_info() -> None:
         (["convert", "ref.wav", "--to", "ref.wav", "-o", "o.wav", "--rate", "100"], "between 8000 and 96000"),
         (["voice", "make", "ref.wav", "-o", "v.txt"], "must be named .voice"),
         (["info", "text.wav"], "is not audio"),
-        (["info", "none.wav"], "no such file or folder"),
+        (["info", "none.wav"], "none.wav: no such file or folder; check its name"),
         (["info", "text.voice"], "'fastvoicegrad voice show' describes it"),
     ],
 )
@@ -134,6 +134,33 @@ def test_version_and_first_screen() -> None:
     assert shown == ["demo", "convert", "live", "serve", "ui", "adapt", "info", "voice", "dev"]
 
 
+def test_info_gives_the_length_that_decodes_and_warns(inside: Inside, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "whole.wav", vowels(2.0), 22050)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:9044])
+    broken = "ends after 0.2 s of the 2.0 s that its header gives"
+    done = inside("info", tmp_path / "cut.wav")
+    assert (done.returncode, done.stderr) == (0, f"fastvoicegrad: warning: {tmp_path / 'cut.wav'} {broken}\n")
+    assert "seconds: 0.204\n" in done.stdout
+    report = json.loads(inside("info", tmp_path / "cut.wav", "--json").stdout)
+    assert report["warnings"] == [f"{tmp_path / 'cut.wav'} {broken}"]
+    assert report["seconds"] == pytest.approx(4500 / 22050, abs=1e-6)
+    soundfile.write(tmp_path / "one.wav", np.ones(1), 16000)
+    assert "seconds: 0.000063\n" in inside("info", tmp_path / "one.wav").stdout
+    assert inside("info", tmp_path / "whole.wav").stderr == ""
+
+
+def test_info_reads_standard_input(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "whole.wav", vowels(2.0), 22050)
+    command = [sys.executable, "-m", "fastvoicegrad", "info", "-"]
+    data = (tmp_path / "whole.wav").read_bytes()[:9044]
+    done = subprocess.run(command, input=data, capture_output=True, timeout=60, check=True)
+    assert b"rate: 22050" in done.stdout
+    assert done.stderr.startswith(b"fastvoicegrad: warning: standard input ends after 0.2 s")
+    bad = subprocess.run(command, input=b"no sound", capture_output=True, timeout=60, check=False)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith(b"fastvoicegrad: standard input is not audio")
+
+
 @pytest.mark.parametrize("command", ["prepare", "train", "export", "store", "pairs", "evaluate", "reproduce", "probe"])
 def test_every_developer_command_has_help(inside: Inside, command: str) -> None:
     done = inside("dev", command, "--help")
@@ -158,6 +185,18 @@ def test_demo(tmp_path: Path) -> None:
     assert np.abs(converted - source).max() > 0.05
     page = (folder / "index.html").read_text()
     assert all(name in page for name in ("source.opus", "reference.opus", "converted.wav"))
+    result = (folder / "converted.wav").read_bytes()
+    (folder / "converted.wav").unlink()
+    (folder / "notes.txt").write_text("mine")
     again = run("demo", cwd=tmp_path)
-    assert again.returncode == 2
-    assert "not empty" in again.stderr
+    assert again.returncode == 0, again.stderr
+    assert (folder / "converted.wav").read_bytes() == result
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_demo_keeps_away_from_other_folders(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "source.opus").write_text("mine")
+    done = inside("demo", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"fastvoicegrad: {tmp_path} is not empty; name a new folder: fastvoicegrad demo NEW_FOLDER\n"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("source.opus", "mine")]

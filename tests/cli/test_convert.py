@@ -156,6 +156,8 @@ def test_a_bad_pipe(place: Path) -> None:
         done = run("-", "--to", "anna.wav", "-o", "-", cwd=place, data=data)
         assert (done.returncode, done.stdout) == (2, b"")
         assert text(done.stderr).startswith("fastvoicegrad: standard input is ")
+    done = run("-", "--to", "anna.wav", "--format", "exe", cwd=place, data=(place / "in/a.wav").read_bytes())
+    assert text(done.stderr).startswith("fastvoicegrad: standard output: unknown kind of file '.exe'")
     done = run("in/a.wav", "--to", "anna.wav", "-o", "-", "--bitrate", "64", cwd=place)
     assert text(done.stderr).startswith("fastvoicegrad: standard output: WAV has no fixed bitrate")
 
@@ -189,6 +191,13 @@ def test_a_full_disk_behind_a_pipe_is_one_line(place: Path) -> None:
         (["in", "--to", "anna.wav", "-o", "x", "--format", "doc"], "format must be one of"),
         (["in", "--to", "anna.wav", "-o", "x", "--steps", "7"], "at most 1 step"),
         (["in", "--each", "anna.wav", "--each", "anna.wav", "-o", "x"], "two targets"),
+        (["in", "--to", "anna.wav", "-o", "x", "--bitrate", "64"], "no result is MP3 or Opus"),
+        (["in", "--to", "anna.wav", "-o", "x", "--bitrate", "6400", "--format", "mp3"], "fastvoicegrad: MP3 with"),
+        (["in", "--to", "", "-o", "x"], "--to is empty; give it a name"),
+        (["in/a.wav", "--to", "anna.wav", "-o", ""], "-o is empty; give it a name"),
+        (["", "--to", "anna.wav"], "IN is empty; give it a name"),
+        (["in/a.wav", "--to", "anna(0)+ben(0)", "-o", "x.wav"], "'anna(0)+ben(0)' are all 0; give one voice a weight"),
+        (["in", "--to", "anna.wav", "-o", "x", "--channel", "middle"], "channel must be left"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(
@@ -202,6 +211,34 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("output", ["x.wav", "x/"])
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--formant", "nan", "formant must lie between -12 and 12, got nan"),
+        ("--semitones", "25", "semitones must lie between -24 and 24, got 25"),
+        ("--rate", "100", "rate must lie between 8000 and 96000 Hz, got 100"),
+        ("--loudness", "3", "the loudness must lie"),
+    ],
+)
+def test_what_no_bundle_can_do_is_refused_before_one_loads(
+    inside: Inside, place: Path, monkeypatch: pytest.MonkeyPatch, output: str, option: str, value: str, message: str
+) -> None:
+    monkeypatch.chdir(place)
+    done = inside("convert", "in/a.wav", "--to", "anna.wav", "-o", output, option, value, "--bundle", "none")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"fastvoicegrad: {message}")
+
+
+def test_choices_are_taken_in_any_case(inside: Inside, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    done = inside(
+        *("convert", "in/a.wav", "--to", "anna.wav", "-o", "case.wav"), "--pauses", "SILENCE", "--channel", "EACH"
+    )
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(place / "case.wav").frames == 9600
 
 
 def started(place: Path, *arguments: str) -> subprocess.Popen[str]:

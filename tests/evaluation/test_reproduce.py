@@ -19,6 +19,7 @@ from fastvoicegrad.cli import app
 from fastvoicegrad.diffusion import cosine_schedule, noise_schedule, signal_to_noise
 from fastvoicegrad.evaluation.pairs import read_pairs
 from fastvoicegrad.evaluation.reproduce import report, trainings
+from fastvoicegrad.evaluation.reproduce.checks import check_pairs, check_recipes, check_store
 from fastvoicegrad.evaluation.reproduce.plan import Reproduction
 from fastvoicegrad.evaluation.reproduce.plots import plot_starts
 from fastvoicegrad.evaluation.reproduce.stopwatch import Stopwatch, duration
@@ -221,6 +222,58 @@ def test_wrong_requests_are_refused_in_a_line(tables: str, budget: str, hint: st
     assert refused.exit_code == 2
     assert hint in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [
+        ("--store", "nosuch", "--store: nosuch is not a feature store; make one with 'fastvoicegrad dev prepare'"),
+        ("--store", "damaged", "--store: it cannot be read"),
+        ("--pairs", "nosuch", "--pairs: nosuch: no such file; make one with 'fastvoicegrad dev pairs'"),
+        ("--pairs", "text", "--pairs: text, line 1 is not a pair"),
+        ("--recipes", "nosuch", "--recipes nosuch: nosuch/smoke is missing; name the folder 'recipes' of a checkout"),
+        ("--set", "loop.stepz=2", "stepz"),
+        ("--set", "loop.steps", "write it as name.name=value"),
+        ("--teacher", "nosuch", "--teacher: nosuch: no such file; name a checkpoint"),
+        ("--teacher", "text", "--teacher: it cannot be read"),
+        ("--base", "nosuch", "nosuch: no such bundle"),
+        ("--manifest", "nosuch", "--manifest: nosuch: no such manifest"),
+        ("-o", "text", "-o text: text is not a folder; name a new folder"),
+        ("-o", "text/out", "is not a folder; name a new folder"),
+    ],
+)
+def test_every_input_is_checked_before_anything_is_written(
+    store: Path, two_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str, hint: str
+) -> None:
+    (tmp_path / "text").write_text("no pair, no checkpoint, no folder")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "index.jsonl").write_text("{}\n")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    given = {"--store": store, "--pairs": two_pairs, "--recipes": RECIPES, "-o": "out", option: value}
+    tables = ["systems", "languages"] if option == "--manifest" else ["systems"]
+    words = [str(word) for pair in given.items() for word in pair]
+    refused = CliRunner().invoke(app, ["dev", "reproduce", *tables, "--budget", "smoke", *words])
+    assert refused.exit_code == 2, refused.output
+    assert hint in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_recordings_of_pairs_and_arrays_of_the_store_must_be_there(
+    store: Path, two_pairs: Path, tmp_path: Path
+) -> None:
+    pairs = [replace(pair, natural=replace(pair.natural, path="gone.wav")) for pair in read_pairs(two_pairs)]
+    with pytest.raises(FileNotFoundError, match=r"gone\.wav: no such recording; make the pairs again"):
+        check_pairs(pairs)
+    (tmp_path / "index.jsonl").write_text((store / "index.jsonl").read_text())
+    with pytest.raises(FileNotFoundError, match=r"mel\.npy is missing; run 'fastvoicegrad dev prepare'"):
+        check_store(replace(plan(["losses"], "smoke"), store=tmp_path))
+
+
+@pytest.mark.parametrize("budget", ["smoke", "small", "paper"])
+def test_the_recipes_of_all_tables_pass_the_check(budget: str) -> None:
+    check_recipes(plan(["all"], budget))
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_names_are_compared_without_case_and_encoding() -> None:
         ("anna(2)+ben", [("anna", 2), ("ben", 1)]),
         (" anna ( .5 ) + ben(1.) ", [("anna", 0.5), ("ben", 1)]),
         ("Zoë+李雷+x-1", [("Zoë", 1), ("李雷", 1), ("x-1", 1)]),
-        ("anna(0)+ben(0)", [("anna", 0), ("ben", 0)]),
+        ("anna(0)+ben(2)", [("anna", 0), ("ben", 2)]),
     ],
 )
 def test_blends(text: str, expected: list[tuple[str, float]]) -> None:
@@ -92,6 +92,12 @@ def test_a_blend_has_a_limit() -> None:
     assert len(parse_blend("+".join(["a"] * 16)) or []) == 16
     with pytest.raises(InputError, match="at most 16"):
         parse_blend("+".join(["a"] * 17))
+
+
+@pytest.mark.parametrize("text", ["anna(0)+ben(0)", "anna(0.0)"])
+def test_one_weight_is_above_0(text: str) -> None:
+    with pytest.raises(InputError, match=r"are all 0; give one voice a weight above 0, as in 'anna\(0\.7\)"):
+        parse_blend(text)
 
 
 @pytest.mark.parametrize("text", [" " * 2000, "a" + " " * 1990 + "x", "(" * 2000, "a(" * 1000, "a(1" + " " * 1990])

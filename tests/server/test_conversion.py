@@ -83,6 +83,53 @@ def test_fields_that_change_the_sound(server: Running, converter: Any, fields: d
     assert np.array_equal(np.frombuffer(other.content, "<i2") / 32767, got)
 
 
+@pytest.mark.parametrize("form", ["pcm_22050", "wav_22050", "mp3_44100_128", "opus_48000_64"])
+def test_each_channel_comes_back(server: Running, converter: Any, form: str) -> None:
+    stereo = np.stack([vowels(2.0), vowels(2.0, pitch=220.0, seed=5)], axis=1)
+    answer = convert(server, wav_bytes(stereo), channel="Each", output_format=form)
+    assert answer.status_code == 200, answer.text
+    rate = int(form.split("_")[1])
+    if form.startswith("pcm"):
+        got = np.frombuffer(answer.content, "<i2").reshape(-1, 2) / 32767
+        wave, _ = soundfile.read(io.BytesIO(wav_bytes(stereo)), dtype="float32")
+        expected = converter.convert(wave, RATE, server.library.load("anna"), channel="each")
+        assert np.abs(got - expected).max() < 1e-4
+        right = np.frombuffer(convert(server, wav_bytes(stereo), channel="right").content, "<i2") / 32767
+        assert np.abs(right - expected[:, 1]).max() < 1e-4
+        return
+    got, found = soundfile.read(io.BytesIO(answer.content))
+    assert (got.shape, found) == ((2 * rate, 2), rate)
+    assert np.abs(got[:, 0] - got[:, 1]).max() > 0.05
+
+
+def test_each_channel_of_a_mono_recording_is_that_recording(server: Running, source: bytes) -> None:
+    assert convert(server, source, channel="each").content == convert(server, source).content
+
+
+def test_findings_about_channels_come_in_the_header(server: Running) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal((2 * RATE, 2))
+    answer = convert(server, wav_bytes(np.stack([noise[:, 0]] * 2, axis=1)), channel="each")
+    assert answer.headers["x-warnings"].startswith("channels 1, 2: no speech")
+
+
+@pytest.mark.parametrize(("form", "channels"), [("mp3_44100_128", 3), ("opus_48000_64", 3), ("ulaw_8000", 2)])
+def test_a_format_with_fewer_channels_is_refused(server: Running, form: str, channels: int) -> None:
+    recording = wav_bytes(np.stack([vowels(1.0)] * channels, axis=1))
+    answer = convert(server, recording, channel="each", output_format=form)
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (422, "format_not_supported")
+    assert answer.json()["detail"]["message"].endswith("ask for wav")
+
+
+def test_channels_count_together(start: Callable[..., Running], voice: Any) -> None:
+    server = start(most_seconds=3.0)
+    server.library.add("anna", voice)
+    stereo = wav_bytes(np.stack([vowels(2.0)] * 2, axis=1))
+    assert convert(server, stereo).status_code == 200
+    answer = convert(server, stereo, channel="each")
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (413, "audio_too_long")
+    assert "longer than 1.5 s" in answer.json()["detail"]["message"]
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("perth"), reason="needs the extra 'watermark'")
 def test_a_server_can_mark_every_conversion(start: Callable[..., Running], voice: Any, source: bytes) -> None:
     server = start(watermark=True)
@@ -125,6 +172,8 @@ def test_what_other_servers_need_is_accepted(server: Running, source: bytes) -> 
         ({"semitones": 25}, 422, "validation_error"),
         ({"formant": "nan"}, 422, "validation_error"),
         ({"pauses": "music"}, 422, "validation_error"),
+        ({"channel": "middle"}, 422, "validation_error"),
+        ({"channel": "5"}, 400, "invalid_audio"),
     ],
 )
 def test_wrong_fields_are_named(server: Running, source: bytes, data: dict[str, Any], code: int, status: str) -> None:
@@ -132,6 +181,12 @@ def test_wrong_fields_are_named(server: Running, source: bytes, data: dict[str, 
     assert answer.status_code == code
     assert answer.json()["detail"]["status"] == status
     assert code != 422 or answer.json()["detail"]["message"].startswith(next(iter(data)))
+
+
+@pytest.mark.parametrize("field", ["formant", "semitones"])
+def test_what_is_no_number_is_named(server: Running, source: bytes, field: str) -> None:
+    message = convert(server, source, **{field: "nan"}).json()["detail"]["message"]
+    assert message == f"{field}: Input should be a finite number"
 
 
 def test_an_unknown_voice_is_not_found(server: Running, source: bytes) -> None:
@@ -179,6 +234,14 @@ def test_the_target_is_never_a_path(server: Running, source: bytes, reference_fi
         assert answer.status_code == 404, answer.text
         answer = convert(server, source, f"/v1/speech-to-speech/{path.replace('/', '%2F')}")
         assert answer.status_code == 404
+
+
+def test_a_voice_file_is_no_recording(server: Running, source: bytes) -> None:
+    files = {"source_audio": source, "target_voice": ("anna.voice", b"anything")}
+    answer = server.client.post("/v1/audio/voice-conversion", files=files)
+    assert answer.status_code == 400
+    expected = "anna.voice is a voice file; send a recording, or the name of a stored voice"
+    assert answer.json()["detail"]["message"] == expected
 
 
 # -- streaming ------------------------------------------------------------------------------------------------

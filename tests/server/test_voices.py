@@ -10,16 +10,21 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
+from fastvoicegrad import InputError
 from fastvoicegrad.library import VoiceLibrary
+from fastvoicegrad.server.uploads import reason_for_clients
+from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 from tests.server.conftest import Running, wait_until, wav_bytes
 
@@ -138,6 +143,44 @@ def test_search_and_pages(own: Running, reference: bytes, voice: Any) -> None:
     some = own.client.get("/v2/voices", params={"voice_ids": ["ANNA", "nora"]}).json()
     assert [v["name"] for v in some["voices"]][:1] == ["anna"]
     assert own.client.get("/v2/voices", params={"page_size": 101}).status_code == 422
+
+
+def test_harmless_reasons_reach_the_client(own: Running, reference: bytes, voice: Any) -> None:
+    """Those without a path and without advice about the command line."""
+    fingerprint = own.app.state.service.converter.bundle.converter_fingerprint
+    own.library.add("other", replace(voice, encoder="0" * 16))
+    own.library.add("adapted", replace(voice, adapter=Adapter(np.zeros(4, np.float32), fingerprint)))
+    own.library.add("plain", voice)
+    edit = own.client.post("/v1/voices/adapted/edit", data={"name": "adapted"}, files={"files": ("a.wav", reference)})
+    mixed = "an adapted voice cannot be mixed with others; name it alone"
+    assert edit.json()["detail"]["message"] == f"the voice 'adapted' cannot be used; {mixed}"
+    for voice_id, reason in {
+        "other": "the voice 'other' was made with another bundle",
+        "adapted+plain": mixed,
+        "plain(0)": "the weights in 'plain(0)' are all 0; give one voice a weight above 0, as in 'anna(0.7)+ben(0.3)'",
+    }.items():
+        answer = own.client.post(f"/v1/speech-to-speech/{voice_id}", files={"audio": reference})
+        assert answer.status_code == 400
+        assert answer.json()["detail"]["message"].endswith(reason)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "/home/anna/voices/x.voice is damaged",
+        "voices cannot be changed (read-only); choose another folder",
+        r"C:\voices\x: no such file",
+        "voices cannot be written (disk full)",
+    ],
+)
+def test_reasons_with_paths_do_not(message: str) -> None:
+    assert reason_for_clients(InputError(message)) == ""
+
+
+def test_a_voice_file_is_no_recording_of_a_voice(own: Running) -> None:
+    answer = own.client.post("/v1/voices/add", files={"files": ("a.voice", b"any")}, data={"name": "a"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"]["message"].startswith("a.voice is a voice file; send a recording")
 
 
 def test_editing_renames_describes_and_adds(own: Running, reference: bytes) -> None:

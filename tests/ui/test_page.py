@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from fastvoicegrad import VoiceLibrary
-from tests.conftest import RATE
+from tests.conftest import RATE, vowels
 from tests.ui.hands import DESKTOP, PHONE, choose, drop, fits, played, shoot, tab
 
 pytestmark = pytest.mark.browser
@@ -34,6 +34,17 @@ def test_a_recording_is_dropped_and_converted(open_page: Any, speech_file: Path,
     assert np.abs(waves[2][0] - source).max() > 0.05
     assert np.sqrt(np.mean(waves[2][0] ** 2)) > 0.01
     shoot(page, "convert")
+
+
+def test_pauses_can_be_silent(open_page: Any, tmp_path: Path) -> None:
+    room = 0.003 * np.random.default_rng(0).standard_normal(2 * RATE)
+    soundfile.write(tmp_path / "talk.wav", np.concatenate([vowels(2.0), room]), RATE)
+    panel = tab(open_page(), "Convert")
+    drop(panel, 0, tmp_path / "talk.wav")
+    panel.get_by_label("silence", exact=True).check()
+    panel.get_by_role("button", name="Convert").click()
+    panel.locator(".result img").nth(2).wait_for()
+    assert not played(panel, 2)[0][-RATE:].any()
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])

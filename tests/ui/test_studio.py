@@ -51,6 +51,21 @@ def test_the_pitch_and_the_formants_can_be_moved(studio: Studio, speech_file: Pa
     assert all(np.abs(waves[0] - wave).max() > 0.01 for wave in waves[1:])
 
 
+def test_pauses_can_be_silent(studio: Studio, tmp_path: Path) -> None:
+    room = 0.003 * np.random.default_rng(0).standard_normal(2 * RATE)
+    soundfile.write(tmp_path / "talk.wav", np.concatenate([vowels(2.0), room]), RATE)
+    source = str(tmp_path / "talk.wav")
+    paths = [studio.convert(source, ANNA, pauses=pauses).path for pauses in ("converted", "silence", "source")]
+    waves = [soundfile.read(path)[0][-RATE:] for path in paths]
+    assert not waves[1].any()
+    assert waves[0].any()
+    assert np.abs(waves[2] - room[-RATE:]).max() < 1e-3
+    archive = studio.convert_files([source], ANNA, pauses="silence").archive
+    assert archive is not None
+    with zipfile.ZipFile(archive) as file, file.open("talk.wav") as result:
+        assert not soundfile.read(result)[0][-RATE:].any()
+
+
 def test_findings_are_notes_without_folders(studio: Studio, speech_file: Path, tmp_path: Path) -> None:
     short = tmp_path / "upload" / "short one.wav"
     short.parent.mkdir()

@@ -14,6 +14,7 @@ from .reading import (
     inspect_tracks,
     read,
     read_blocks,
+    tracks_of,
 )
 from .resampling import fit_length, resampled, side_by_side
 from .tags import conversion_tags, read_tags
@@ -59,6 +60,7 @@ __all__ = [
     "side_by_side",
     "speech_level",
     "subtype_of",
+    "tracks_of",
     "without_offset",
     "writing",
 ]

@@ -94,7 +94,7 @@ def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | N
 
     Args:
         channel: "left", "right", "mix" (the mean of all), or a number from 1 on. Of a recording with one channel,
-            "left" and "right" are that one.
+            both sides are that one, so folders may have mono and stereo recordings; 1 and 2 are the same as sides.
         count: of the recording's channels.
     Raises:
         InputError: there is no such channel.
@@ -106,9 +106,9 @@ def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | N
         raise InputError("one channel is needed here, not each of them")
     if channel == "mix":
         return list(range(count))
-    if count == 1 and channel in SIDES:
-        return [0]
     number = SIDES.index(channel) if channel in SIDES else int(channel) - 1
+    if count == 1 and number < len(SIDES):
+        return [0]
     if number >= count:
         raise InputError(f"{name} has {count} channel{'s' if count > 1 else ''}; there is no channel {channel}")
     return [number]

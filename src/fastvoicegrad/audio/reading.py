@@ -125,9 +125,17 @@ def inspect_tracks(path: str | Path, strict: bool = False, channel: str | None =
     Raises:
         InputError: see `inspect`; also where "each" is asked for and there are more than eight channels.
     """
+    return tracks_of(inspect(path, strict), channel)
+
+
+def tracks_of(info: AudioInfo, channel: str | None) -> list[AudioInfo]:
+    """A recording that was inspected as the tracks that a channel means. See `inspect_tracks`.
+
+    Raises:
+        InputError: there is no such channel, or "each" is asked for and there are more than eight.
+    """
     if channel != EACH:
-        return [inspect(path, strict, channel)]
-    info = inspect(path, strict)
+        return [replace(info, wanted=wanted_channels(channel, info.channels, info.name))]
     if info.channels > MOST_TRACKS:
         raise InputError(f"{info.name} has {info.channels} channels, more than {MOST_TRACKS}; choose one by its number")
     return [replace(info, wanted=[number]) for number in range(info.channels)]

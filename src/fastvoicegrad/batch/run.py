@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from ..audio import has_bitrate
 from ..converter import References, VoiceConverter
-from ..errors import InputError
+from ..errors import AudioWarning, InputError
 from ..files import shown
 from .inputs import Found, find_inputs, output_names
 from .journal import NAME, Entry, Journal
@@ -133,10 +136,15 @@ class Batch:
     def tasks(self, inputs: Inputs) -> list[Task]:
         """What is to be done for all recordings that are there now. Only their names are looked at.
 
+        Warns with `AudioWarning` where a bitrate is asked for and some results have none.
+
         Raises:
-            InputError: an input is missing, or a result would replace a source.
+            InputError: an input is missing, a result would replace a source, or no result has a bitrate.
         """
-        return self._tasks_of(find_inputs(inputs, self.folder))
+        tasks = self._tasks_of(find_inputs(inputs, self.folder))
+        if self._setup.settings.bitrate is not None:
+            _check_bitrate([task.output for task in tasks])
+        return tasks
 
     def convert(self, inputs: Inputs) -> Iterator[Event]:
         """Convert all recordings; gives what happens, as it happens.
@@ -153,13 +161,16 @@ class Batch:
             InputError: the folder cannot be written, or another run uses it. See also `convert`.
         """
         journal = self._journal = self._journal or Journal(self.folder)
+        failed = set[Path]()
         for event in self._workers.run(tasks, lambda task: self._is_done(journal, task)):
             if isinstance(event, Step):
                 yield Advance(event.task.source, self.folder / event.task.output, event.share)
             else:
                 if event.entry is not None:
                     journal.add(event.entry)
+                    failed |= {self.folder / event.task.output} if event.entry.error else set()
                 yield self._outcome(event)
+        _remove_empty_folders(failed, self.folder)
 
     def _tasks_of(self, found: Sequence[Found]) -> list[Task]:
         names = output_names(found, self._setup.settings.format)
@@ -214,6 +225,30 @@ def _check_targets(targets: Sequence[Target]) -> None:
             raise InputError(f"two targets have the name '{shown(target.folder)}'; name each once")
     if not targets:
         raise InputError("no target was given; name a voice")
+
+
+def _check_bitrate(outputs: Sequence[Path]) -> None:
+    """Warns where some results have no bitrate that can be chosen.
+
+    Raises:
+        InputError: none has one.
+    """
+    without = sum(not has_bitrate(output) for output in outputs)
+    if without and without == len(outputs):
+        raise InputError("no result is MP3 or Opus, so none has a fixed bitrate; add --format, or leave --bitrate out")
+    if without:
+        message = f"{without} of {len(outputs)} results are neither MP3 nor Opus, so they have no fixed bitrate"
+        warnings.warn(message, AudioWarning, stacklevel=3)
+
+
+def _remove_empty_folders(outputs: Iterable[Path], top: Path) -> None:
+    """Removes folders below `top` that were made for results that do not exist."""
+    for output in outputs:
+        for folder in output.parents:
+            if folder == top or not folder.is_relative_to(top):
+                break
+            with suppress(OSError):  # it is not empty, or was never made
+                folder.rmdir()
 
 
 def _with_threads(converter: VoiceConverter, threads: int) -> VoiceConverter:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from .. import audio
 from ..converter import Conversion, Reference, References, VoiceConverter, output_rate
 from ..errors import InputError
 from ..files import regular_file, shown
-from ..pipeline import check_request
+from ..pipeline import check_request, check_sound
 from ..tracks import Delivery
 from ..version import __version__
 from ..voice import Voice
@@ -59,22 +61,46 @@ class Settings:
 
     def check(self, converter: VoiceConverter) -> None:
         """Raises InputError where a setting fits no recording at all."""
+        self.check_sound()
+        self.check_storage()
         sound = self.semitones, self.keep_pitch, self.formant, self.pauses
         check_request(converter.bundle, self.steps, self.seed, *sound)
+
+    def check_sound(self) -> None:
+        """Raises InputError where a setting of the sound fits no recording and no bundle."""
+        check_sound(self.seed, self.semitones, self.formant, self.pauses)
         rate = output_rate(USUAL_RATE, self.rate)
         if self.channel is not None:
             audio.check_channel(self.channel)
         Delivery(rate, self.loudness, self.watermark)
+
+    def check_storage(self) -> None:
+        """Raises InputError where no result in a folder can be stored in this way."""
         if self.format is not None and f".{self.format}" not in audio.FORMATS:
             known = ", ".join(suffix[1:] for suffix in audio.FORMATS)
             raise InputError(f"the format must be one of {known}, got '{shown(self.format)}'")
-        audio.subtype_of(f"results.{self.format or 'wav'}", self.subtype)
-        if self.bitrate is not None:
-            audio.check_bitrate(f"results.{self.format or 'mp3'}", self.bitrate, rate)
+        with _unnamed():
+            audio.subtype_of(_result(self.format or "wav"), self.subtype)
+            if self.bitrate is not None and self.format is not None:
+                audio.check_bitrate(_result(self.format), self.bitrate, output_rate(USUAL_RATE, self.rate))
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `VoiceConverter.convert_file`."""
         return {name: value for name, value in asdict(self).items() if name not in ("format", "tagged")}
+
+
+def _result(kind: str) -> str:
+    """A name that stands for all results of a format."""
+    return f"results.{kind}"
+
+
+@contextmanager
+def _unnamed() -> Iterator[None]:
+    """Errors do not begin with the name of `_result`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(re.sub(r"^results\.\w+: ", "", str(error))) from error
 
 
 @dataclass(frozen=True)
@@ -177,8 +203,8 @@ class Setup:
 
     def _convert(self, task: Task, progress: Progress) -> Conversion:
         settings, target, output = self.settings, self.targets[task.target], self.folder / task.output
+        info = audio.inspect_tracks(task.source, settings.strict, settings.channel)[0]
         output.parent.mkdir(parents=True, exist_ok=True)
-        info = audio.inspect(task.source)
         rate = output_rate(info.rate, settings.rate)
         if settings.rate is None and not audio.holds_rate(output, rate):
             rate = USUAL_RATE

@@ -15,9 +15,11 @@ from .info import info
 from .live import live
 from .serve import serve
 from .ui import ui
+from .usage import Commands
 from .voice import voices
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import shutil
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,8 +16,13 @@ import typer
 from rich.console import Console
 
 from ..errors import AudioWarning, InputError
+from ..files import shown
+
+PIPE = "-"  # standard input or output
+STDIN, STDOUT = "standard input", "standard output"  # in messages
 
 F = TypeVar("F", bound=Callable[..., Any])
+Names = Mapping[Path, str]
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
@@ -45,8 +52,12 @@ def friendly(command: F) -> F:
 
 
 @contextmanager
-def findings(quiet: bool = False) -> Iterator[list[str]]:
-    """Collects what is found about recordings; without `quiet` each finding is a line on stderr."""
+def findings(quiet: bool = False, names: Names | None = None) -> Iterator[list[str]]:
+    """Collects what is found about recordings; without `quiet` each finding is a line on stderr.
+
+    Args:
+        names: see `renamed`.
+    """
     found: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("always", AudioWarning)
@@ -55,7 +66,7 @@ def findings(quiet: bool = False) -> Iterator[list[str]]:
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if not issubclass(category, AudioWarning):
                 show_other(message, category, *place, **more)
-            elif (line := printable(str(message))) not in found:
+            elif (line := printable(renamed(str(message), names or {}))) not in found:
                 found.append(line)
                 if not quiet:
                     errors.print(f"fastvoicegrad: warning: {line}", style="yellow")
@@ -87,3 +98,36 @@ def existing(path: Path | None, option: str) -> Path:
     if path is None or not path.exists():
         raise InputError(f"{option}: name an existing checkpoint")
     return path
+
+
+# -- pipes --------------------------------------------------------------------------------------------------
+
+
+def from_stdin(folder: Path) -> Path:
+    """What standard input holds, as a file in a folder.
+
+    Raises:
+        InputError: it is a terminal.
+    """
+    if sys.stdin.isatty():
+        raise InputError(f"{STDIN} is a terminal; send a sound file to it")
+    path = folder / "stdin"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return path
+
+
+def renamed(message: str, names: Names) -> str:
+    """A message with other names of some files: those of pipes, where the files are temporary."""
+    for path, name in names.items():
+        message = message.replace(shown(path), name)
+    return message
+
+
+@contextmanager
+def named(names: Names) -> Iterator[None]:
+    """Errors give these files other names, see `renamed`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(renamed(str(error), names)) from error

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import typer
 
 from ..errors import InputError
 from ..files import shown
-from .common import BundleOption, ThreadsOption, friendly
+from .common import PIPE, BundleOption, ThreadsOption, friendly
 
 FOLDER = "converted"  # of the results where none is named
-PIPE = "-"  # standard input or output
 SOUND, FOLDERS = "Sound", "Folders"  # panels of the help
 
 
@@ -61,6 +61,7 @@ def convert(
     pauses: Annotated[
         Literal["converted", "silence", "source"],
         typer.Option(
+            case_sensitive=False,
             help="What stands in the source's pauses; source is its own background.",
             rich_help_panel=SOUND,
         ),
@@ -125,6 +126,7 @@ def convert(
 
     if bool(to) == bool(each):
         raise InputError("name a voice with --to VOICE, or several with --each VOICE, but not both")
+    check_texts({"IN": sources, "--to": to, "--each": each, "-o": None if output is None else [output]})
     kind = kind.lower().removeprefix(".") if kind else None
     settings = Settings(
         steps=steps,
@@ -135,7 +137,7 @@ def convert(
         keep_pitch=keep_pitch,
         formant=formant,
         pauses=pauses,
-        channel=channel,
+        channel=channel.lower() if channel else channel,
         loudness=loudness,
         subtype=subtype,
         bitrate=bitrate,
@@ -143,6 +145,7 @@ def convert(
         format=kind,
         tagged=tags,
     )
+    settings.check_sound()
     if PIPE in sources and output is None:
         output = PIPE
     if is_single(sources, output, bool(each or watch)):
@@ -154,8 +157,16 @@ def convert(
         from .convert_many import Run
 
         check_folder(output or FOLDER)
+        settings.check_storage()
         run = Run(settings, bundle, threads, workers, force, as_json)
         run.convert(sources, output or FOLDER, to or [], each or [], watch)
+
+
+def check_texts(given: Mapping[str, Sequence[str] | None]) -> None:
+    """Raises InputError where a text is empty, as that of an unset variable of the shell is."""
+    for option, texts in given.items():
+        if any(not text.strip() for text in texts or ()):
+            raise InputError(f"{option} is empty; give it a name")
 
 
 def is_single(sources: list[str], output: str | None, needs_folder: bool) -> bool:

@@ -51,7 +51,10 @@ class Run:
             if watch:
                 self._watch(batch, inputs)
             else:
-                self._once(batch, batch.tasks(inputs))
+                with findings(quiet=self.as_json) as more:
+                    tasks = batch.tasks(inputs)
+                found += more
+                self._once(batch, tasks)
             self._summary(batch, found)
         if self.failures:
             raise typer.Exit(1)

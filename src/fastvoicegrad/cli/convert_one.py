@@ -19,11 +19,9 @@ from ..batch import Settings, tags_for
 from ..batch.tasks import reference_name
 from ..converter import Conversion, VoiceConverter, output_rate
 from ..errors import InputError
-from ..files import shown
-from .common import console, errors, findings
+from .common import PIPE, STDIN, STDOUT, Names, console, errors, findings, from_stdin, named
 
 SHORT = 40.0  # seconds of source up to which no progress bar appears: they take less than two seconds
-PIPE = "-"
 
 
 @contextmanager
@@ -48,29 +46,13 @@ def convert_one(
     with tempfile.TemporaryDirectory(prefix="fastvoicegrad-") as folder:
         if output == PIPE and sys.stdout.isatty():
             raise InputError("standard output is a terminal; send it to a file or a program")
-        path = _from_stdin(Path(folder)) if source == PIPE else Path(source)
+        path = from_stdin(Path(folder)) if source == PIPE else Path(source)
         result = Path(folder, f"result.{settings.format or 'wav'}") if output == PIPE else Path(output)
-        try:
-            _convert(path, result, to, settings, bundle, threads, as_json, quiet=output == PIPE)
-        except InputError as error:
-            pipes = {path: "standard input"} if source == PIPE else {}
-            pipes |= {result: "standard output"} if output == PIPE else {}
-            message = str(error)
-            for temporary, name in pipes.items():
-                message = message.replace(shown(temporary), name)
-            raise InputError(message) from error
+        names = ({path: STDIN} if source == PIPE else {}) | ({result: STDOUT} if output == PIPE else {})
+        with named(names):
+            _convert(path, result, to, settings, bundle, threads, as_json, names)
         if output == PIPE:
             _to_stdout(result)
-
-
-def _from_stdin(folder: Path) -> Path:
-    """What standard input holds, as a file."""
-    if sys.stdin.isatty():
-        raise InputError("standard input is a terminal; send a sound file to it")
-    path = folder / "stdin"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    return path
 
 
 def _to_stdout(path: Path) -> None:
@@ -93,7 +75,7 @@ def _convert(
     bundle: Path | None,
     threads: int | None,
     as_json: bool,
-    quiet: bool,
+    names: Names,
 ) -> None:
     started = time.perf_counter()
     tracks = audio.inspect_tracks(source, settings.strict, settings.channel)
@@ -105,11 +87,11 @@ def _convert(
     hidden = as_json or not errors.is_terminal or (expected is not None and expected < SHORT)
     tags = tags_for(source, converter, "+".join(map(reference_name, to))) if settings.tagged else None
     with (
-        findings(quiet=as_json) as found,
+        findings(as_json, names) as found,
         nullcontext(lambda seconds: None) if hidden else progress_bar(expected) as progress,
     ):
         result = converter.convert_file(source, output, to, tags=tags, progress=progress, **settings.arguments())
-    _report(result, settings, loaded - started, found, as_json, quiet)
+    _report(result, settings, loaded - started, found, as_json, quiet=output in names)
 
 
 def _report(
@@ -118,7 +100,7 @@ def _report(
     """Prints what was done; `quiet` keeps standard output free."""
     stages = {"load": loading, **result.stages}
     stages["audio"] = result.elapsed - sum(result.stages.values())
-    output = "standard output" if quiet else str(result.output)
+    output = STDOUT if quiet else str(result.output)
     if as_json:
         report = {
             "output": output,

@@ -12,9 +12,9 @@ from .common import BundleOption, console, friendly
 
 @friendly
 def demo(
-    folder: Annotated[Path, typer.Argument(help="New folder for the recordings and the page.")] = Path(
-        "fastvoicegrad-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the recordings and the page: new, or of an earlier demo.")
+    ] = Path("fastvoicegrad-demo"),
     bundle: BundleOption = None,
 ) -> None:
     """Convert a sample recording to another voice and write a page to listen to."""

@@ -53,7 +53,9 @@ def live(
     seconds: Annotated[float | None, typer.Option(min=0, help="Ends after this time; default: on q or Ctrl-C.")] = None,
     source: Annotated[Path | None, typer.Option("--from", help="Sound file in place of the microphone.")] = None,
     to_file: Annotated[Path | None, typer.Option(help="Sound file in place of the output; needs --from.")] = None,
-    clock: Annotated[Clock, typer.Option(help="Pace of --from: real time, or as fast as it goes.")] = Clock.real,
+    clock: Annotated[
+        Clock, typer.Option(case_sensitive=False, help="Pace of --from: real time, or as fast as it goes.")
+    ] = Clock.real,
     quiet: Annotated[bool, typer.Option("--quiet", help="No screen, only the line at the end.")] = False,
     stream_bundle: Annotated[
         Path | None, typer.Option(help="Stream bundle, a folder or .zip; default: the built-in.")

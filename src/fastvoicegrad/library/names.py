@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..files import shown
 
 LONGEST_NAME = 60  # characters
+BLEND = "'anna(0.7)+ben(0.3)'"
 MOST_TERMS, LONGEST_BLEND = 16, 2000  # voices in a blend, characters of its text
 RULE = f"a name has letters, digits, - and _, begins with a letter or digit, and has at most {LONGEST_NAME} characters"
 # Windows gives these names to devices, whatever their suffix.
@@ -49,7 +50,7 @@ def parse_blend(text: str) -> list[tuple[str, float]] | None:
     None: the text is neither a name nor a blend.
 
     Raises:
-        InputError: too many voices.
+        InputError: too many voices, or all weights are 0.
     """
     if len(text) > LONGEST_BLEND:
         return None
@@ -58,7 +59,10 @@ def parse_blend(text: str) -> list[tuple[str, float]] | None:
     terms = [TERM.fullmatch(term) for term in text.split("+")]
     if not all(term and is_name(unicodedata.normalize("NFC", term["name"])) for term in terms):
         return None
-    return [(term["name"], float(term["weight"] or 1)) for term in terms if term]
+    blend = [(term["name"], float(term["weight"] or 1)) for term in terms if term]
+    if not any(weight for _, weight in blend):
+        raise InputError(f"the weights in '{shown(text)}' are all 0; give one voice a weight above 0, as in {BLEND}")
+    return blend
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:

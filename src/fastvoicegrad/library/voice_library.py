@@ -24,13 +24,12 @@ from ..files import regular_file, shown
 from ..voice import Voice, blend, pool
 from ..voice_file import LONGEST_DESCRIPTION, read_about
 from .folder import SUFFIX, PresetFolder, VoiceFolder, blamed_on, made
-from .names import checked_name, key, nearest, parse_blend
+from .names import BLEND, checked_name, key, nearest, parse_blend
 from .recordings import keep
 
 PRESETS = Path(__file__).parents[1] / "voices"
 VARIABLE = "FASTVOICEGRAD_VOICES"  # environment variable: the folder of the user's voices
 LIST = "'fastvoicegrad voice list' lists the voices"
-BLEND = "'anna(0.7)+ben(0.3)'"
 
 
 class UnknownVoiceError(InputError):
@@ -274,6 +273,8 @@ def resolve(encoder: Encoder, reference: str | os.PathLike[str] | Voice, library
     if isinstance(reference, Voice):
         return reference
     path, text = Path(reference), os.fspath(reference)
+    if not text.strip():
+        raise InputError(f"the voice is empty; name a recording, a .voice file or a voice; {LIST}")
     is_file = os.path.lexists(path) and not os.path.isdir(path)
     if not is_file and parse_blend(text):
         return _named(encoder, text, library or VoiceLibrary())

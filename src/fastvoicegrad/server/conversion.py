@@ -10,7 +10,9 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ..audio import check_channel
 from ..converter import Settings
+from ..errors import InputError
 from ..formants import MOST_FORMANT
 from ..pipeline import MOST_SEMITONES
 from ..voice import Voice
@@ -38,7 +40,13 @@ async def sound(
         int, Form(ge=0, le=MOST_SEED, description="Of the initial noise: equal seeds give equal results.")
     ] = 0,
     semitones: Annotated[
-        float, Form(ge=-MOST_SEMITONES, le=MOST_SEMITONES, description="Moves the pitch away from the target's.")
+        float,
+        Form(
+            ge=-MOST_SEMITONES,
+            le=MOST_SEMITONES,
+            allow_inf_nan=False,
+            description="Moves the pitch away from the target's.",
+        ),
     ] = 0.0,
     keep_pitch: Annotated[bool, Form(description="Keeps the height of the recording's pitch.")] = False,
     formant: Annotated[
@@ -46,6 +54,7 @@ async def sound(
         Form(
             ge=-MOST_FORMANT,
             le=MOST_FORMANT,
+            allow_inf_nan=False,
             description="Semitones: higher sounds like a smaller, brighter speaker, lower like a larger one.",
         ),
     ] = 0.0,
@@ -55,7 +64,34 @@ async def sound(
     return Settings(seed=seed, semitones=semitones, keep_pitch=keep_pitch, formant=formant, pauses=pauses)
 
 
+def channel(
+    channel: Annotated[
+        str,
+        Form(
+            max_length=10,
+            description="Of the recording: left, right, mix or a number; each converts all, side by side. "
+            "Empty: those with sound.",
+            examples=["each"],
+        ),
+    ] = "",
+) -> str | None:
+    """Which channel of the recording is converted.
+
+    Raises:
+        ApiError: 422, no recording has such a channel.
+    """
+    name = channel.strip().lower()
+    if not name:
+        return None
+    try:
+        check_channel(name)
+    except InputError as error:
+        raise ApiError(422, f"channel: {error}") from error
+    return name
+
+
 Sound = Annotated[Settings, Depends(sound)]
+Channel = Annotated[str | None, Depends(channel)]
 AUDIO: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The converted recording, in chunks.",
@@ -71,6 +107,7 @@ async def speech_to_speech(
     voice_id: VoiceId,
     audio: Source,
     settings: Sound,
+    channel: Channel,
     output_format: Annotated[
         OutputFormat, Query(description="Codec, rate in Hz and bitrate in kbit/s.", examples=["mp3_44100_128"])
     ] = OutputFormat("mp3_44100_128"),
@@ -96,7 +133,7 @@ async def speech_to_speech(
     form.check()
     voice = await load(service, voice_id)
     source = Upload.of(audio, pcm=file_format == "pcm_s16le_16")
-    return await answer(request, service, Conversion(source, voice, form, settings))
+    return await answer(request, service, Conversion(source, voice, form, settings, channel))
 
 
 for name in ("speech-to-speech", "voice-changer"):  # SDKs up to 2026 use the first name, newer ones the second
@@ -123,6 +160,7 @@ async def voice_conversion(
     request: Request,
     source_audio: Source,
     settings: Sound,
+    channel: Channel,
     target_voice: Annotated[UploadFile | str, File(description="Id of a voice, a blend, or a recording.")],
     response_format: Annotated[
         AnyFormat, Form(description="wav, mp3, opus, pcm, or a format with rate and bitrate.", examples=["wav"])
@@ -137,7 +175,7 @@ async def voice_conversion(
         voice = await load(service, target_voice)
     else:
         voice = await _voice_of(request, service, Upload.of(target_voice))
-    return await answer(request, service, Conversion(Upload.of(source_audio), voice, form, settings))
+    return await answer(request, service, Conversion(Upload.of(source_audio), voice, form, settings, channel))
 
 
 async def _voice_of(request: Request, service: Service, reference: Upload) -> Voice:

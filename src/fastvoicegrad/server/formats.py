@@ -36,6 +36,7 @@ MEDIA_TYPES = {
     "alaw": "audio/x-alaw-basic",
 }
 RAW_SUBTYPES = {"wav": "PCM_16", "pcm": "PCM_16", "ulaw": "ULAW", "alaw": "ALAW"}
+MOST_CHANNELS = {"wav": 8, "pcm": 8, "mp3": 2, "opus": 2, "ulaw": 1, "alaw": 1}
 SLICE = 1 << 16  # samples that an encoder takes at once
 INSTALL = 'run pip install "fastvoicegrad[formats]" on the server, or ask for wav or pcm'
 
@@ -70,11 +71,18 @@ class Format:
         if self.codec not in RAW_SUBTYPES and not _by_libsndfile(self.codec) and _av_codec(self.codec) is None:
             raise ApiError(422, f"this server has no encoder for {self.codec}: {INSTALL}", "format_not_supported")
 
-    def encoder(self, samples: int) -> Encoder:
-        """What encodes exactly this number of samples."""
+    def check_channels(self, channels: int) -> None:
+        """Raises ApiError (422) where a result has more channels than the format."""
+        most = MOST_CHANNELS[self.codec]
+        if channels > most:
+            message = f"{self.codec} has {most} channel{'s' if most > 1 else ''} at most, not {channels}; ask for wav"
+            raise ApiError(422, message, "format_not_supported")
+
+    def encoder(self, samples: int, channels: int = 1) -> Encoder:
+        """What encodes exactly this number of samples of each channel."""
         if self.codec in RAW_SUBTYPES or _by_libsndfile(self.codec):
-            return SoundfileEncoder(self, samples)
-        return AvEncoder(self)
+            return SoundfileEncoder(self, samples, channels)
+        return AvEncoder(self, channels)
 
 
 class Encoder(ABC):
@@ -84,7 +92,7 @@ class Encoder(ABC):
         self._sink = _Sink()
 
     def write(self, block: Array) -> bytes:
-        """What is encoded of samples ``(N,)`` and of those before; samples beyond full scale are clipped."""
+        """What is encoded of samples ``(N,)`` or ``(N, channels)`` and of those before, clipped to full scale."""
         for start in range(0, len(block), SLICE):
             self._encode(np.clip(block[start : start + SLICE], -1.0, 1.0).astype(np.float32))
         return self._sink.take()
@@ -96,7 +104,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def _encode(self, block: Array) -> None:
-        """Append samples ``(N,)``, encoded, to the sink."""
+        """Append samples ``(N,)`` or ``(N, channels)``, encoded, to the sink."""
 
     @abstractmethod
     def _finish(self) -> None:
@@ -141,12 +149,12 @@ class _Sink:
 class SoundfileEncoder(Encoder):
     """PCM, WAV, mu-law, A-law, MP3 and Opus."""
 
-    def __init__(self, form: Format, samples: int) -> None:
+    def __init__(self, form: Format, samples: int, channels: int) -> None:
         super().__init__()
-        self._header = wav_header(samples, form.rate) if form.codec == "wav" else b""
-        self._tag = mp3_tag(form, samples) if form.codec == "mp3" else b""
+        self._header = wav_header(samples, form.rate, channels) if form.codec == "wav" else b""
+        self._tag = mp3_tag(form, samples, channels) if form.codec == "mp3" else b""
         self._left = len(self._tag)  # bytes at the start of the encoder's own that the tag replaces
-        self._file = _sound_file(self._sink, form)
+        self._file = _sound_file(self._sink, form, channels)
 
     def write(self, block: Array) -> bytes:
         """See `Encoder.write`."""
@@ -168,14 +176,14 @@ class SoundfileEncoder(Encoder):
         self._file.close()
 
 
-def _sound_file(file: Any, form: Format) -> soundfile.SoundFile:
+def _sound_file(file: Any, form: Format, channels: int) -> soundfile.SoundFile:
     if form.codec in RAW_SUBTYPES:
         subtype = RAW_SUBTYPES[form.codec]
         endian = "LITTLE" if subtype == "PCM_16" else "FILE"
-        return soundfile.SoundFile(file, "w", form.rate, 1, subtype, endian, "RAW")
+        return soundfile.SoundFile(file, "w", form.rate, channels, subtype, endian, "RAW")
     kind, subtype = ("MP3", "MPEG_LAYER_III") if form.codec == "mp3" else ("OGG", "OPUS")
-    options = encoder_options(subtype, form.rate, 1, form.bitrate)
-    return soundfile.SoundFile(file, "w", form.rate, 1, subtype, format=kind, **options)
+    options = encoder_options(subtype, form.rate, channels, form.bitrate)
+    return soundfile.SoundFile(file, "w", form.rate, channels, subtype, format=kind, **options)
 
 
 @cache
@@ -184,24 +192,24 @@ def _by_libsndfile(codec: str) -> bool:
     return kind in soundfile.available_formats() and subtype in soundfile.available_subtypes(kind)
 
 
-def wav_header(samples: int, rate: int) -> bytes:
-    """The header of a mono file of 16 bit."""
-    size = 2 * samples
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size
-    )
+def wav_header(samples: int, rate: int, channels: int = 1) -> bytes:
+    """The header of a file of 16 bit with so many samples of each channel."""
+    width = 2 * channels
+    size = width * samples
+    sizes = 16, 1, channels, rate, width * rate, width, 16
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", *sizes, b"data", size)
 
 
 # -- the first frame of MP3, which holds the length -----------------------------------------------------------
 
 
-def mp3_tag(form: Format, samples: int) -> bytes:
+def mp3_tag(form: Format, samples: int, channels: int = 1) -> bytes:
     """The first frame of an MP3 of so many samples; empty where the encoder writes none.
 
     LAME writes it at the end, when the length is known. Here the length is known before, so it is taken from
     an empty MP3 and filled in: number of frames, bytes, and samples to leave out at both ends.
     """
-    data = bytearray(_empty_mp3(form))
+    data = bytearray(_empty_mp3(form, channels))
     start = data.find(b"Info", 0, 64)
     if start < 0:
         return b""
@@ -218,11 +226,11 @@ def mp3_tag(form: Format, samples: int) -> bytes:
 
 
 @cache
-def _empty_mp3(form: Format) -> bytes:
+def _empty_mp3(form: Format, channels: int) -> bytes:
     """The first frame of an MP3 of a moment's silence, as it is after the file was closed."""
     buffer = io.BytesIO()
-    with _sound_file(buffer, form) as file:
-        file.write(np.zeros(1, np.float32))
+    with _sound_file(buffer, form, channels) as file:
+        file.write(np.zeros((1, channels), np.float32))
     data = buffer.getvalue()
     following = data.find(data[:2], 2 + 60)
     return data[:following]
@@ -247,18 +255,20 @@ def _av_codec(codec: str) -> Any:
 class AvEncoder(Encoder):
     """MP3 and Opus where libsndfile was built without them."""
 
-    def __init__(self, form: Format) -> None:
+    def __init__(self, form: Format, channels: int) -> None:
         import av
 
         super().__init__()
         self._av, self._rate, self._done = av, form.rate, 0
+        self._layout = "stereo" if channels > 1 else "mono"
         container, options = ("mp3", {"write_xing": "0"}) if form.codec == "mp3" else ("ogg", {})
         self._container = av.open(self._sink, "w", format=container, options=options)
-        self._stream: Any = self._container.add_stream(_av_codec(form.codec), rate=form.rate, layout="mono")
+        self._stream: Any = self._container.add_stream(_av_codec(form.codec), rate=form.rate, layout=self._layout)
         self._stream.bit_rate = 1000 * form.bitrate
 
     def _encode(self, block: Array) -> None:
-        frame = self._av.AudioFrame.from_ndarray(block[None], "fltp", "mono")
+        planes = np.ascontiguousarray(np.atleast_2d(block.T))
+        frame = self._av.AudioFrame.from_ndarray(planes, "fltp", self._layout)
         frame.sample_rate, frame.pts = self._rate, self._done
         self._done += len(block)
         self._container.mux(self._stream.encode(frame))

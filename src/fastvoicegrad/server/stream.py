@@ -26,6 +26,7 @@ from .guard import check_origin, has_key
 from .log import log
 from .service import Service
 from .settings import Settings
+from .uploads import reason_for_clients
 from .voices import load
 
 router = APIRouter(tags=["conversion"])
@@ -64,7 +65,7 @@ async def stream(
     websocket: WebSocket,
     voice_id: str,
     rate: Annotated[int, Query(ge=LOWEST_RATE, le=HIGHEST_RATE)] = 48000,
-    semitones: Annotated[float, Query(ge=-24, le=24)] = 0.0,
+    semitones: Annotated[float, Query(ge=-24, le=24, allow_inf_nan=False)] = 0.0,
     keep_pitch: bool = False,
     live: bool = False,
 ) -> None:
@@ -84,8 +85,9 @@ async def stream(
         await websocket.send_denial_response(JSONResponse({"detail": error.detail}, error.status_code, error.headers))
     except InputError as error:
         log.warning("a stream: %s", error)
-        message = {"detail": {"status": "voice_not_usable", "message": "the voice cannot be used for streams"}}
-        await websocket.send_denial_response(JSONResponse(message, 400))
+        reason = reason_for_clients(error) or "the server's log has the reason"
+        refusal = ApiError(400, f"the voice cannot be used for streams; {reason}", "voice_not_usable")
+        await websocket.send_denial_response(JSONResponse({"detail": refusal.detail}, 400))
 
 
 def _check(websocket: WebSocket, settings: Settings) -> str | None:

@@ -26,6 +26,7 @@ UNNAMED = "the recording"
 MOST_STREAMS = 64  # one behind the other in a file: opening each costs more than decoding it
 PREFIX = "fastvoicegrad-upload-"  # of folders in the system's temporary folder
 OLD = 86_400.0  # seconds after which such a folder is that of a server that was killed
+COMMAND_LINE = re.compile(r"[;,][^;,]*'fastvoicegrad .*")  # advice that is of no use over HTTP
 COPY = HEAD = 1 << 20  # bytes
 
 
@@ -66,6 +67,10 @@ def opened(upload: Upload, most_seconds: float) -> Iterator[AudioInfo]:
     Raises:
         ApiError: 400, it cannot be used; 413, its header gives more than `most_seconds`.
     """
+    if upload.label.lower().endswith(".voice"):
+        raise ApiError(
+            400, f"{upload.label} is a voice file; send a recording, or the name of a stored voice", "invalid_audio"
+        )
     # The name is ours: a client's name never becomes a path.
     with TemporaryDirectory(prefix=PREFIX) as folder:
         path = Path(folder) / "recording"
@@ -121,7 +126,16 @@ def speaking_of(path: Path, label: str) -> Iterator[None]:
 
 def voice_not_found(error: UnknownVoiceError) -> ApiError:
     """404. The library's advice is about the command line and is left out."""
-    return ApiError(404, re.sub(r"; 'fastvoicegrad .*", "", str(error)), "voice_not_found")
+    return ApiError(404, COMMAND_LINE.sub("", str(error)), "voice_not_found")
+
+
+def reason_for_clients(error: InputError) -> str:
+    """A message without advice about the command line; empty where it may name a file of this machine.
+
+    Messages of the library quote names of voices, which have no separators and no suffix.
+    """
+    message = COMMAND_LINE.sub("", str(error))
+    return "" if re.search(r"[/\\]|\.voice\b|\.flac\b| cannot be (changed|written)", message) else message
 
 
 def without_path(message: str, path: Path, label: str) -> str:

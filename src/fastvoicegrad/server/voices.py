@@ -21,7 +21,7 @@ from .errors import ApiError, answers, encodable
 from .forms import LimitedRoute
 from .log import log
 from .service import Service, service_of, waiting_for
-from .uploads import Upload, voice_not_found
+from .uploads import Upload, reason_for_clients, voice_not_found
 from .work import make_preview, make_voice
 
 router = APIRouter(tags=["voices"], route_class=LimitedRoute)
@@ -167,7 +167,7 @@ async def edit_voice(
     if key(new) != key(entry.name):
         await _library(service.library.check_free, new)
     more, notes = await _made(request, files) if files else (None, [])
-    await _library(partial(_edit, service, entry, more), _line(description))
+    await _library(lambda name: _edit(service, entry, more, _line(description)), entry.name)
     if new != entry.name:
         await _library(partial(service.library.rename, entry.name), new)
     return schemas.Edited(status="ok", voice_id=new, warnings=notes)
@@ -201,7 +201,7 @@ async def load(service: Service, text: str) -> Voice:
 
 
 async def _library(call: Callable[[str], T], text: str) -> T:
-    """What the library answers, in a thread. Its messages may name files, so they go to the log."""
+    """What the library answers about a voice, in a thread. A message that names files goes to the log."""
     try:
         return await run_in_threadpool(call, text)
     except UnknownVoiceError as error:
@@ -210,8 +210,8 @@ async def _library(call: Callable[[str], T], text: str) -> T:
         raise ApiError(409, f"the name '{text}' is taken; choose another one") from error
     except InputError as error:
         log.warning("the library: %s", error)
-        message = f"the voice '{text}' cannot be used; the server's log has the reason"
-        raise ApiError(400, message, "voice_not_usable") from error
+        reason = reason_for_clients(error) or "the server's log has the reason"
+        raise ApiError(400, f"the voice '{text}' cannot be used; {reason}", "voice_not_usable") from error
 
 
 async def _made(request: Request, files: list[UploadFile]) -> tuple[Voice, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from .. import audio
@@ -14,7 +15,7 @@ from ..mel import MEL, Array
 from ..preview import render_preview
 from ..reference import encode_voice
 from ..timing import Timing
-from ..tracks import Delivery, first_pass
+from ..tracks import Delivery, Source, first_passes, results
 from ..voice import Voice, pool
 from .formats import Format
 from .jobs import Job
@@ -30,44 +31,68 @@ class Conversion:
     voice: Voice
     form: Format
     settings: Settings = field(default_factory=Settings)
+    channel: str | None = None  # see `audio.inspect_tracks`
 
 
 def convert(service: Service, wanted: Conversion, job: Job) -> None:
     """Write the encoded conversion to the job's output, block by block."""
     started, settings = time.monotonic(), service.settings
     with opened(wanted.source, settings.most_seconds) as info:
-        blocks, samples = converted(service, info, wanted, job)
-        encoder = wanted.form.encoder(samples)
+        tracks = audio.tracks_of(info, wanted.channel)
+        wanted.form.check_channels(len(tracks))
+        blocks, samples = converted(service, tracks, wanted, job)
+        encoder = wanted.form.encoder(samples, len(tracks))
         for index, block in enumerate(blocks):
             job.write(encoder.write(block))
             if index == 0:
                 service.metrics.first.observe(time.monotonic() - started)
         job.write(encoder.close())
-    service.metrics.audio.inc(samples / wanted.form.rate)
+    service.metrics.audio.inc(len(tracks) * samples / wanted.form.rate)
     service.metrics.whole.observe(time.monotonic() - started)
 
 
-def converted(service: Service, info: audio.AudioInfo, wanted: Conversion, job: Job) -> tuple[Iterator[Array], int]:
-    """Converted blocks at the output's rate, and the number of their samples. The source is read once before."""
-    label = wanted.source.label
-    read = reading(info, label, service.settings.most_seconds, job)
+def converted(
+    service: Service, tracks: list[audio.AudioInfo], wanted: Conversion, job: Job
+) -> tuple[Iterator[Array], int]:
+    """Converted blocks at the output's rate, and the number of their samples. The source is read once before.
 
-    def seconds() -> float:
-        assert info.decoded is not None
-        return info.decoded / info.rate
+    Several tracks lie side by side, ``(N, tracks)``. Together they may be as long as one.
+    """
+    label, most_seconds = wanted.source.label, service.settings.most_seconds / len(tracks)
+    check_length(tracks[0], label, most_seconds, job)
+    passes = [(reading(track, label, most_seconds, job), partial(_seconds, track)) for track in tracks]
+    sources = first_passes(passes, label)
+    samples = round(_seconds(tracks[0]) * wanted.form.rate)
+    delivery = Delivery(wanted.form.rate, watermark=service.settings.watermark)
 
-    source = first_pass(read, label, seconds)
-    samples = round(seconds() * wanted.form.rate)
-    blocks = service.converter.convert_source(source, wanted.voice, wanted.settings, Timing(), job.notes)
-    return Delivery(wanted.form.rate, watermark=service.settings.watermark)(blocks, samples), samples
+    def convert(source: Source, notes: list[str]) -> Iterator[Array]:
+        blocks = service.converter.convert_source(source, wanted.voice, wanted.settings, Timing(), notes)
+        return delivery(blocks, samples)
+
+    if len(sources) == 1 and sources[0]:
+        return convert(sources[0], job.notes), samples
+    return results(sources, convert, samples, job.notes), samples
+
+
+def _seconds(info: audio.AudioInfo) -> float:
+    """Length of a recording that was read to its end."""
+    assert info.decoded is not None
+    return info.decoded / info.rate
+
+
+def check_length(info: audio.AudioInfo, label: str, most_seconds: float, job: Job) -> None:
+    """Raises ApiError (413) where a recording with several channels is too long.
+
+    The choice of channels reads a whole file before its first block, so the length is found out here. With one channel
+    `reading` finds it out.
+    """
+    if info.channels > 1:
+        for _ in watched(decoded_blocks(info), info.rate, label, most_seconds, job):
+            pass
 
 
 def reading(info: audio.AudioInfo, label: str, most_seconds: float, job: Job) -> Callable[[], Iterator[Array]]:
     """What starts the blocks of a recording at 22,050 Hz. They end with an error where it is too long."""
-    if info.channels > 1:
-        # The choice of channels reads a whole file before its first block, so the length is found out by itself.
-        for _ in watched(decoded_blocks(info), info.rate, label, most_seconds, job):
-            pass
     return lambda: watched(audio.read_blocks(info), MEL.sample_rate, label, most_seconds, job)
 
 
@@ -94,6 +119,7 @@ def make_voice(service: Service, references: list[Upload], job: Job) -> Voice:
 def _one_voice(service: Service, reference: Upload, job: Job) -> Voice:
     label = reference.label
     with opened(reference, service.settings.most_seconds) as info:
+        check_length(info, label, service.settings.most_seconds, job)
         read = reading(info, label, service.settings.most_seconds, job)
         voice = encode_voice(service.converter.bundle, read, label, label, job.notes.append)
         job.notes.extend(without_path(sentence, info.path, label) for sentence in info.warnings)

@@ -22,8 +22,8 @@ from .parts import (
     choices_of,
     friendly,
     listed,
-    pitch_inputs,
     recording_input,
+    sound_inputs,
     with_recording,
 )
 from .studio import Studio
@@ -74,7 +74,7 @@ class Page:
         with gr.Row():
             with gr.Column():
                 source, target = recording_input("Source"), self._picker("Target voice")
-                pitch = pitch_inputs()
+                settings = sound_inputs()
                 button, example = gr.Button("Convert", variant="primary"), gr.Button("Try an example")
             with gr.Column():
                 players = [Player.made(title) for title in ("Source", "Target", "Result")]
@@ -92,10 +92,11 @@ class Page:
             semitones: float,
             keep: bool,
             formant: float,
+            pauses: str,
             progress: Any = PROGRESS,
         ) -> list[Any]:
             choice, done = choice_of(name, recording), partial(progress, desc="Converting")
-            sound = self.studio.convert(source, choice, semitones, keep, formant, done)
+            sound = self.studio.convert(source, choice, semitones, keep, formant, pauses, done)
             voice = choice.recording or self.studio.sample(choice.name).path
             paths = (str(source), voice, sound.path)
             filled = [player.filled(path) for player, path in zip(players, paths, strict=True)]
@@ -104,9 +105,9 @@ class Page:
         inputs = [source, *target.inputs]
         outputs = [part for player in players for part in player.outputs] + [notes]
         target.name.input(sample, target.name, players[1].outputs, **WORK)
-        button.click(convert, [*inputs, *pitch], outputs, scroll_to_output=True, **WORK)
+        button.click(convert, [*inputs, *settings], outputs, scroll_to_output=True, **WORK)
         filled = example.click(lambda: EXAMPLE, None, inputs, **QUICK)
-        filled.then(convert, [*inputs, *pitch], outputs, scroll_to_output=True, **WORK)
+        filled.then(convert, [*inputs, *settings], outputs, scroll_to_output=True, **WORK)
 
     # -- Blend ----------------------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ class Page:
         with gr.Row():
             with gr.Column():
                 sources = gr.File(label="Sources: recordings or videos", file_count="multiple", height=200)
-                target, pitch = self._picker("Target voice"), pitch_inputs()
+                target, settings = self._picker("Target voice"), sound_inputs()
                 button = gr.Button("Convert all", variant="primary")
             with gr.Column():
                 archive, report = gr.File(label="Results", interactive=False, visible=False), gr.HTML()
@@ -155,13 +156,16 @@ class Page:
             semitones: float,
             keep: bool,
             formant: float,
+            pauses: str,
             progress: Any = PROGRESS,
         ) -> list[Any]:
             done = partial(progress, desc="Converting")
-            results = self.studio.convert_files(paths, choice_of(name, recording), semitones, keep, formant, done)
+            results = self.studio.convert_files(
+                paths, choice_of(name, recording), semitones, keep, formant, pauses, done
+            )
             failed = len(results.errors)
             summary = listed([f"{len(paths or ()) - failed} converted, {failed} failed."], "done")
             file = gr.update(value=results.archive and str(results.archive), visible=results.archive is not None)
             return [file, summary + listed(results.errors, "errors") + listed(results.notes)]
 
-        button.click(convert, [sources, *target.inputs, *pitch], [archive, report], scroll_to_output=True, **WORK)
+        button.click(convert, [sources, *target.inputs, *settings], [archive, report], scroll_to_output=True, **WORK)

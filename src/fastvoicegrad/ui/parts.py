@@ -18,6 +18,7 @@ from .studio import Choice
 
 RECORDING = ""  # the entry of a list of voices that stands for a recording
 MOST_SEMITONES, MOST_FORMANT = 12, 6
+PAUSES = [("as converted", "converted"), ("silence", "silence"), ("the source itself", "source")]
 PRIVATE = {"api_visibility": "private"}  # the page alone calls its functions
 QUICK = {**PRIVATE, "queue": False, "show_progress": "hidden"}
 WORK = {**PRIVATE, "concurrency_id": "work", "concurrency_limit": 1}
@@ -60,15 +61,16 @@ def recording_input(label: str, visible: bool = True) -> gr.Audio:
     )
 
 
-def pitch_inputs() -> list[Any]:
-    """Semitones, whether the source's pitch stays, and semitones of the formants."""
+def sound_inputs() -> list[Any]:
+    """Semitones, whether the source's pitch stays, semitones of the formants, and what stands in pauses."""
     semitones = gr.Slider(
         -MOST_SEMITONES, MOST_SEMITONES, 0, step=1, label="Pitch in semitones", info="0 is the target's own height"
     )
     keep = gr.Checkbox(label="Keep the height of the source's pitch")
     size = "higher sounds like a smaller, brighter speaker, lower like a larger one"
     formant = gr.Slider(-MOST_FORMANT, MOST_FORMANT, 0, step=0.5, label="Formants in semitones", info=size)
-    return [semitones, keep, formant]
+    pauses = gr.Radio(PAUSES, value=PAUSES[0][1], label="Pauses", info="what stands where the source has no speech")
+    return [semitones, keep, formant, pauses]
 
 
 # -- targets ------------------------------------------------------------------------------------------------

@@ -149,12 +149,14 @@ class Studio:
         semitones: float = 0.0,
         keep_pitch: bool = False,
         formant: float = 0.0,
+        pauses: str = "converted",
         progress: Progress = lambda share: None,
         bundle: str | None = None,
     ) -> Sound:
         """Convert a recording to a WAV of its length and rate.
 
         Args:
+            semitones, keep_pitch, formant, pauses: see `VoiceConverter.convert`.
             bundle: by its name; None: the first.
         Raises:
             InputError: source or target are missing or cannot be used.
@@ -172,6 +174,7 @@ class Studio:
                 semitones=semitones,
                 keep_pitch=keep_pitch,
                 formant=formant,
+                pauses=pauses,
                 tags=tags_for(source, converter, target.label),
                 progress=lambda done: progress(done / (seconds or done or 1.0)),
             )
@@ -184,9 +187,10 @@ class Studio:
         semitones: float = 0.0,
         keep_pitch: bool = False,
         formant: float = 0.0,
+        pauses: str = "converted",
         progress: Progress = lambda share: None,
     ) -> Results:
-        """Convert recordings into one .zip.
+        """Convert recordings into one .zip. See `convert`.
 
         Raises:
             InputError: no source, or the target cannot be used.
@@ -196,7 +200,7 @@ class Studio:
                 raise InputError("the sources are missing; drop one or more recordings")
             folder = self.place("results")
             made = replace(make_target(self.converter, self._voice(target)), name=target.label)
-            settings = Settings(semitones=semitones, keep_pitch=keep_pitch, formant=formant)
+            settings = Settings(semitones=semitones, keep_pitch=keep_pitch, formant=formant, pauses=pauses)
             outcomes = self._run(folder, made, sources, settings, progress)
             notes += [warning for outcome in outcomes for warning in outcome.warnings]
             errors = [outcome.error for outcome in outcomes if outcome.error]

@@ -6,11 +6,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from ...errors import InputError
 from ..languages import language_pairs
 from ..network_speed import NetworkSpeed, network_speed
 from ..pairs import read_pairs, write_pairs
 from ..run import Plan, evaluate
 from . import plots, report
+from .checks import check_inputs
 from .plan import Reproduction
 from .stopwatch import Stopwatch
 from .tables import FULL, LANGUAGES, SPEED, TABLES
@@ -20,13 +22,18 @@ from .trainings import Runs, Trainings
 def reproduce(plan: Reproduction) -> Path:
     """Train, evaluate, and write ``reproduce.md`` with its plots into the plan's folder; returns that file's path.
 
-    Finished trainings and figures are kept, so a killed command continues.
+    All inputs are checked before anything is written. Finished trainings and figures are kept, so a killed command
+    continues.
 
     Raises:
         InputError: a table, budget, recipe or input does not exist, or a training fails.
     """
     plan.check()
-    plan.out.mkdir(parents=True, exist_ok=True)
+    check_inputs(plan)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"-o {plan.out}: it cannot be made ({error.strerror}); name another folder") from error
     stopwatch = Stopwatch(plan.out / "times.json")
     parts = []
     if plan.rows:

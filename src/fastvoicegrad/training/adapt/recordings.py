@@ -14,6 +14,7 @@ from ...audio.level import TARGET_LEVEL, LevelMeter
 from ...batch.inputs import find_inputs
 from ...bundle import Bundle
 from ...errors import InputError
+from ...files import shown
 from ...judgement import holds_speech, judge_reference, speakers_apart
 from ...mel import MEL, Array
 from ...reference import encode_voice, turns
@@ -24,6 +25,7 @@ CLIP, SHORTEST_CLIP = 344, 96  # frames (4 s, 1.1 s) of a clip
 LEAST_SPEECH = 8.0  # seconds of a voice, what is held back included
 MOST_SPEECH = 7200.0  # seconds of a voice: all of it stays in memory, 2 MB a minute of each view
 HELD_EVERY, MOST_HELD = 5, 15  # every fifth clip is held back, at most 15 (a minute)
+NAMED = 3  # inputs that a message names
 
 Warn = Callable[[str], None]
 
@@ -100,13 +102,19 @@ def read_voice(bundle: Bundle, inputs: Sequence[str | os.PathLike[str]], name: s
         raise InputError("more than one person seems to speak in the recordings; give those of one voice alone")
     if (found_seconds := seconds_of(clips)) < LEAST_SPEECH:
         raise InputError(
-            f"{name}: {found_seconds:.1f} s of usable speech were found; adapting needs {LEAST_SPEECH:.0f} s, "
-            "and a minute is worth much more"
+            f"{_named(inputs)}: {found_seconds:.1f} s of usable speech were found; adapting needs "
+            f"{LEAST_SPEECH:.0f} s, and a minute is worth much more"
         )
     train, held = split(clips)
     waves = [clip.wave for clip in train]
     voice = encode_voice(bundle, lambda: iter(waves), name, name)
     return Recordings(name, train, held, replace(voice, sources=names, seconds=seconds_of(train)))
+
+
+def _named(inputs: Sequence[str | os.PathLike[str]]) -> str:
+    """The first three inputs."""
+    names = ", ".join(shown(path) for path in inputs[:NAMED])
+    return f"{names} and {len(inputs) - NAMED} more" if len(inputs) > NAMED else names
 
 
 def split(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:

@@ -121,7 +121,7 @@ def adapt(
     folder = output.with_suffix(".adapt")
     converter = VoiceConverter.load(bundle, threads_of(folder, budget))
     if not converter.bundle.config.adapter:
-        raise InputError("this bundle takes no adapted voices; docs/guides/adapt.md shows how to export it anew")
+        raise InputError("this bundle takes no adapted voices; use the built-in one")
     voice = read_voice(converter.bundle, recordings, output.stem, warn)
     note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
     work = prepared(converter, [voice], folder)
