@@ -17,8 +17,8 @@ from .common import errors, printable
 UsageError: Any = typer.BadParameter.__base__
 # Words of typer's validators -> plain ones.
 PLAIN = {
-    r"is not a valid (int range|integer)": "is not a whole number",
-    r"is not a valid (float range|float)": "is not a number",
+    r"is not a valid (integer|int)( range)?": "is not a whole number",
+    r"is not a valid float( range)?": "is not a number",
     r"Value error, ": "",
     r"Input should be a valid integer.*": "it must be a whole number",
     r"Input should be a valid number.*": "it must be a number",
