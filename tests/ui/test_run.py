@@ -30,9 +30,9 @@ def test_no_other_file_is_served(address: str, voices: VoiceLibrary) -> None:
 def test_a_path_of_the_machine_is_no_upload(address: str) -> None:
     with urllib.request.urlopen(f"{address}/config", timeout=30) as answer:
         config = json.load(answer)
-    (number,) = [f["id"] for f in config["dependencies"] if len(f["inputs"]) == 6 and len(f["outputs"]) == 7][:1]
+    (number,) = [f["id"] for f in config["dependencies"] if len(f["inputs"]) == 7 and len(f["outputs"]) == 7][:1]
     source = {"path": str(Path(__file__)), "meta": {"_type": "gradio.FileData"}}
-    request = {"data": [source, "anna", None, 0, 0, False], "fn_index": number, "session_hash": "test"}
+    request = {"data": [source, "anna", None, 0, False, 0, "converted"], "fn_index": number, "session_hash": "test"}
     headers = {"Content-Type": "application/json"}
     join = urllib.request.Request(f"{address}/gradio_api/queue/join", json.dumps(request).encode(), headers)
     urllib.request.urlopen(join, timeout=30).read()
