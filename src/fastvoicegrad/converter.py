@@ -227,11 +227,11 @@ class VoiceConverter:
         check_request(self.bundle, **asdict(settings))
         delivery = Delivery(rate, loudness, watermark)
         with timing.stage("read"):
-            passes = [(partial(audio.read_blocks, track), partial(_seconds, track)) for track in tracks]
+            passes = [(partial(audio.read_blocks, track), track.decoded_seconds) for track in tracks]
             sources = first_passes(passes, tracks[0].name)
         with timing.stage("voice"):
             target = self.voice(voice)
-        seconds = _seconds(tracks[0])
+        seconds = tracks[0].decoded_seconds()
         samples, advance = round(seconds * rate), Advance(progress, seconds, sum(map(bool, sources)))
 
         def convert(source: Source, notes: list[str]) -> Iterator[Array]:
@@ -280,12 +280,6 @@ def output_rate(source: int, wanted: int | None) -> int:
     if wanted is not None and not lowest <= wanted <= highest:
         raise InputError(f"rate must lie between {lowest} and {highest} Hz, got {wanted}")
     return min(max(source, lowest), highest) if wanted is None else wanted
-
-
-def _seconds(info: audio.AudioInfo) -> float:
-    """Length of a recording that was read to its end."""
-    assert info.decoded is not None
-    return info.decoded / info.rate
 
 
 def _listed(references: References) -> list[Reference]:

@@ -50,6 +50,11 @@ class AudioInfo:
     source: _Source | None = field(default=None, repr=False)
     mix: Mix | None = field(default=None, repr=False)
 
+    def decoded_seconds(self) -> float:
+        """Length of a recording that was read to its end."""
+        assert self.decoded is not None
+        return self.decoded / self.rate
+
     @property
     def seconds(self) -> float | None:
         """Its length, as far as it is known."""

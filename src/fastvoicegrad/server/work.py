@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from .. import audio
@@ -60,9 +59,9 @@ def converted(
     """
     label, most_seconds = wanted.source.label, service.settings.most_seconds / len(tracks)
     check_length(tracks[0], label, most_seconds, job)
-    passes = [(reading(track, label, most_seconds, job), partial(_seconds, track)) for track in tracks]
+    passes = [(reading(track, label, most_seconds, job), track.decoded_seconds) for track in tracks]
     sources = first_passes(passes, label)
-    samples = round(_seconds(tracks[0]) * wanted.form.rate)
+    samples = round(tracks[0].decoded_seconds() * wanted.form.rate)
     delivery = Delivery(wanted.form.rate, watermark=service.settings.watermark)
 
     def convert(source: Source, notes: list[str]) -> Iterator[Array]:
@@ -72,12 +71,6 @@ def converted(
     if len(sources) == 1 and sources[0]:
         return convert(sources[0], job.notes), samples
     return results(sources, convert, samples, job.notes), samples
-
-
-def _seconds(info: audio.AudioInfo) -> float:
-    """Length of a recording that was read to its end."""
-    assert info.decoded is not None
-    return info.decoded / info.rate
 
 
 def check_length(info: audio.AudioInfo, label: str, most_seconds: float, job: Job) -> None:
