@@ -60,6 +60,8 @@ def folder(tmp_path: Path) -> Path:
         "ben.wav": source,
         "anna1.wav": reference[:middle],
         "anna2.wav": reference[middle:],
+        "carla1.wav": reference[:middle],
+        "carla2.wav": reference[middle:],
         "their-voice.wav": reference,
         "interview.wav": [*zip(source[:shorter], reference[:shorter], strict=True)],
         "talks/monday.wav": source[: 2 * rate],

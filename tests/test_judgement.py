@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastvoicegrad import VoiceConverter
-from fastvoicegrad.judgement import judge_reference, judge_source, speakers_apart
+from fastvoicegrad.judgement import judge_reference, judge_source, judge_together, speakers_apart
 from fastvoicegrad.reference import turns
 from fastvoicegrad.speech import analyse
 from tests.conftest import vowels
@@ -42,3 +42,20 @@ def test_two_speakers_are_named(converter: VoiceConverter) -> None:
     assert sentences[1] - sentences[0] == {
         "a.wav: more than one person seems to speak; the voice becomes a mixture of them"
     }
+
+
+@pytest.mark.parametrize(
+    ("counts", "spoken", "mixed"),
+    [
+        ([3], [5.0] * 3, False),
+        ([2, 1], [5.0] * 3, True),
+        ([2, 1], [5.0, 5.0, 1.0], False),
+        ([1], [5.0], False),
+        ([], [], False),
+    ],
+)
+def test_references_of_different_people_are_named(counts: list[int], spoken: list[float], mixed: bool) -> None:
+    unit = [e / np.linalg.norm(e) for e in embeddings(counts)] if counts else []
+    assert judge_together(unit, spoken) == mixed * [
+        "the references seem to be of different people; the voice becomes a mixture of them"
+    ]

@@ -242,10 +242,10 @@ def reader(path: Path) -> Callable[[str], bytes]:
             return partial(_read, read_from_zip, path)
         exists = path.exists()
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a loop of links
-        raise InputError(f"{shown(path)}: no such bundle") from error
+        raise InputError(f"{shown(path)}: no such bundle; {GIVE}") from error
     if exists:
         raise InputError(f"{shown(path)} is not a bundle; {GIVE}")
-    raise InputError(f"{shown(path)}: no such bundle")
+    raise InputError(f"{shown(path)}: no such bundle; {GIVE}")
 
 
 def _read(read: Callable[[Path, str, int], bytes], path: Path, name: str) -> bytes:

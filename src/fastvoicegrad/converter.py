@@ -22,7 +22,8 @@ from .audio.arrays import blocks_of_array, checked_array
 from .bundle import Bundle
 from .errors import AudioWarning, InputError
 from .files import same_file
-from .library import resolve
+from .judgement import judge_together
+from .library import is_recording, resolve
 from .mel import Array
 from .pipeline import check_request, convert_blocks
 from .reference import analyse_source, encode_voice
@@ -101,14 +102,20 @@ class VoiceConverter:
         """One voice from recordings, ``.voice`` files, names and voices, pooled by speech duration times `weights`.
 
         A name is that of a voice in the user's library or of a preset; ``anna(0.7)+ben(0.3)`` blends two.
-        Warns with `AudioWarning` of references that are too short, clipped, noisy or narrow-band.
+        Warns with `AudioWarning` of references that are too short, clipped, noisy or narrow-band, and of recordings of
+        different people.
 
         Raises:
             InputError: a reference cannot be read, holds no speech, or belongs to another bundle.
             TypeError: something else than paths, names and voices; samples go to `voice_of`.
         """
-        voice = pool([resolve(self, reference) for reference in _listed(references)], weights)
+        listed = _listed(references)
+        voices = [resolve(self, reference) for reference in listed]
+        voice = pool(voices, weights)
         self.bundle.check_voice(voice)
+        recordings = [v for v, given in zip(voices, listed, strict=True) if is_recording(given)]
+        for message in judge_together([v.embedding for v in recordings], [v.seconds for v in recordings]):
+            _warn(message)
         return voice
 
     def voice_of_recording(self, path: str | os.PathLike[str], *, quiet: bool = False) -> Voice:

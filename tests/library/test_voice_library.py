@@ -195,7 +195,7 @@ def test_blends(library: VoiceLibrary) -> None:
     np.testing.assert_allclose(library.voice(encoder, "anna(1)+nora(0)").embedding, unit(1, 0), atol=1e-6)
     for text, message in (
         ("anna(0.5)+karl", "no voice 'karl'; similar names: carl"),
-        ("anna(0,5)+carl", "no name of a voice, and no blend like"),
+        ("anna(0;5)+carl", "no name of a voice, and no blend like"),
         ("anna(0)+carl(0)", r"weights in .anna\(0\)\+carl\(0\). are all 0"),
     ):
         with pytest.raises(InputError, match=message):

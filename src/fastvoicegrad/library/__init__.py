@@ -8,6 +8,7 @@ from .voice_library import (
     VoiceEntry,
     VoiceLibrary,
     entry_of_file,
+    is_recording,
     resolve,
     user_folder,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "VoiceEntry",
     "VoiceLibrary",
     "entry_of_file",
+    "is_recording",
     "resolve",
     "user_folder",
 ]

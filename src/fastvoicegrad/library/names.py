@@ -16,7 +16,7 @@ MOST_TERMS, LONGEST_BLEND = 16, 2000  # voices in a blend, characters of its tex
 RULE = f"a name has letters, digits, - and _, begins with a letter or digit, and has at most {LONGEST_NAME} characters"
 # Windows gives these names to devices, whatever their suffix.
 DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
-TERM = re.compile(r"\s*(?P<name>[^\s()+]+)\s*(?:\(\s*(?P<weight>\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*\))?\s*")
+TERM = re.compile(r"\s*(?P<name>[^\s()+]+)\s*(?:\(\s*(?P<weight>\d{1,9}(?:[.,]\d{0,9})?|[.,]\d{1,9})\s*\))?\s*")
 
 
 def is_name(text: str) -> bool:
@@ -59,7 +59,7 @@ def parse_blend(text: str) -> list[tuple[str, float]] | None:
     terms = [TERM.fullmatch(term) for term in text.split("+")]
     if not all(term and is_name(unicodedata.normalize("NFC", term["name"])) for term in terms):
         return None
-    blend = [(term["name"], float(term["weight"] or 1)) for term in terms if term]
+    blend = [(term["name"], float((term["weight"] or "1").replace(",", "."))) for term in terms if term]
     if not any(weight for _, weight in blend):
         raise InputError(f"the weights in '{shown(text)}' are all 0; give one voice a weight above 0, as in {BLEND}")
     return blend

@@ -275,12 +275,21 @@ def resolve(encoder: Encoder, reference: str | os.PathLike[str] | Voice, library
     path, text = Path(reference), os.fspath(reference)
     if not text.strip():
         raise InputError(f"the voice is empty; name a recording, a .voice file or a voice; {LIST}")
-    is_file = os.path.lexists(path) and not os.path.isdir(path)
+    is_file = _is_file(path)
     if not is_file and parse_blend(text):
         return _named(encoder, text, library or VoiceLibrary())
     if not is_file and re.search(r"\+|\)\s*$", text):
         raise InputError(f"{shown(text)}: no such file, and no blend like {BLEND}")
     return Voice.load(path) if path.suffix.lower() == SUFFIX else encoder.voice_of_recording(path)
+
+
+def is_recording(reference: str | os.PathLike[str] | Voice) -> bool:
+    """Whether `resolve` takes a reference for a recording."""
+    return not isinstance(reference, Voice) and _is_file(path := Path(reference)) and path.suffix.lower() != SUFFIX
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def user_folder() -> Path:
