@@ -223,7 +223,7 @@ def test_a_file_comes_before_a_name(library: VoiceLibrary, tmp_path: Path, monke
     [
         ("ana", "^ana is no file, and there is no voice 'ana'; similar names: anna$"),
         ("anna+karl", "^anna\\+karl is no file, and there is no voice 'karl'"),
-        ("anna(0,7)+ben(0,3)", "no such file, and no blend like 'anna\\(0.7\\)\\+ben\\(0.3\\)'$"),
+        ("anna(0;7)+ben(0;3)", "no such file, and no blend like 'anna\\(0.7\\)\\+ben\\(0.3\\)'$"),
         ("none.wav", "no such file"),
         ("none/anna", "no such file"),
         ("folder", "is not a file but a folder"),
