@@ -18,6 +18,7 @@ pytest.importorskip("fastapi")
 websockets = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
+from fastvoicegrad.server.stream_codecs import OPUS_PACKET, OPUS_RATE, Opus  # noqa: E402
 from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
 from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
@@ -92,6 +93,44 @@ def test_a_stream_gives_what_the_converter_gives(
     sent = np.frombuffer(pcm(wave), "<i2").astype(np.float32) / np.float32(32768)
     expected = stream.convert(sent).clip(-1, 1)
     np.testing.assert_allclose(np.concatenate([output, rest])[stream.latency :], expected, atol=1e-3)
+
+
+def test_packets_of_opus_are_converted(streams: Running, stream_folder: Path, voices: list[Any]) -> None:
+    pytest.importorskip("av")
+    wave, sender, receiver = vowels(0.6, rate=OPUS_RATE), Opus(), Opus()
+    packets = sender.encode(wave)
+    with connect(streams, query="?codec=opus") as socket:
+        ready, answers = json.loads(socket.recv()), []
+        for packet in packets:
+            socket.send(packet)
+            answers.append(socket.recv())
+        socket.send(json.dumps({"type": "end"}))
+        while isinstance(message := socket.recv(), bytes):
+            answers.append(message)
+    stream = StreamingConverter(StreamBundle.open(stream_folder), voices[0], OPUS_RATE)
+    assert ready["latency"] == stream.latency + sender.latency
+    assert json.loads(message) == {"type": "done", "samples": OPUS_PACKET * len(packets)}
+    received = Opus()
+    expected = stream.convert(np.concatenate([received.decode(packet) for packet in packets]))
+    result = np.concatenate([receiver.decode(answer) for answer in answers])[ready["latency"] :]
+    assert np.corrcoef(result[: len(expected)], expected)[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("query", ["?codec=opus&rate=16000", "?codec=mp3"])
+def test_codecs_that_are_not_there_are_refused(streams: Running, query: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(streams, query=query):
+        pass
+    assert refused.value.response.status_code in (400, 403)
+
+
+def test_a_broken_packet_ends_the_stream(streams: Running) -> None:
+    pytest.importorskip("av")
+    with connect(streams, query="?codec=opus") as socket:
+        socket.recv()
+        socket.send(b"\xff" * 50)
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+        assert socket.close_code == 1008
 
 
 def test_voice_and_pitch_change_while_it_runs(streams: Running) -> None:

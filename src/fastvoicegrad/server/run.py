@@ -17,7 +17,7 @@ from ..converter import VoiceConverter
 from ..errors import InputError
 from .app import create_app
 from .settings import Settings
-from .stream import MOST_BYTES
+from .stream_codecs import MOST_BYTES
 from .uploads import remove_old
 
 MOST_HEADER_BYTES = 1 << 14

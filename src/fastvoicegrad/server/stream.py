@@ -1,6 +1,6 @@
 """Conversion while somebody speaks, over a WebSocket: samples in, as many samples out, a constant time later.
 
-The client sends binary messages of 16-bit samples (little-endian, mono) and gets one of the same size for each. The
+The client sends binary messages, samples or packets of Opus (stream_codecs.py), and gets as much sound for each. The
 server reads the next message when the last one is answered, so a client that sends too fast has to wait. Text messages
 are JSON; `docs/guides/live.md` lists them.
 """
@@ -26,18 +26,17 @@ from .guard import check_origin, has_key
 from .log import log
 from .service import Service
 from .settings import Settings
+from .stream_codecs import CODECS, OPUS_RATE, Codec
 from .uploads import reason_for_clients
 from .voices import load
 
 router = APIRouter(tags=["conversion"])
 
 PROTOCOL, KEY_PROTOCOL = "fastvoicegrad", "xi-api-key."  # names that a browser offers; the second ends with the key
-MOST_BYTES = 1 << 16  # of a message
 PIECE = 0.1  # seconds that are converted at once: then it is another client's turn
 IDLE = 30.0  # seconds without a message after which a stream ends
 MOST_AGE = 0.3  # seconds that a message of a live stream may wait; an older one is answered with silence
 MOST_MESSAGES = 4096  # of a live stream that wait
-FULL_SCALE = 32768.0
 NORMAL, REFUSED, FAILED, SLOW = 1000, 1008, 1011, 1013  # codes with which a WebSocket closes
 
 
@@ -68,18 +67,19 @@ async def stream(
     semitones: Annotated[float, Query(ge=-24, le=24, allow_inf_nan=False)] = 0.0,
     keep_pitch: bool = False,
     live: bool = False,
+    codec: Literal["pcm", "opus"] = "pcm",
 ) -> None:
     """Converts what a client sends to a stored voice. A live stream leaves out what an overload makes too late."""
     service: Service = websocket.app.state.service
     try:
-        protocol = _check(websocket, service.settings)
+        protocol, messages = _check(websocket, service.settings), _codec(codec, rate)
         with service.streams.place() as bundle:
             voice = await load(service, voice_id[:1000])
             made = await service.streams.work(
                 lambda: StreamingConverter(bundle, voice, rate, semitones=semitones, keep_pitch=keep_pitch)
             )
             await websocket.accept(protocol)
-            await _Client(websocket, service, made, live).serve()
+            await _Client(websocket, service, made, messages, live).serve()
     except ApiError as error:
         service.metrics.refused.labels(error.status).inc()
         await websocket.send_denial_response(JSONResponse({"detail": error.detail}, error.status_code, error.headers))
@@ -107,6 +107,16 @@ def _check(websocket: WebSocket, settings: Settings) -> str | None:
     return PROTOCOL if PROTOCOL in offered else None
 
 
+def _codec(name: str, rate: int) -> Codec:
+    """Raises ApiError where this server cannot code so."""
+    if name == "opus" and rate != OPUS_RATE:
+        raise ApiError(400, f"Opus has a rate of {OPUS_RATE} Hz; leave the rate out", "bad_rate")
+    try:
+        return CODECS[name]()
+    except InputError as error:
+        raise ApiError(400, str(error), "codec_not_installed") from error
+
+
 class _Left(Exception):
     """The stream has ended, for whatever reason."""
 
@@ -114,22 +124,24 @@ class _Left(Exception):
 class _Client:
     """One accepted stream."""
 
-    def __init__(self, websocket: WebSocket, service: Service, converter: StreamingConverter, live: bool) -> None:
+    def __init__(
+        self, websocket: WebSocket, service: Service, converter: StreamingConverter, codec: Codec, live: bool
+    ) -> None:
         self.websocket, self.service, self.converter, self.live = websocket, service, converter, live
-        self.samples = 0
+        self.codec, self.samples = codec, 0
         self._waiting: asyncio.Queue[tuple[float, dict[str, Any]]] = asyncio.Queue(MOST_MESSAGES)
 
     async def serve(self) -> None:
         """Answers messages until the client ends the stream, goes away, or does something that is not allowed."""
-        converter = self.converter
+        converter, latency = self.converter, self.converter.latency + self.codec.latency
         reader = asyncio.create_task(self._read()) if self.live else None
         try:
             await self._send_text(
                 type="ready",
                 rate=converter.rate,
-                latency=converter.latency,
-                latency_ms=round(1000 * converter.latency / converter.rate, 1),
-                most_bytes=MOST_BYTES,
+                latency=latency,
+                latency_ms=round(1000 * latency / converter.rate, 1),
+                most_bytes=self.codec.most_bytes,
             )
             while True:
                 arrived, message = await self._waiting.get() if self.live else await self._receive()
@@ -168,20 +180,26 @@ class _Client:
                 return
 
     async def _answer(self, data: bytes, age: float) -> None:
-        """Converts a message of samples, piece by piece, and sends one of the same size."""
-        if len(data) % 2 or len(data) > MOST_BYTES:
-            await self._refuse(f"send 16-bit samples, {MOST_BYTES} bytes at most")
+        """Converts a message, piece by piece, and sends as much sound."""
+        try:
+            samples = await self.service.streams.work(lambda: self.codec.decode(data))
+        except InputError as error:
+            await self._refuse(str(error))
         if self.live and age > MOST_AGE:
-            await self._send({"type": "websocket.send", "bytes": bytes(len(data))})
+            await self._send_sound(np.zeros_like(samples))
             return
-        samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(FULL_SCALE)
         self.samples += len(samples)
         size = round(PIECE * self.converter.rate)
         parts = [await self._converted(samples[start : start + size]) for start in range(0, len(samples), size)]
-        await self._send({"type": "websocket.send", "bytes": b"".join(parts)})
+        await self._send_sound(np.concatenate([samples[:0], *parts]))
 
-    async def _converted(self, samples: Array) -> bytes:
-        return _pcm(await self.service.streams.work(lambda: self.converter.push(samples)))
+    async def _converted(self, samples: Array) -> Array:
+        return await self.service.streams.work(lambda: self.converter.push(samples))
+
+    async def _send_sound(self, samples: Array, last: bool = False) -> None:
+        """Sends what of the samples, and of those before, makes whole messages; at the end all."""
+        for message in self.codec.encode(samples) + (self.codec.flush() if last else []):
+            await self._send({"type": "websocket.send", "bytes": message})
 
     async def _obey(self, text: str) -> None:
         try:
@@ -197,8 +215,7 @@ class _Client:
                 case "pitch":
                     self.converter.set_pitch(command.semitones, command.keep_pitch)
                 case "end":
-                    rest = _pcm(await self.service.streams.work(self.converter.flush))
-                    await self._send({"type": "websocket.send", "bytes": rest})
+                    await self._send_sound(await self.service.streams.work(self.converter.flush), last=True)
                     await self._send_text(type="done", samples=self.samples)
                     await self._end(NORMAL, "")
                     raise _Left
@@ -226,8 +243,3 @@ class _Client:
 
     async def _end(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-
-def _pcm(samples: Array) -> bytes:
-    """16-bit samples, little-endian."""
-    return (np.clip(samples, -1.0, 1.0) * np.float32(FULL_SCALE - 1)).round().astype("<i2").tobytes()
