@@ -19,6 +19,7 @@ from fastvoicegrad.training.recipe import read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings, export_stream  # noqa: E402
 from fastvoicegrad.training.tasks.registry import make_task, section  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
+from tests.training.tasks.stand_ins import Recogniser, Verifier  # noqa: E402
 from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
 
 STREAMS = ("stream-content", "stream-pitch", "stream-renderer", "stream-converter")
@@ -74,6 +75,23 @@ def test_every_discriminator_can_judge_the_converter(runs: Path, store: Path, ki
     for name, module in run.task.modules.items():
         assert any(not torch.equal(a, b) for a, b in zip(before[name], module.parameters(), strict=True)), name
     assert all(p.grad is None for module in run.task.frozen.values() for p in module.parameters())
+
+
+def test_pretrained_networks_can_judge_the_converter(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelSpeakerTeacher", Verifier)
+    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
+    for name in ("stream-content", "student", "vocoder"):
+        (tmp_path / name).symlink_to(runs / name)
+    with pytest.raises(InputError, match="verifier"):
+        trainer(store, tmp_path, "stream-converter", "weights.speaker=1.0")
+    networks = ("verifier=verifier.pt", "recogniser=whisper.pt", "recogniser_margins=[0.1,0.1]")
+    weights = [f"weights.{name}=1.0" for name in ("mel", "dist", "adv", "fm", "speaker", "recogniser")]
+    run = trainer(store, tmp_path, "stream-converter", *weights, *networks)
+    losses = run.train_step()
+    assert losses["speaker"] > 0
+    assert losses["recogniser"] > 0
 
 
 def test_trained_networks_become_a_stream(runs: Path, tmp_path: Path, converter: Any, voice: Any) -> None:

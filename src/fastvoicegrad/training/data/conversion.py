@@ -7,6 +7,7 @@ voice of the batch.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,6 +72,12 @@ class ConversionCrops:
     def _median_pitch(self, rows: list[int]) -> float:
         pitch = np.concatenate([self.store.array("pitch")[self.store.entries[row].slice] for row in rows])
         return float(np.median(pitch[pitch > 0])) if (pitch > 0).any() else UNVOICED_MEDIAN
+
+    def verified_speakers(self, voices: Sequence[str]) -> dict[str, Tensor]:
+        """The entry "verified_speaker" of a batch, (B, 192), where `verified` asks for it."""
+        if not self.verified:
+            return {}
+        return {"verified_speaker": torch.from_numpy(np.stack([self.verifier_embedding(voice) for voice in voices]))}
 
     def verifier_embedding(self, voice: str) -> np.ndarray:
         """Mean of the speaker teacher's embeddings of a voice, of unit length, (192,)."""
@@ -157,8 +164,7 @@ class ConversionCrops:
             "median_pitch": torch.tensor([self.median_pitch[v] for v in voices]),
             "crop_content": self.crops.take("content_unperturbed", drawn),
         }
-        if self.verified:
-            batch["verified_speaker"] = torch.from_numpy(np.stack([self.verifier_embedding(v) for v in voices]))
+        batch |= self.verified_speakers(voices)
         if self.data.reference_frames:
             frames = np.stack([self.reference(crop, random) for crop in drawn])
             batch["reference"] = self._frames("mel", frames)

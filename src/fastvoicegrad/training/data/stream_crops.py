@@ -51,11 +51,12 @@ class StreamConversionCrops(ConversionCrops):
 
     Args:
         window: of the stream's mel frames.
+        verified: see `ConversionCrops`.
     """
 
-    def __init__(self, data: ConversionData, split: str, window: int) -> None:
+    def __init__(self, data: ConversionData, split: str, window: int, verified: bool = False) -> None:
         require_references(data)
-        super().__init__(data, split)
+        super().__init__(data, split, verified)
         self.log_mel = StreamMel(window)
 
     def draw(self, random: np.random.Generator, size: int) -> Batch:
@@ -71,12 +72,13 @@ class StreamConversionCrops(ConversionCrops):
         | speaker           | (B, S)     | embedding of the crop's voice                            |
         | reference         | (B, 80, N) | frames of the voice, none from the crop                  |
         | reference_content | (B, C, N)  | content of these frames, by the full encoder             |
+        | verified_speaker  | (B, 192)   | the speaker teacher's embedding of the voice, `verified` |
         """
         drawn = self.crops.draw(random, size)
         frames = np.stack([self.reference(crop, random) for crop in drawn])
         rows = [self.speaker_row(crop, random) for crop in drawn]
         voices = [self.store.entries[crop.row].recording.voice for crop in drawn]
-        return {
+        return self.verified_speakers(voices) | {
             "mel": self.crops.take("mel", drawn),
             "stream": self.log_mel(self.crops.wave(drawn)),
             "content": self.crops.take("content_unperturbed", drawn),

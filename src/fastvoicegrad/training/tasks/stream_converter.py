@@ -5,7 +5,7 @@
 - A conversion has content of the crop as it is, and another voice of the batch. It must be what the full converter
   makes of the crop, in one step and with all its look-ahead.
 
-A discriminator (adversary.py) judges both.
+A discriminator (adversary.py) judges both. A verifier and a recogniser may judge conversions (student_losses.py).
 """
 
 from __future__ import annotations
@@ -39,8 +39,12 @@ from ..schedule import ScheduleConfig, normal
 from ..stream_networks import load_stream_content
 from ..task import DISCRIMINATOR, AdversarialTask, Batch, LoopConfig, Scalars
 from .adversary import Adversary, AdversaryConfig
+from .student_losses import PretrainedLosses
+from .student_recipe import require_networks
 
 VALIDATED, VALIDATION_SEED = 24, 1  # held-out crops
+FITTED = 96  # crops on which linear maps from our mel to the pretrained networks' features are fitted
+STREAM_WEIGHTS = {"mel": 20.0, "dist": 20.0, "adv": 1.0, "fm": 2.0, "speaker": 0.0, "recogniser": 0.0}
 CUT = ("mel", "crop_content", "adversary_noise")  # batch keys that the discriminator reads frame by frame
 
 
@@ -58,7 +62,13 @@ class StreamConverterRecipe:
     temperature: float = 1.0  # standard deviation of the noise from which the teacher starts
     conversions: int = 4  # crops of a batch that are also converted to another voice
     perturb: PerturbConfig = field(default_factory=PerturbConfig)  # of the reconstructions' sources
-    weights: dict[str, float] = field(default_factory=lambda: {"mel": 20.0, "dist": 20.0, "adv": 1.0, "fm": 2.0})
+    verifier: str = ""  # path of CAM++'s checkpoint, for the loss "speaker"
+    recogniser: str = ""  # path of a Whisper checkpoint, for the loss "recogniser"
+    recogniser_margins: tuple[float, ...] = ()  # see `StudentRecipe`
+    weights: dict[str, float] = field(default_factory=lambda: dict(STREAM_WEIGHTS))
+
+    def __post_init__(self) -> None:
+        require_networks(self.weights, self.verifier, self.recogniser)
 
 
 class StreamConverterTask(AdversarialTask):
@@ -69,7 +79,8 @@ class StreamConverterTask(AdversarialTask):
         content = load_stream_content(recipe.content).requires_grad_(False)
         self.lookahead = content.config.lookahead
         self.scored = scored(recipe.data.frames, self.lookahead)
-        self.train_crops = StreamConversionCrops(recipe.data, "train", content.config.window)
+        verified = recipe.weights.get("speaker", 0.0) > 0
+        self.train_crops = StreamConversionCrops(recipe.data, "train", content.config.window, verified)
         self.valid_crops = StreamConversionCrops(recipe.data, "valid", content.config.window)
         torch.manual_seed(recipe.loop.seed)
         teacher = load_unet(recipe.teacher).requires_grad_(False).eval()
@@ -80,7 +91,14 @@ class StreamConverterTask(AdversarialTask):
         model = StreamConverter(recipe.model)
         model.norm.fit(statistics(self.train_crops.store, self.train_crops.crops, "mel"))
         self.modules = {self.name: model, DISCRIMINATOR: self.adversary.discriminator()}
-        self.frozen = {"content": content, "teacher": teacher, "vocoder": vocoder}
+        self.pretrained = PretrainedLosses(
+            recipe.weights, recipe.verifier, recipe.recogniser, recipe.recogniser_margins, self._waves
+        )
+        self.frozen = {"content": content, "teacher": teacher, "vocoder": vocoder, **self.pretrained.networks}
+
+    def _waves(self) -> list[np.ndarray]:
+        crops = self.train_crops.crops
+        return [wave.numpy() for wave in crops.wave(crops.draw(np.random.default_rng(0), FITTED))]
 
     def model_config(self) -> StreamConverterConfig:
         return self.recipe.model
@@ -153,7 +171,7 @@ class StreamConverterTask(AdversarialTask):
         return adversarial_discriminator(discriminator(*real)[0], discriminator(*fake)[0])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """mel: E|x - x*| of reconstructions. dist: the same of conversions and the full converter's. adv, fm."""
+        """mel: E|x - x*| of reconstructions. dist: the same of conversions and the full converter's."""
         losses = {
             "mel": (self._reconstructed - self._real).abs().mean(),
             "dist": (self._converted - self._taught).abs().mean(),
@@ -166,6 +184,11 @@ class StreamConverterTask(AdversarialTask):
                 _, real = discriminator(*self._inputs(self._real))
             discriminator.requires_grad_(True)
             losses |= {"adv": adversarial_generator(scores), "fm": feature_matching(real, features)}
+        if self.pretrained.networks:
+            norm = inner(self.frozen["teacher"]).norm
+            cut = batch | {"to_source": self._cut(batch["to_source"])}
+            made, converted = norm.undo(self._reconstructed), norm.undo(self._converted)
+            losses |= self.pretrained(made, norm.undo(self._real), converted, cut)
         return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:

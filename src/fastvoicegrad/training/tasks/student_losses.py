@@ -22,11 +22,70 @@ from .content import CONTENT_WEIGHTS, content_losses, prosody_targets
 from .student_recipe import StudentRecipe
 
 
+class PretrainedLosses:
+    """The losses "speaker" and "recogniser" of conversions, by frozen networks; none at weight 0.
+
+    Args:
+        weights: of the losses, by name.
+        verifier, recogniser: paths of the networks' checkpoints.
+        margins: of `recogniser_loss`, for conversions.
+        waves: returns recordings (N,) on which the networks' front-ends are fitted.
+    Attributes:
+        networks: by name.
+    Raises:
+        InputError: `margins` does not match the recogniser.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, float],
+        verifier: str,
+        recogniser: str,
+        margins: tuple[float, ...],
+        waves: Callable[[], list[np.ndarray]],
+    ) -> None:
+        self.margins = margins
+        self.networks: dict[str, nn.Module] = {}
+        if weights.get("speaker"):
+            self.networks["verifier"] = MelSpeakerTeacher(verifier, waves()).eval()
+        if weights.get("recogniser"):
+            network = MelRecogniser(recogniser, waves()).eval()
+            if margins and len(margins) != network.depth:
+                raise InputError(f"the recogniser has {network.depth} blocks; recogniser_margins needs as many")
+            self.networks["recogniser"] = network
+
+    def __call__(self, made: Tensor, real: Tensor, conversion: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The losses.
+
+        Args:
+            made, real: log-mel (B, 80, T) of reconstructions and of what they should be.
+            conversion: log-mel (B', 80, T) of the conversions, B' <= B - 1, or 0 without any.
+            batch: has "to_source" (B', 80, T), "verified_speaker" and "to_verified_speaker".
+        """
+        losses = {}
+        if "verifier" in self.networks:
+            target, source = batch["to_verified_speaker"], batch["verified_speaker"][: len(conversion)]
+            losses["speaker"] = speaker_similarity_loss(self.networks["verifier"](conversion), target, source)
+        if "recogniser" in self.networks:
+            losses["recogniser"] = self._recogniser(made, real, ())
+            if len(conversion):
+                lost = self._recogniser(conversion, batch["to_source"], self.margins)
+                losses["recogniser"] = losses["recogniser"] + lost
+        return losses
+
+    def _recogniser(self, mel: Tensor, real: Tensor, margins: tuple[float, ...]) -> Tensor:
+        """`recogniser_loss` against the real speech."""
+        recogniser = self.networks["recogniser"]
+        with torch.no_grad():
+            target = recogniser(real)
+        return recogniser_loss(recogniser(mel), target, margins)
+
+
 class ExtraLosses:
     """Named losses on reconstructions and conversions; none where all their weights are 0.
 
     Args:
-        waves: returns recordings (N,) on which the pretrained networks' front-ends are fitted.
+        waves: see `PretrainedLosses`.
     Attributes:
         networks: the frozen networks, by name.
     Raises:
@@ -35,14 +94,10 @@ class ExtraLosses:
 
     def __init__(self, recipe: StudentRecipe, waves: Callable[[], list[np.ndarray]]) -> None:
         self.recipe = recipe
-        self.networks: dict[str, nn.Module] = {}
-        if recipe.weights.get("speaker"):
-            self.networks["verifier"] = MelSpeakerTeacher(recipe.verifier, waves()).eval()
-        if recipe.weights.get("recogniser"):
-            recogniser = MelRecogniser(recipe.recogniser, waves()).eval()
-            if recipe.recogniser_margins and len(recipe.recogniser_margins) != recogniser.depth:
-                raise InputError(f"the recogniser has {recogniser.depth} blocks; recogniser_margins needs as many")
-            self.networks["recogniser"] = recogniser
+        self.pretrained = PretrainedLosses(
+            recipe.weights, recipe.verifier, recipe.recogniser, recipe.recogniser_margins, waves
+        )
+        self.networks = dict(self.pretrained.networks)
         if recipe.content:
             self.networks["content"] = load_content(recipe.content).requires_grad_(False)
 
@@ -61,37 +116,18 @@ class ExtraLosses:
             batch: of the step, with the targets of `conversion_targets`.
             conversions: the conversions' batch, with `units_logits` and `prosody` where the encoder is trained.
         """
-        losses = {}
-        if "verifier" in self.networks:
-            losses["speaker"] = self._speaker(conversion, batch)
+        losses = self.pretrained(made, batch["mel"], conversion, batch)
         if self.recipe.weights.get("consistency"):
             losses["consistency"] = self.consistency(conversion, batch)
-        if "recogniser" in self.networks:
-            losses["recogniser"] = self._recogniser(made, batch["mel"], ())
-            if len(conversion):
-                margins = self.recipe.recogniser_margins
-                losses["recogniser"] = losses["recogniser"] + self._recogniser(conversion, batch["to_source"], margins)
         if self.recipe.train_content:
             losses["content"] = self._content(batch, conversions)
         return losses
-
-    def _speaker(self, conversion: Tensor, batch: Batch) -> Tensor:
-        """`speaker_similarity_loss` of conversions."""
-        target, source = batch["to_verified_speaker"], batch["verified_speaker"][: len(conversion)]
-        return speaker_similarity_loss(self.networks["verifier"](conversion), target, source)
 
     def consistency(self, conversion: Tensor, batch: Batch) -> Tensor:
         """`content_consistency_loss` of conversions and their sources."""
         encode = self.content_encoder
         assert encode is not None
         return content_consistency_loss(encode(conversion), encode(batch["to_source"]))
-
-    def _recogniser(self, mel: Tensor, real: Tensor, margins: tuple[float, ...]) -> Tensor:
-        """`recogniser_loss` against the real speech."""
-        recogniser = self.networks["recogniser"]
-        with torch.no_grad():
-            target = recogniser(real)
-        return recogniser_loss(recogniser(mel), target, margins)
 
     def _content(self, batch: Batch, conversions: Batch) -> Tensor:
         """`content_losses` of the content encoder in training, on the sources of conversions."""

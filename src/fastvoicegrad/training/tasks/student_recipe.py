@@ -62,10 +62,7 @@ class StudentRecipe:
             raise InputError(f"distill_steps must end at schedule.steps, {self.schedule.steps}, or before")
         if not 1 <= self.conversion_guidance_cosines <= MEL.n_mels:
             raise InputError(f"conversion_guidance_cosines must lie between 1 and {MEL.n_mels}")
-        if weights.get("speaker") and not self.verifier:
-            raise InputError("the loss 'speaker' needs a verifier; set verifier to the path of CAM++'s weights")
-        if weights.get("recogniser") and not self.recogniser:
-            raise InputError("the loss 'recogniser' needs a recogniser; set recogniser to a Whisper checkpoint")
+        require_networks(weights, self.verifier, self.recogniser)
         if weights.get("consistency") and not self.content:
             raise InputError("the loss 'consistency' needs the content encoder; set content to its checkpoint")
         if self.train_content and not (self.content and self.data.context):
@@ -81,3 +78,15 @@ class StudentRecipe:
         """Whether any loss needs conversions to other voices."""
         losses = any(self.weights.get(name) for name in ("speaker", "consistency", "recogniser"))
         return self.guided or losses or self.train_content
+
+
+def require_networks(weights: dict[str, float], verifier: str, recogniser: str) -> None:
+    """Check that each loss has its pretrained network.
+
+    Raises:
+        InputError: one has not.
+    """
+    if weights.get("speaker") and not verifier:
+        raise InputError("the loss 'speaker' needs a verifier; set verifier to the path of CAM++'s weights")
+    if weights.get("recogniser") and not recogniser:
+        raise InputError("the loss 'recogniser' needs a recogniser; set recogniser to a Whisper checkpoint")
