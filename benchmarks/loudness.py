@@ -3,7 +3,8 @@
 python benchmarks/loudness.py SPEECH/manifest.jsonl [--corpus commonvoice] [--conversions 60]
 
 Of each conversion: the difference of its RMS level from its source's over the whole recording, and over every second
-of speech within 30 dB of the loudest second.
+of speech within 30 dB of the loudest second. A second of speech has three tenths within 30 dB of the loudest tenth:
+where a word begins just before the end of a second of silence, its first sound alone would count.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import soundfile
 
 from fastvoicegrad import AudioWarning, VoiceConverter
 
+RANGE = 30.0  # dB below the loudest
+
 
 def decibels(wave: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-12))
@@ -29,9 +32,17 @@ def seconds_of(wave: np.ndarray, rate: int) -> list[float]:
     return [decibels(wave[start : start + rate]) for start in range(0, max(1, len(wave) - rate + 1), rate // 2)]
 
 
+def speech_seconds(wave: np.ndarray, rate: int) -> list[bool]:
+    """Whether each of `seconds_of` holds speech."""
+    tenth = rate // 10
+    loud = [decibels(wave[start : start + tenth]) for start in range(0, len(wave), tenth)]
+    spoken = np.array(loud) > max(loud) - RANGE
+    return [spoken[5 * k : 5 * k + 10].sum() >= 3 for k in range(len(seconds_of(wave, rate)))]
+
+
 def differences(source: np.ndarray, converted: np.ndarray, rate: int) -> tuple[float, list[float]]:
-    levels, after = seconds_of(source, rate), seconds_of(converted, rate)
-    speech = [b - a for a, b in zip(levels, after, strict=True) if a > max(levels) - 30]
+    levels, after, spoken = seconds_of(source, rate), seconds_of(converted, rate), speech_seconds(source, rate)
+    speech = [b - a for a, b, s in zip(levels, after, spoken, strict=True) if s and a > max(levels) - RANGE]
     return decibels(converted) - decibels(source), speech
 
 

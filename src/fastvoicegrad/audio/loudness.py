@@ -1,10 +1,10 @@
 """The loudness of a conversion follows its source's over time, and no sample clips.
 
-Both signals have 22,050 Hz and are described by hops of 256 samples. Each hop gets the smallest of three gains, all of
-them smooth in time:
+Both signals have 22,050 Hz and are described by hops of 256 samples. Three gains, all of them smooth in time, make the
+gain of each hop:
 
 - one brings the RMS of some syllables to the source's;
-- one holds single sounds down that are much louder than the source's: after loud speech, quiet speech stays quiet;
+- one keeps single sounds near the source's: after loud speech, quiet speech stays quiet;
 - one keeps peaks below the ceiling.
 """
 
@@ -22,12 +22,12 @@ from ..mel import MEL, Array
 HOP = MEL.hop_length
 SYLLABLES = 12  # hops to each side over which power is averaged: 0.14 s
 SOUND = 3  # the same for single sounds: 35 ms
-MARGIN = 10.0 ** (6 / 20)  # by which a sound may be louder than the source's
+MARGIN = 10.0 ** (6 / 20)  # by which a sound may be louder or quieter than the source's
 RELEASE = 3  # hops to each side over which the limiter's gain moves: 35 ms
 LOOK_AHEAD = 2 * SYLLABLES + RELEASE + 3  # hops that must be known after the one that is rendered
 FLOOR = 1e-9  # power (-90 dB of full scale) below which nothing is matched
 LARGEST_GAIN = 10.0 ** (24 / 20)  # more would lift what the vocoder leaves in pauses
-CEILING = 0.95  # leaves room for what resampling adds to a peak
+CEILING = 0.97  # leaves room for what resampling adds to a peak
 
 _release = np.hanning(2 * RELEASE + 3)[1:-1]
 _release /= _release.sum()
@@ -115,8 +115,9 @@ class _Follower:
 def loudness_gains(converted: NDArray[np.float64], source: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gain of each hop that brings the power of a conversion to its source's; powers and gains are (n,)."""
     gains = np.minimum(_gains(converted, source, SYLLABLES), LARGEST_GAIN)
-    gains = np.minimum(gains, MARGIN * _gains(converted, source, SOUND))
-    # What the second gain takes from a syllable, its other sounds get back.
+    sound = _gains(converted, source, SOUND)
+    gains = np.clip(gains, sound / MARGIN, sound * MARGIN)
+    # What the bounds take from a syllable, its other sounds get back.
     return np.minimum(gains * _gains(converted * gains**2, source, SYLLABLES), LARGEST_GAIN)
 
 
