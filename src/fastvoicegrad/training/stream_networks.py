@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .checkpoint import load_network, read_meta
 from .models.stream import (
     StreamContentConfig,
     StreamContentModel,
@@ -14,11 +15,16 @@ from .models.stream import (
 )
 from .models.stream_renderer import StreamRenderer, StreamRendererConfig
 from .networks import loaded
+from .recipe import build
 
 
 def load_stream_content(path: str | Path) -> StreamContentModel:
-    """The content encoder with its unit classifier."""
-    return loaded(StreamContentModel, StreamContentConfig, path)
+    """The content encoder with its unit classifier, from its own run or from a converter's run that trained it too."""
+    meta = read_meta(path)
+    settings = meta["model"] if meta["task"] == "stream-content" else meta["others"]["content"]
+    model = StreamContentModel(build(StreamContentConfig, settings))
+    load_network(path, model, meta["task"] if meta["task"] == "stream-content" else "content")
+    return model.eval()
 
 
 def load_stream_pitch(path: str | Path) -> StreamPitch:

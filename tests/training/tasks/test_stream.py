@@ -17,6 +17,7 @@ from fastvoicegrad.stream.frontend import stream_mel  # noqa: E402
 from fastvoicegrad.training.data.stream_crops import WARM_UP, StreamMel, on_time, scored  # noqa: E402
 from fastvoicegrad.training.recipe import read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings, export_stream  # noqa: E402
+from fastvoicegrad.training.stream_networks import load_stream_content  # noqa: E402
 from fastvoicegrad.training.tasks.registry import make_task, section  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 from tests.training.tasks.stand_ins import Recogniser, Verifier  # noqa: E402
@@ -92,6 +93,20 @@ def test_pretrained_networks_can_judge_the_converter(
     losses = run.train_step()
     assert losses["speaker"] > 0
     assert losses["recogniser"] > 0
+
+
+def test_the_content_encoder_can_train_on_with_the_converter(runs: Path, store: Path, tmp_path: Path) -> None:
+    for name in ("stream-content", "student", "vocoder"):
+        (tmp_path / name).symlink_to(runs / name)
+    before = load_stream_content(runs / "stream-content" / "last.safetensors").state_dict()
+    weights = [f"weights.{name}=1.0" for name in ("mel", "dist", "adv", "fm", "content")]
+    run = trainer(store, tmp_path, "stream-converter", "train_content=true", "loop.steps=2", *weights)
+    assert run.train_step()["content"] > 0
+    run.save()
+    after = load_stream_content(run.last).state_dict()
+    assert after.keys() == before.keys()
+    assert not torch.equal(after["encoder.bottleneck.1.weight"], before["encoder.bottleneck.1.weight"])
+    assert torch.equal(after["units.weight"], before["units.weight"])
 
 
 def test_trained_networks_become_a_stream(runs: Path, tmp_path: Path, converter: Any, voice: Any) -> None:

@@ -11,6 +11,7 @@ A discriminator (adversary.py) judges both. A verifier and a recogniser may judg
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ from .student_recipe import require_networks
 
 VALIDATED, VALIDATION_SEED = 24, 1  # held-out crops
 FITTED = 96  # crops on which linear maps from our mel to the pretrained networks' features are fitted
-STREAM_WEIGHTS = {"mel": 20.0, "dist": 20.0, "adv": 1.0, "fm": 2.0, "speaker": 0.0, "recogniser": 0.0}
+STREAM_WEIGHTS = {"mel": 20.0, "dist": 20.0, "adv": 1.0, "fm": 2.0, "speaker": 0.0, "recogniser": 0.0, "content": 0.0}
 CUT = ("mel", "crop_content", "adversary_noise")  # batch keys that the discriminator reads frame by frame
 
 
@@ -52,7 +53,7 @@ CUT = ("mel", "crop_content", "adversary_noise")  # batch keys that the discrimi
 class StreamConverterRecipe:
     data: ConversionData  # frames: a multiple of 4; reference_frames above 0
     loop: LoopConfig
-    content: str  # checkpoint of stream-content, frozen
+    content: str  # checkpoint of stream-content
     teacher: str  # checkpoint of the full converter, a student
     vocoder: str  # checkpoint of the full vocoder, for the discriminator of features or waves and for scores
     vocoder_kind: VocoderKind = "spectral"
@@ -62,6 +63,7 @@ class StreamConverterRecipe:
     temperature: float = 1.0  # standard deviation of the noise from which the teacher starts
     conversions: int = 4  # crops of a batch that are also converted to another voice
     perturb: PerturbConfig = field(default_factory=PerturbConfig)  # of the reconstructions' sources
+    train_content: bool = False  # train the content encoder on, with the converter; the loss "content" anchors it
     verifier: str = ""  # path of CAM++'s checkpoint, for the loss "speaker"
     recogniser: str = ""  # path of a Whisper checkpoint, for the loss "recogniser"
     recogniser_margins: tuple[float, ...] = ()  # see `StudentRecipe`
@@ -76,7 +78,8 @@ class StreamConverterTask(AdversarialTask):
 
     def __init__(self, recipe: StreamConverterRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
-        content = load_stream_content(recipe.content).requires_grad_(False)
+        content = load_stream_content(recipe.content).requires_grad_(recipe.train_content)
+        content.units.requires_grad_(False)  # no loss reads them here
         self.lookahead = content.config.lookahead
         self.scored = scored(recipe.data.frames, self.lookahead)
         verified = recipe.weights.get("speaker", 0.0) > 0
@@ -90,11 +93,13 @@ class StreamConverterTask(AdversarialTask):
         self.adversary = Adversary(recipe.adversary, vocoder, teacher, self.alpha_bar)
         model = StreamConverter(recipe.model)
         model.norm.fit(statistics(self.train_crops.store, self.train_crops.crops, "mel"))
+        self.frozen = {}
         self.modules = {self.name: model, DISCRIMINATOR: self.adversary.discriminator()}
+        (self.modules if recipe.train_content else self.frozen)["content"] = content
         self.pretrained = PretrainedLosses(
             recipe.weights, recipe.verifier, recipe.recogniser, recipe.recogniser_margins, self._waves
         )
-        self.frozen = {"content": content, "teacher": teacher, "vocoder": vocoder, **self.pretrained.networks}
+        self.frozen |= {"teacher": teacher, "vocoder": vocoder, **self.pretrained.networks}
 
     def _waves(self) -> list[np.ndarray]:
         crops = self.train_crops.crops
@@ -113,13 +118,15 @@ class StreamConverterTask(AdversarialTask):
 
     # Mels are (B, 80, T) here, as the discriminator and the full networks read them.
 
-    def convert(self, batch: Batch) -> Tensor:
-        """Log-mel (B, 80, T') of the scored frames in the voices of a batch."""
-        content_model: StreamContentModel = inner(self.frozen["content"])
+    def encode(self, batch: Batch) -> Tensor:
+        """Content embedding (B, T - lookahead, C) of a batch's streams."""
+        network = inner((self.frozen | self.modules)["content"])
+        late, _ = cast(StreamContentModel, network).encoder(batch["stream"].transpose(1, 2))
+        return on_time(late, self.lookahead)
+
+    def convert(self, batch: Batch, content: Tensor) -> Tensor:
+        """Log-mel (B, 80, T') of the scored frames of contents in the voices of a batch."""
         model: StreamConverter = inner(self.modules[self.name])
-        with torch.no_grad():
-            late, _ = content_model.encoder(batch["stream"].transpose(1, 2))
-        content = on_time(late, self.lookahead)
         voice = model.voice(batch["speaker"], batch["reference_content"], batch["reference"])
         mel, _ = model(content, batch["pitch"][:, : content.shape[1]], *voice)
         return mel[:, self.scored].transpose(1, 2)
@@ -147,8 +154,11 @@ class StreamConverterTask(AdversarialTask):
     def forward(self, batch: Batch) -> None:
         """Reconstructions, conversions, the full converter's conversions, and the discriminator's real inputs."""
         conversions = as_conversions(batch)
-        self._reconstructed = self._normal(self.convert(batch))
-        self._converted = self._normal(self.convert(conversions))
+        self._contents = self.encode(batch), self.encode(conversions)
+        self._reconstructed, self._converted = (
+            self._normal(self.convert(part, content))
+            for part, content in zip((batch, conversions), self._contents, strict=True)
+        )
         self._taught = self._normal(self.teach(conversions))
         self._judged = batch | {name: self._cut(batch[name]) for name in CUT if name in batch}
         self._real = self._normal(self._judged["mel"])
@@ -184,12 +194,21 @@ class StreamConverterTask(AdversarialTask):
                 _, real = discriminator(*self._inputs(self._real))
             discriminator.requires_grad_(True)
             losses |= {"adv": adversarial_generator(scores), "fm": feature_matching(real, features)}
+        if self.recipe.weights.get("content"):
+            losses["content"] = self._anchor(batch)
         if self.pretrained.networks:
             norm = inner(self.frozen["teacher"]).norm
             cut = batch | {"to_source": self._cut(batch["to_source"])}
             made, converted = norm.undo(self._reconstructed), norm.undo(self._converted)
             losses |= self.pretrained(made, norm.undo(self._real), converted, cut)
         return losses
+
+    def _anchor(self, batch: Batch) -> Tensor:
+        """E|c - c*|^2 of the content embeddings of all crops and the full encoder's, in units of its variance."""
+        targets = batch["crop_content"], batch["to_content"]
+        target = torch.cat([x.transpose(1, 2)[:, self.scored] for x in targets])
+        made = torch.cat([content[:, self.scored] for content in self._contents])
+        return ((made - target).square().mean((0, 1)) / target.var((0, 1)).clamp(min=1e-6)).mean()
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         return weighted_sum(losses, self.recipe.weights)
