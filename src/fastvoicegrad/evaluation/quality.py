@@ -13,6 +13,7 @@ import torch
 from .cache import fingerprint
 from .metrics import RATE, Column, Figures, Metric, Utterance
 
+P835 = "sig_bak_ovr.onnx"  # a model that `speechmos` ships
 DNSMOS_WINDOW = 9.01  # seconds
 
 
@@ -38,6 +39,15 @@ def dnsmos_session(model: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(Path(dnsmos.__file__).parent / "dnsmos_models" / model), options)
 
 
+def dnsmos_scores(session: onnxruntime.InferenceSession, wave: np.ndarray) -> tuple[float, float, float]:
+    """Signal, background and overall score (DNSMOS P.835) of a wave (N,) at 16 kHz. The session is of its model."""
+    from speechmos.dnsmos import DNSMOS
+
+    (raw,) = session.run(None, {"input_1": dnsmos_windows(wave).astype(np.float32)})
+    signal, background, overall = (float(scores.mean()) for scores in DNSMOS.get_polyfit_val(None, *raw.T, False))
+    return signal, background, overall
+
+
 class Dnsmos(Metric):
     """DNSMOS P.835 (arXiv 2110.01763), weights and scales of `speechmos`: signal, background, overall."""
 
@@ -46,14 +56,11 @@ class Dnsmos(Metric):
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
-        return dnsmos_session("sig_bak_ovr.onnx")
+        return dnsmos_session(P835)
 
     def __call__(self, utterance: Utterance) -> Figures:
-        from speechmos.dnsmos import DNSMOS
-
-        (raw,) = self.session.run(None, {"input_1": dnsmos_windows(utterance.wave).astype(np.float32)})
-        signal, background, overall = (scores.mean() for scores in DNSMOS.get_polyfit_val(None, *raw.T, False))
-        return {"DNSMOS": float(overall), "DNSMOS signal": float(signal), "DNSMOS background": float(background)}
+        signal, background, overall = dnsmos_scores(self.session, utterance.wave)
+        return {"DNSMOS": overall, "DNSMOS signal": signal, "DNSMOS background": background}
 
 
 class DnsmosP808(Metric):

@@ -47,6 +47,17 @@ def test_every_value_but_the_products_counts_from_the_start(config: UNetConfig) 
 
 
 @torch.inference_mode()
+def test_an_adapter_can_be_weakened_to_nothing() -> None:
+    unet = UNet(TINY_UNET).eval()
+    adapter = 0.1 * torch.randn(1, unet.adapter_size)
+    plain = converted(unet, None)
+    torch.testing.assert_close(converted(unet, unet.weakened(adapter, 0.0)), plain, atol=1e-6, rtol=0)
+    assert torch.equal(unet.weakened(adapter, 1.0), adapter)
+    changes = [(converted(unet, unet.weakened(adapter, share)) - plain).abs().mean() for share in (0.5, 1.0)]
+    assert 0 < changes[0] < changes[1]
+
+
+@torch.inference_mode()
 def test_each_item_may_have_an_adapter_of_its_own() -> None:
     unet = UNet(TINY_UNET).eval()
     adapters = 0.1 * torch.randn(2, unet.adapter_size)

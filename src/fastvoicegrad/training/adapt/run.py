@@ -21,14 +21,13 @@ from ...converter import VoiceConverter
 from ...errors import InputError
 from ...files import check_target, shown
 from ...threads import default_threads
-from ...voice import Voice
-from ...voice_file import Adapter
 from ..schedule import ScheduleConfig
 from .networks import restored_networks
 from .recordings import Recordings, Warn, read_voice
 from .report import Judges, Report, compare
 from .settings import AdaptConfig, adapter_loop, converter_loop
 from .shipped import Source, shipped_sources, with_views
+from .strength import Weakened, strongest
 from .task import ADAPTER, AdaptTask
 from .trainer import AdaptTrainer
 
@@ -126,7 +125,9 @@ def adapt(
     note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
     work = prepared(converter, [voice], folder)
     trained(work, bundle, budget, note)
-    adapted = _adapted(work)
+    note("finding how much of the adapter leaves speech natural")
+    strength, adapted = strongest(converter, voice.voice, _best(work, bundle), work.sources)
+    note(f"{strength:.0%} of the adapter is used")
     report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder)
     if report.problem:
         raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
@@ -194,9 +195,10 @@ def _steps_in(minutes: float, work: Work, bundle: str | Path | None, threads: in
     return max(FEWEST, int(SHARE * 60 * minutes / float(np.median(durations[1:]))))
 
 
-def _adapted(work: Work) -> Voice:
-    """The voice with the adapter of the best step, rounded as its file rounds it."""
+def _best(work: Work, bundle: str | Path | None) -> Weakened:
+    """The adapter of the best step, at any strength, rounded as a voice's file rounds it."""
+    with tempfile.TemporaryDirectory() as folder:
+        unet = restored_networks(bundle, Path(folder)).unet
     with safe_open(work.folder / "best.safetensors", "pt") as file:
-        values = cast(torch.Tensor, file.get_tensor(f"{ADAPTER}_ema.values"))[0]
-    rounded = values.half().float().numpy()
-    return replace(work.voices[0].voice, adapter=Adapter(rounded, work.converter.bundle.converter_fingerprint))
+        adapter = cast(torch.Tensor, file.get_tensor(f"{ADAPTER}_ema.values"))
+    return lambda strength: unet.weakened(adapter, strength)[0].half().float().numpy()

@@ -9,6 +9,7 @@ bias: the same function, but for the zero-padded ends, at a tenth of the cost.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -194,12 +195,24 @@ class UNet(nn.Module):
     def initial_adapter(self) -> Tensor:
         """Where training an adapter starts, (1, A): as good as none. "Down" is random and all else zero."""
         adapter = torch.zeros(1, self.adapter_size)
+        for place, inputs in self._down():
+            adapter[0, place] = torch.randn(place.stop - place.start) / inputs**0.5
+        return adapter
+
+    def weakened(self, adapter: Tensor, strength: float) -> Tensor:
+        """An adapter (B, A) that changes every layer `strength` times as much: "up" and the offsets shrink."""
+        weak = strength * adapter
+        for place, _ in self._down():
+            weak[:, place] = adapter[:, place]
+        return weak
+
+    def _down(self) -> Iterator[tuple[slice, int]]:
+        """Place of each layer's "down" in an adapter, and the layer's inputs."""
         for layer in self.modules():
             if isinstance(layer, ConditionedConv):
                 offsets, down, _ = layer.adapter_shapes
                 first = layer.offsets.start + math.prod(offsets)
-                adapter[0, first : first + math.prod(down)] = torch.randn(math.prod(down)) / down[1] ** 0.5
-        return adapter
+                yield slice(first, first + math.prod(down)), down[1]
 
     def _attend(self, config: UNetConfig) -> None:
         """Attention to the reference at the quarter rate and, for detail, at the half rate."""
