@@ -4,8 +4,8 @@
         [--lookahead 0 1 2 4 8] [--content-steps 1500] [--pitch-steps 500] [--converter-steps 1000]
 
 For each look-ahead: trains content encoder, pitch tracker and converter by recipes/release/streaming.yaml, without a
-discriminator, exports a stream bundle with the given renderer, and evaluates it. Prints a Markdown table. Everything
-that is finished is kept in FOLDER, so a killed run continues. The default takes about two hours on two cores.
+discriminator and without pretrained judges. Exports a stream bundle with the given renderer, and evaluates it. Prints a
+Markdown table. What is finished is kept in FOLDER, so a killed run continues. It takes about two hours on two cores.
 """
 
 from __future__ import annotations
@@ -55,11 +55,10 @@ def trained(frames: int, out: Path, base: Path, arguments: argparse.Namespace) -
         "content": content,
         "teacher": base / "student.safetensors",
         "vocoder": base / "vocoder.safetensors",
-        "weights.adv": 0.0,
-        "weights.fm": 0.0,
+        **{f"weights.{name}": 0.0 for name in ("adv", "fm", "speaker", "recogniser")},
     }
     converter = train("stream-converter", out / "converter", arguments.converter_steps, threads, given)
-    return {"content": content, "pitch": pitch, "converter": converter, "renderer": arguments.renderer}
+    return {"content": converter, "pitch": pitch, "converter": converter, "renderer": arguments.renderer}
 
 
 def measured(frames: int, arguments: argparse.Namespace) -> dict[str, float]:
