@@ -26,6 +26,9 @@ def adapt(
     metric_weights: Annotated[
         Path | None, typer.Option(help="Folder of the weights of judges that take no part in training.")
     ] = None,
+    verifier: Annotated[
+        Path | None, typer.Option(help="Checkpoint of CAM++: it takes part in the training, and raises the likeness.")
+    ] = None,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -38,8 +41,11 @@ def adapt(
         raise InputError(f"{output}: a voice file must be named .voice")
     if metric_weights is not None and not metric_weights.is_dir():
         raise InputError(f"{metric_weights}: no such folder of metric weights")
+    if verifier is not None and not verifier.is_file():
+        raise InputError(f"{verifier}: no such checkpoint of a verifier")
     run = developer_module("training.adapt.run")
-    judges = developer_module("evaluation.judges").judges(metric_weights) if metric_weights else None
+    trained = ("CAM++",) if verifier else ()
+    judges = developer_module("evaluation.judges").judges(metric_weights, trained) if metric_weights else None
     budget = run.Budget(minutes, steps, threads)
     if bundle_out is not None:
         developer_module("training.adapt.corpus").train_on(
@@ -47,7 +53,9 @@ def adapt(
         )
         return
     try:
-        report = run.adapt(recordings, output, budget, bundle=bundle, judges=judges, warn=_warn, note=_note)
+        report = run.adapt(
+            recordings, output, budget, bundle=bundle, verifier=verifier, judges=judges, warn=_warn, note=_note
+        )
     except run.NoGain as error:
         errors.print(f"fastvoicegrad: {printable(str(error))}", style="red")
         raise typer.Exit(1) from error

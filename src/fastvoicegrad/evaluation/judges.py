@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from .registry import METRICS
 from .speaker import SpeakerSimilarity
 
 
-def judges(metric_weights: Path) -> Judges:
+def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
     """Speaker encoders, recognisers and DistillMOS, as far as their weights and packages are there.
 
+    Args:
+        trained: names of speaker encoders that took part in the training: they come last, and decide nothing.
     Raises:
         InputError: there is no such folder.
     """
@@ -37,6 +39,7 @@ def judges(metric_weights: Path) -> Judges:
             rates[metric.recogniser.name] = _error_rate(metric)
         elif isinstance(metric, DistillMos):
             qualities["DistillMOS"] = _opinion(metric)
+    encoders = dict(sorted(encoders.items(), key=lambda item: item[0] in trained))
     return Judges(encoders, rates, qualities)
 
 

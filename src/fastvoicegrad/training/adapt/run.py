@@ -63,6 +63,7 @@ class Work:
     sources: list[Source]
     folder: Path
     name: str = ADAPTER
+    verifier: Path | None = None
 
     def config(self, steps: int, threads: int) -> AdaptConfig:
         loop = adapter_loop(steps, threads) if self.name == ADAPTER else converter_loop(steps, threads)
@@ -82,7 +83,7 @@ class Work:
         """A trainer that continues from what is in `out`."""
         config = self.config(steps, threads)
         networks = restored_networks(bundle, self.folder / "networks")
-        task = AdaptTask(self.converter.bundle, networks, self.voices, self.sources, config, self.name)
+        task = AdaptTask(self.converter.bundle, networks, self.voices, self.sources, config, self.name, self.verifier)
         return AdaptTrainer(task, out, config)
 
     @property
@@ -91,6 +92,8 @@ class Work:
         found = hashlib.sha256(self.converter.bundle.converter_fingerprint.encode())
         for clip in (clip for voice in self.voices for clip in (*voice.train, *voice.held)):
             found.update(clip.mel.tobytes())
+        if self.verifier is not None:
+            found.update(self.verifier.read_bytes())
         return found.hexdigest()
 
 
@@ -100,6 +103,7 @@ def adapt(
     budget: Budget,
     *,
     bundle: str | Path | None = None,
+    verifier: Path | None = None,
     judges: Judges | None = None,
     warn: Warn = print,
     note: Callable[[str], None] = print,
@@ -110,6 +114,7 @@ def adapt(
 
     Args:
         output: the ``.voice`` file.
+        verifier: checkpoint of CAM++, which then takes part in the training.
         judges: measure the result; None: the bundle's own speaker encoder does.
         warn, note: receive sentences about the recordings, and about what is being done.
     Raises:
@@ -123,7 +128,7 @@ def adapt(
         raise InputError("this bundle takes no adapted voices; use the built-in one")
     voice = read_voice(converter.bundle, recordings, output.stem, warn)
     note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
-    work = prepared(converter, [voice], folder)
+    work = replace(prepared(converter, [voice], folder), verifier=verifier)
     trained(work, bundle, budget, note)
     note("finding how much of the adapter leaves speech natural")
     strength, adapted = strongest(converter, voice.voice, _best(work, bundle), work.sources)

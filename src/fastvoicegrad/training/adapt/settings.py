@@ -9,7 +9,15 @@ from ..schedule import ScheduleConfig
 from ..task import LoopConfig
 
 VALIDATE_EVERY, VALIDATIONS = 25, 40  # least steps between two validations; validations of a long run
-WEIGHTS = {"speaker": 5.0, "consistency": 10.0, "features": 10.0, "style": 20.0, "adv": 0.0, "fm": 0.0}
+WEIGHTS = {
+    "speaker": 5.0,
+    "verifier": 15.0,
+    "consistency": 20.0,
+    "features": 10.0,
+    "style": 20.0,
+    "adv": 0.0,
+    "fm": 0.0,
+}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ pays only in trainings of hours.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +20,11 @@ from torch.nn import functional as F
 
 from ...bundle import Bundle
 from ...diffusion import diffuse, guided, initial_state
+from ...errors import InputError
+from ...files import shown
 from ...mel import MEL, lowpass_projection
 from ...voice import evenly_spaced
+from ..data.teachers import MelSpeakerTeacher
 from ..losses import (
     adversarial_discriminator,
     adversarial_generator,
@@ -41,8 +46,10 @@ from .settings import AdaptConfig
 from .shipped import NATURAL, Source
 
 ADAPTER, CONVERTER = "adapter", "student"  # names of the trained network; checkpoints of converters are students'
+ENCODERS: tuple[str, ...] = ("speaker", "verifier")  # of speakers, in losses
 VALIDATED = 4  # voices that a validation converts to
 VALIDATION_FRAMES = 512  # of the reference
+FITTED = 60  # clips on which the verifier's front-end is fitted
 
 
 class AdaptTask(AdversarialTask):
@@ -50,6 +57,7 @@ class AdaptTask(AdversarialTask):
     voices: to adapt to; an adapter takes one.
     sources: shipped speech, the natural recordings first.
     name: ADAPTER trains offsets of the frozen converter, CONVERTER the converter itself.
+    verifier: CAM++'s checkpoint, for a loss of conversions; None: the bundle's own speaker encoder has to do.
     """
 
     def __init__(
@@ -60,6 +68,7 @@ class AdaptTask(AdversarialTask):
         sources: Sequence[Source],
         config: AdaptConfig,
         name: str = ADAPTER,
+        verifier: Path | None = None,
     ) -> None:
         self.name, self.bundle, self.config, self.loop = name, bundle, config, config.loop
         self.networks, self.voices, self.sources = networks, voices, sources[: len(NATURAL)]
@@ -67,6 +76,8 @@ class AdaptTask(AdversarialTask):
         torch.manual_seed(config.loop.seed)
         self.alpha_bar = torch.from_numpy(bundle.alpha_bar).float()
         self.frozen = {"content": networks.content, "speaker": networks.speaker, "vocoder": networks.vocoder}
+        if verifier is not None:
+            self.frozen["verifier"] = _verifier(verifier, voices, sources)
         if name == ADAPTER:
             fold_weight_norm(networks.unet)
             self.frozen["converter"] = networks.unet.requires_grad_(False).eval()
@@ -77,15 +88,14 @@ class AdaptTask(AdversarialTask):
             self.modules[DISCRIMINATOR] = MelDiscriminator(config.channels)
         self.embeddings = torch.from_numpy(np.stack([recordings.voice.embedding for recordings in voices]))
         with torch.no_grad():
-            self.trained_voices = torch.stack([self._embedding(r.train) for r in voices])
-            self.held_voices = torch.stack([self._embedding(r.held) for r in voices])
+            self.trained_voices = {
+                name: torch.stack([_embedding(self.frozen[name], r.train) for r in voices])
+                for name in ENCODERS
+                if name in self.frozen
+            }
+            self.held_voices = torch.stack([_embedding(networks.speaker, r.held) for r in voices])
         self.features = FrozenFeatures(networks)
         self.styles = [self.features.style([clip.mel for clip in r.train]) for r in voices]
-
-    def _embedding(self, clips: Sequence[Clip]) -> Tensor:
-        """Mean speaker embedding (S,) of clips."""
-        embeddings = [self.networks.speaker(torch.from_numpy(clip.mel)[None])[0] for clip in clips]
-        return F.normalize(torch.stack(embeddings).mean(0), dim=0)
 
     def model_config(self) -> object:
         return self.networks.unet.config
@@ -154,17 +164,24 @@ class AdaptTask(AdversarialTask):
         return adversarial_discriminator(real[0], fake[0])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Of reconstructions "features"; of conversions "style", "speaker" and "consistency"; of both the rest."""
+        """Of reconstructions "features"; of both "adv" and "fm"; of conversions the rest."""
         source = inside(batch["window"])[len(batch["mel"]) :]
-        target = self.trained_voices.to(source.device)[batch["target"]][len(batch["mel"]) :]
         with torch.no_grad():
-            content, speaker = self.networks.content(source), self.networks.speaker(source)
-        losses = {"speaker": speaker_similarity_loss(self.networks.speaker(self._converted), target, speaker)}
+            content = self.networks.content(source)
+        losses = {name: self._similarity(name, source, batch) for name in self.trained_voices}
         style = self.styles[int(batch["target"][0])]
         losses["features"] = self.features.distance(self._reconstructed, batch["mel"], style)
         losses["style"] = self.features.style_distance(self._converted, style)
         losses["consistency"] = content_consistency_loss(self.networks.content(self._converted), content)
         return losses | (self._adversarial_losses(batch) if self.adversarial else {})
+
+    def _similarity(self, encoder: str, source: Tensor, batch: Batch) -> Tensor:
+        """`speaker_similarity_loss` of conversions, by an encoder."""
+        encode = self.frozen[encoder]
+        target = self.trained_voices[encoder].to(source.device)[batch["target"]][len(batch["mel"]) :]
+        with torch.no_grad():
+            embedding = encode(source)
+        return speaker_similarity_loss(encode(self._converted), target, embedding)
 
     def _adversarial_losses(self, batch: Batch) -> dict[str, Tensor]:
         discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)
@@ -221,3 +238,27 @@ class AdaptTask(AdversarialTask):
         }
         batch = {name: torch.from_numpy(np.ascontiguousarray(x))[None] for name, x in arrays.items()}
         return batch | {"target": torch.tensor([index])}
+
+
+def _embedding(encoder: nn.Module, clips: Sequence[Clip]) -> Tensor:
+    """Mean speaker embedding (S,) of clips."""
+    embeddings = [encoder(torch.from_numpy(clip.mel)[None])[0] for clip in clips]
+    return F.normalize(torch.stack(embeddings).mean(0), dim=0)
+
+
+def _verifier(path: Path, voices: Sequence[Recordings], sources: Sequence[Source]) -> nn.Module:
+    """CAM++ on log-mels.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    clips = [clip.wave for voice in voices for clip in voice.train[: FITTED // len(voices)]]
+    waves = [*clips, *(source.clip.wave for source in sources)]
+    try:
+        return MelSpeakerTeacher(str(path), waves).eval()
+    except ImportError as error:
+        raise InputError(
+            f"the verifier needs {error.name}; run 'pip install --no-deps speakerlab torchaudio'"
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{shown(path)} is no checkpoint of CAM++; see docs/evaluation.md") from error
