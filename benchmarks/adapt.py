@@ -1,6 +1,6 @@
 """What adapting a voice is worth, over seconds of speech and minutes of training.
 
-    python benchmarks/adapt.py MANIFEST -o FOLDER --metric-weights WEIGHTS [--bundle BUNDLE] [--corpus tsp ...]
+    python benchmarks/adapt.py MANIFEST -o FOLDER --metric-weights WEIGHTS [--bundle BUNDLE] [--verifier CAMPPLUS] [--corpus tsp ...]
         [--split test] [--voices 4] [--speech 60 ...] [--minutes 10 ...] [--sentences 3] [--threads 2]
 
 Each voice gives its first sentences to 'fastvoicegrad adapt'; the others are held back. Sentences of the other voices
@@ -64,7 +64,9 @@ def adapted(recordings: list[Recording], output: Path, minutes: float, arguments
         output.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "fastvoicegrad", "adapt", *(r.path for r in recordings), "-o", str(output)]
         options = ["--minutes", str(minutes), "--threads", str(arguments.threads)]
-        options += ["--bundle", str(arguments.bundle)] if arguments.bundle else []
+        for name in ("bundle", "verifier"):
+            value = getattr(arguments, name)
+            options += [f"--{name}", str(value)] if value else []
         if subprocess.run([*command, *options], check=False).returncode > 1:
             sys.exit(f"{output}: the command failed")
     return Voice.load(output) if output.exists() else None
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--metric-weights", type=Path, required=True)
     parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--verifier", type=Path, help="checkpoint of CAM++, to take part in the training")
     parser.add_argument("--corpus", nargs="+", default=["tsp", "commonvoice"])
     parser.add_argument("--split", default="test")
     parser.add_argument("--voices", type=int, default=4, help="of each corpus")

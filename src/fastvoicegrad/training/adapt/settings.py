@@ -12,7 +12,7 @@ VALIDATE_EVERY, VALIDATIONS = 25, 40  # least steps between two validations; val
 WEIGHTS = {
     "speaker": 5.0,
     "verifier": 15.0,
-    "consistency": 20.0,
+    "consistency": 40.0,
     "features": 10.0,
     "style": 20.0,
     "adv": 0.0,
