@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from fastvoicegrad.frames import Window
 from fastvoicegrad.mel import log_mel, lowpass_projection
 from fastvoicegrad.pipeline import Request, convert_blocks, convert_mel
 from fastvoicegrad.reference import source_speaker
+from fastvoicegrad.vocoder import vocode
 from tests.conftest import vowels
 
 
@@ -75,6 +77,20 @@ def test_the_melody_moves_to_the_targets_height(converter: VoiceConverter, voice
     assert 170 < source.pitch < 195
     result = log_mel(converter.convert(wave, 22050, voice))
     assert semitones(converter.bundle.pitch(result), glide * voice.pitch / source.pitch) < 0.5
+
+
+def test_the_vocoder_is_given_the_pitch(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, bundle, wave = [], converter.bundle, vowels(1.0, pitch=180.0)[: 256 * 80]
+
+    def recorded(*arguments: Any) -> tuple[np.ndarray, float]:
+        given.append(arguments[-1])
+        return vocode(*arguments)
+
+    monkeypatch.setattr("fastvoicegrad.pipeline.vocode", recorded)
+    list(convert_blocks(bundle, [wave], voice, None, gain=1.0, semitones=12))
+    np.testing.assert_allclose(given[0], 2 * bundle.pitch(log_mel(wave)), rtol=1e-3)
 
 
 def test_temperature_scales_the_difference_between_seeds(

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastvoicegrad import VoiceConverter
 from fastvoicegrad.mel import log_mel
-from fastvoicegrad.vocoder import filtered, inverse_stft, match_mel, noise, pulse_train, reach, render, stft
+from fastvoicegrad.vocoder import filtered, inverse_stft, match_mel, noise, pulse_train, reach, render, stft, vocode
 
 
 def test_stft_inverts(speech: np.ndarray) -> None:
@@ -38,6 +39,14 @@ def test_a_pulse_train_can_be_taken_up_anywhere() -> None:
     inside = slice(256, None)  # the pitch's slope at the very edge needs the frame before
     np.testing.assert_allclose(part[inside], whole[100 * 256 :][inside], atol=1e-4)
     assert (again[-1] - phase[-1]) % 1 == pytest.approx(0, abs=1e-9) or (again[-1] - phase[-1]) % 1 > 1 - 1e-9
+
+
+def test_a_known_pitch_reaches_the_pulses(converter: VoiceConverter) -> None:
+    frames, pitch = 44, 101.75
+    mel = np.full((80, frames), -6.0, np.float32)
+    known = np.full(frames, pitch, np.float32)
+    _, phase = vocode(converter.bundle, mel, 0, slice(0, frames), 0.0, 0, known)
+    assert phase == pytest.approx(frames * 256 * pitch / 22050 % 1, abs=1e-3)
 
 
 def test_noise_belongs_to_frames() -> None:

@@ -106,11 +106,6 @@ def initial_state(kind: InitialState, x0: X, eps: X, alpha_bar: X | float) -> X:
     return x0 if kind == "clean" else eps
 
 
-def x0_from_eps(x_t: X, eps: X, alpha_bar: X | float) -> X:
-    """The inverse of `diffuse`: x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
-    return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5  # type: ignore[operator]
-
-
 def eps_from_x0(x_t: X, x0: X, alpha_bar: X | float) -> X:
     """eps = (x_t - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar)."""
     return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # type: ignore[operator]

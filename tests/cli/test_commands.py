@@ -32,9 +32,11 @@ def test_the_run_time_never_imports_torch() -> None:
 
 
 def test_convert(tmp_path: Path, speech_file: Path, reference_file: Path) -> None:
-    out = tmp_path / "out.wav"
+    out = tmp_path / "out\x1b[31m[bold].wav"
     done = run("convert", speech_file, "--to", reference_file, "--to", speech_file, "-o", out)
     assert done.returncode == 0, done.stderr
+    assert "out\\x1b[31m[bold].wav" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
     assert "times as fast as real time" in done.stdout
     assert soundfile.info(out).frames == soundfile.info(speech_file).frames
     wave, _ = soundfile.read(out)

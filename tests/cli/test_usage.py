@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -67,6 +68,26 @@ def test_a_new_process_draws_no_box(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("fastvoicegrad: invalid value for '--formant': ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["voice", "list"], ["voice", "list", "--json"]], ids=" ".join)
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path, words: list[str]) -> None:
+    command = [sys.executable, "-m", "fastvoicegrad", *words]
+    environment = os.environ | {"FASTVOICEGRAD_VOICES": str(tmp_path)}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(rb"fastvoicegrad: no room left .*\n", done.stderr)
+
+
+def test_a_reader_that_has_ended_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "fastvoicegrad", "--version"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize("words", [[], ["voice"], ["dev"]])

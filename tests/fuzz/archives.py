@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 
@@ -11,11 +12,12 @@ from .damage import Random, damaged, pick
 BOMB = bytes(1 << 20)
 
 
-def packed(parts: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+def packed(parts: dict[str, bytes], method: int = zipfile.ZIP_STORED, only: str | None = None) -> bytes:
+    """An archive of these members; `only` one is packed by the method, or all."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
+    with zipfile.ZipFile(buffer, "w", compresslevel=1) as archive:
         for name, data in parts.items():
-            archive.writestr(name, data)
+            archive.writestr(name, data, method if only in (None, name) else zipfile.ZIP_STORED)
     return buffer.getvalue()
 
 
@@ -36,7 +38,7 @@ def with_bomb(parts: dict[str, bytes], name: str, megabytes: int, method: int) -
 def with_changed_directory(data: bytes, random: Random) -> bytes:
     """Flags, method, checksum or sizes of one member are others in the archive's directory."""
     changed = bytearray(data)
-    places = [i for i in range(len(data) - 46) if data[i : i + 4] == b"PK\x01\x02"]
+    places = [found.start() for found in re.finditer(b"PK\x01\x02", data[:-42])]
     place = pick(random, places)
     field, size = pick(random, [(8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (38, 4), (42, 4)])
     value = pick(random, [0, 1, 8, 9, 12, 14, 99, 0xFFFF, 0xFFFFFFFF, 0x7FFFFFFF, 10**6])
@@ -65,7 +67,8 @@ def hostile(parts: dict[str, bytes], random: Random) -> bytes:
     if kind < 0.6:
         return with_changed_directory(packed(parts), random)
     if kind < 0.7:
-        return packed(parts, pick(random, [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]))
+        small = sorted(names, key=lambda name: len(parts[name]))[:2]  # a bundle takes half a minute
+        return packed(parts, pick(random, [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]), pick(random, small))
     if kind < 0.72:
         method, size = pick(random, [(zipfile.ZIP_DEFLATED, 2), (zipfile.ZIP_DEFLATED, 300), (zipfile.ZIP_BZIP2, 8)])
         return with_bomb(parts, pick(random, names), size, method)

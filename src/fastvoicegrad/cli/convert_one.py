@@ -19,7 +19,7 @@ from ..batch import Settings, tags_for
 from ..batch.tasks import reference_name
 from ..converter import Conversion, VoiceConverter, output_rate
 from ..errors import InputError
-from .common import PIPE, STDIN, STDOUT, Names, console, errors, findings, from_stdin, named
+from .common import PIPE, STDIN, STDOUT, Names, console, errors, findings, from_stdin, named, printable
 
 SHORT = 40.0  # seconds of source up to which no progress bar appears: they take less than two seconds
 
@@ -119,7 +119,7 @@ def _report(
         return
     out = errors if quiet else console
     out.print(
-        f"{output}: {result.seconds:.2f} s at {result.rate} Hz in {result.elapsed:.2f} s, "
+        f"{printable(output)}: {result.seconds:.2f} s at {result.rate} Hz in {result.elapsed:.2f} s, "
         f"{1 / result.real_time_factor:.3g} times as fast as real time"
     )
     out.print("  " + "  ".join(f"{n} {s:.2f} s" for n, s in stages.items()), style="dim")

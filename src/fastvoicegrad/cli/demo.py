@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import BundleOption, console, friendly
+from .common import BundleOption, console, friendly, printable
 
 
 @friendly
@@ -21,5 +21,6 @@ def demo(
     from ..demo import make_demo
 
     page = make_demo(folder, bundle)
-    console.print(f"{folder / 'converted.wav'} is {folder / 'source.opus'} in the voice of {folder / 'reference.opus'}")
-    console.print(f"Open {page} in a browser to listen and to look.")
+    names = [printable(str(folder / name)) for name in ("converted.wav", "source.opus", "reference.opus")]
+    console.print("{} is {} in the voice of {}".format(*names))
+    console.print(printable(f"Open {page} in a browser to listen and to look."))

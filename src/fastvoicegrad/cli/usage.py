@@ -1,16 +1,20 @@
-"""Wrong options and arguments end in one line and exit code 2, as all bad input does."""
+"""Wrong options and arguments, and a full disk, end in one line and exit code 2, as all bad input does."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from ..files import NO_ROOM
 from .common import errors, printable
 
 # The exception of click, or of the copy of click that newer versions of typer have.
@@ -44,13 +48,29 @@ class Commands(TyperGroup):
             return run()
         try:
             code = run()
+            if sys.stdout:
+                sys.stdout.flush()  # a full disk appears here
         except UsageError as error:
             if error.format_message():  # a group without a command has printed its help
                 errors.print(f"fastvoicegrad: {printable(usage_line(error))}", style="red")
             sys.exit(error.exit_code)
         except typer.Abort:
             sys.exit(1)
+        except OSError as error:
+            sys.exit(_unwritten(error))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unwritten(error: OSError) -> int:
+    """The exit code where standard output or a temporary file cannot be written. Other errors are raised again."""
+    if error.errno not in NO_ROOM | {errno.EPIPE}:
+        raise error
+    with suppress(OSError, ValueError):  # what is left of standard output would be written at the end, in vain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:  # the program that reads has ended
+        return 1
+    errors.print("fastvoicegrad: no room left for the output or temporary files; free some and try again", style="red")
+    return 2
 
 
 def usage_line(error: Any) -> str:
