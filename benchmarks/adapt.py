@@ -1,7 +1,8 @@
 """What adapting a voice is worth, over seconds of speech and minutes of training.
 
-    python benchmarks/adapt.py MANIFEST -o FOLDER --metric-weights WEIGHTS [--threads 2] [--bundle BUNDLE] [--verifier CAMPPLUS]
+    python benchmarks/adapt.py MANIFEST -o FOLDER --metric-weights WEIGHTS [--verifier CAMPPLUS] [--bundle BUNDLE]
         [--corpus tsp ...] [--split test] [--voices 4] [--speech 60 ...] [--minutes 10 ...] [--sentences 3]
+        [--threads 2]
 
 Each voice gives its first sentences to 'fastvoicegrad adapt'; the others are held back. Sentences of the other voices
 are then converted to the plain and to the adapted voice, made of the same recordings. Judges compare both with what is

@@ -153,6 +153,14 @@ def test_findings_come_at_the_end() -> None:
     assert found == ["channel 1: a note"]
 
 
+@pytest.mark.parametrize("factor", [0.01, 1.0])
+def test_the_gain_brings_speech_to_one_level(factor: float) -> None:
+    wave = np.float32(factor) * ONE
+    (source,) = first_passes([(lambda: iter([wave]), lambda: 3.0)], "x")
+    assert source is not None
+    assert source.gain * audio.speech_level(wave) == pytest.approx(0.056, rel=1e-6)
+
+
 def test_a_delivery_is_checked_before_any_work() -> None:
     with pytest.raises(InputError, match="loudness must lie"):
         Delivery(22050, loudness=3.0)
