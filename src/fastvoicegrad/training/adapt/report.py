@@ -62,7 +62,8 @@ class Report:
     """The comparisons of an adaptation. The first one decides.
 
     Attributes:
-        encoder: whose cosine decides.
+        encoder: whose cosine decides; "" where none is independent.
+        gained: whether any step of the training was better on what is held back.
         natural: mean figures of recordings of the voice that are trained on: what is possible.
         notes: sentences about the judges.
     """
@@ -72,12 +73,15 @@ class Report:
     encoder: str
     natural: Figures
     notes: list[str]
+    gained: bool = True
 
     @property
     def problem(self) -> str:
         """What got worse, a sentence; empty where nothing did."""
         before, after = self.comparisons[0].before, self.comparisons[0].after
-        if after[self.encoder] <= before[self.encoder]:
+        if not self.gained:
+            return "no step of the training was better on the recordings that are held back"
+        if self.encoder and after[self.encoder] <= before[self.encoder]:
             return f"the likeness did not rise ({self.encoder} {before[self.encoder]:.3f} to {after[self.encoder]:.3f})"
         for name in before:
             if name.startswith("CER") and after[name] > before[name] + MOST_LOST_WORDS:
@@ -106,12 +110,13 @@ def compare(
     sources: Sequence[Source],
     judges: Judges,
     folder: Path,
+    gained: bool = True,
 ) -> Report:
     """Convert shipped speech and held-back sentences with both voices, judge them, write the page into `folder`."""
     encoders, notes = dict(judges.encoders), list[str]()
     if not encoders:
         encoders = {"cosine of the bundle's own encoder": own_encoder(converter)}
-        notes.append("No independent speaker encoder is installed: the encoder that judges also took part in training.")
+        notes.append("No independent speaker encoder is installed: the one that judges took part in training.")
     centres = {name: _centre(embed, recordings) for name, embed in encoders.items()}
     voices = {"before": recordings.voice, "after": adapted}
     texts = [TEXTS[1] if number == 1 else TEXTS[0] for number in range(len(sources))]
@@ -139,7 +144,8 @@ def compare(
         comparisons.append(Comparison(title, _mean(figures["before"]), _mean(figures["after"]), len(waves)))
     players += _written(folder, "voice", {"held back": recordings.held[0].wave})
     natural = _mean([measured(clip.wave, None) for clip in recordings.train[:NATURAL]])
-    report = Report(recordings.name, comparisons, next(iter(encoders)), natural, notes)
+    decides = next(iter(judges.encoders), "")
+    report = Report(recordings.name, comparisons, decides, natural, notes, gained)
     _write(report, recordings, players, folder)
     return report
 
@@ -172,7 +178,7 @@ def _write(report: Report, recordings: Recordings, players: Sequence[dict[str, i
         "voice": report.name,
         "speech to train on, s": round(recordings.seconds, 1),
         "held-back clips": len(recordings.held),
-        "decided by": report.encoder,
+        "decided by": report.encoder or "the recordings that are held back",
         "problem": report.problem,
         "natural": report.natural,
         "notes": report.notes,

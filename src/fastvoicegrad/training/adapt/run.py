@@ -21,6 +21,7 @@ from ...converter import VoiceConverter
 from ...errors import InputError
 from ...files import check_target, shown
 from ...threads import default_threads
+from ..checkpoint import read_meta
 from ..schedule import ScheduleConfig
 from .networks import restored_networks
 from .recordings import Recordings, Warn, read_voice
@@ -130,10 +131,11 @@ def adapt(
     note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
     work = replace(prepared(converter, [voice], folder), verifier=verifier)
     trained(work, bundle, budget, note)
+    gained = bool(read_meta(folder / "best.safetensors")["step"])
     note("finding how much of the adapter leaves speech natural")
     strength, adapted = strongest(converter, voice.voice, _best(work, bundle), work.sources)
     note(f"{strength:.0%} of the adapter is used")
-    report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder)
+    report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder, gained)
     if report.problem:
         raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
     adapted.save(output)

@@ -93,7 +93,9 @@ class AdaptTask(AdversarialTask):
                 for name in ENCODERS
                 if name in self.frozen
             }
-            self.held_voices = torch.stack([_embedding(networks.speaker, r.held) for r in voices])
+            judge = self.frozen[self._judge_name]
+            self.held_voices = torch.stack([_embedding(judge, r.held) for r in voices])
+            self.natural = [_cosine(judge, r.train, held) for r, held in zip(voices, self.held_voices, strict=True)]
         self.features = FrozenFeatures(networks)
         self.styles = [self.features.style([clip.mel for clip in r.train]) for r in voices]
 
@@ -200,8 +202,10 @@ class AdaptTask(AdversarialTask):
     def validate(self) -> Scalars:
         """Scores of the demo's recordings in the voices.
 
-        "likeness": the cosine to what is held back; "words": 1 minus the consistency loss; "quality": minus the
-        `frechet_distance` of the vocoder's features to those of what is held back; "score", their sum.
+        "likeness": the cosine to what is held back, by the verifier if there is one. It counts up to that of the
+        voice's own recordings: an encoder that trained the bundle rates conversions above these.
+        "words": 1 minus the consistency loss. "quality": minus the `frechet_distance` of the vocoder's features to
+        those of what is held back. "score", their sum.
         """
         scores = [self._validate(index) for index in range(min(VALIDATED, len(self.voices)))]
         mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
@@ -214,11 +218,16 @@ class AdaptTask(AdversarialTask):
             batch = {name: x.to(device) for name, x in self._whole(source, index, number).items()}
             mel, wanted = self.convert(batch), inside(batch["window"])
             mels.append(mel)
-            cosines.append(float(self.networks.speaker(mel)[0] @ held))
+            cosines.append(float(self.frozen[self._judge_name](mel)[0] @ held))
             words.append(1 - float(content_consistency_loss(self.networks.content(mel), self.networks.content(wanted))))
         real = [torch.from_numpy(clip.mel)[None].to(device) for clip in self.voices[index].held]
         quality = -self.features.frechet_distance(real, mels)
-        return {"likeness": float(np.mean(cosines)), "words": float(np.mean(words)), "quality": quality}
+        likeness = min(float(np.mean(cosines)), self.natural[index])
+        return {"likeness": likeness, "words": float(np.mean(words)), "quality": quality}
+
+    @property
+    def _judge_name(self) -> str:
+        return "verifier" if "verifier" in self.frozen else "speaker"
 
     @property
     def _device(self) -> torch.device:
@@ -244,6 +253,11 @@ def _embedding(encoder: nn.Module, clips: Sequence[Clip]) -> Tensor:
     """Mean speaker embedding (S,) of clips."""
     embeddings = [encoder(torch.from_numpy(clip.mel)[None])[0] for clip in clips]
     return F.normalize(torch.stack(embeddings).mean(0), dim=0)
+
+
+def _cosine(encoder: nn.Module, clips: Sequence[Clip], embedding: Tensor) -> float:
+    """Mean cosine of clips to an embedding (S,)."""
+    return float(torch.stack([encoder(torch.from_numpy(clip.mel)[None])[0] @ embedding for clip in clips]).mean())
 
 
 def _verifier(path: Path, voices: Sequence[Recordings], sources: Sequence[Source]) -> nn.Module:
