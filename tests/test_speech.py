@@ -9,6 +9,7 @@ import pytest
 from fastvoicegrad import VoiceConverter, audio
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
 from fastvoicegrad.judgement import holds_speech
+from fastvoicegrad.mel import MEL
 from fastvoicegrad.speech import MOST_SEGMENTS, SEGMENT, Frames, SpeechSampler, analyse
 from tests.conftest import RATE, vowels
 from tests.sounds import NO_SPEECH, noise
@@ -87,6 +88,24 @@ def test_other_sounds_are_not_speech(converter: VoiceConverter, name: str) -> No
     frames = analysed(converter, wave)
     assert not holds_speech(frames)
     assert frames.speech.mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("spoken", "active", "pitch", "holds"),
+    [
+        (0.35, 3.0, 120.0, True),
+        (0.25, 0.5, 120.0, False),  # too short
+        (0.35, 4.0, 120.0, False),  # less than a tenth of what is active
+        (2.1, 30.0, 120.0, True),
+        (1.9, 30.0, 120.0, False),
+        (2.1, 3.0, 0.0, False),  # nothing is voiced
+    ],
+)
+def test_how_much_speech_makes_a_voice(spoken: float, active: float, pitch: float, holds: bool) -> None:
+    time = np.arange(round(active * MEL.sample_rate / MEL.hop_length)) * MEL.hop_length / MEL.sample_rate
+    speech, count = time < spoken, len(time)
+    frames = Frames(np.zeros((80, count)), pitch * speech, [count], np.ones(count, bool), np.where(speech, 0.6, 0.4))
+    assert holds_speech(frames) == holds
 
 
 def test_short_and_empty_input_holds_no_speech(converter: VoiceConverter) -> None:

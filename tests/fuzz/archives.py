@@ -27,7 +27,7 @@ def with_bomb(parts: dict[str, bytes], name: str, megabytes: int, method: int) -
     with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
         for other, data in parts.items():
             if other != name:
-                archive.writestr(other, data)
+                archive.writestr(other, data, zipfile.ZIP_STORED)
         with archive.open(name, "w", force_zip64=True) as member:
             member.write(parts[name])
             for _ in range(megabytes):

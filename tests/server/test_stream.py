@@ -18,6 +18,7 @@ pytest.importorskip("fastapi")
 websockets = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
+from fastvoicegrad import VoiceConverter  # noqa: E402
 from fastvoicegrad.server.stream_codecs import OPUS_PACKET, OPUS_RATE, Opus  # noqa: E402
 from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
 from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
@@ -234,14 +235,18 @@ def test_a_key_is_needed_where_there_is_one(start: Callable[..., Running], strea
         assert socket.subprotocol == "fastvoicegrad"
 
 
-def test_without_a_stream_bundle_streams_are_refused(start: Callable[..., Running]) -> None:
-    from fastvoicegrad.stream.bundle import DEFAULT
+def test_the_built_in_streams_fit_the_built_in_voices(start: Callable[..., Running]) -> None:
+    with connect(start(), "nora") as socket:
+        assert json.loads(socket.recv())["type"] == "ready"
+        exchanged(socket, vowels(0.2, rate=RATE))
 
-    if DEFAULT.is_dir():
-        pytest.skip("this version comes with a stream bundle")
-    with pytest.raises(InvalidStatus) as refused, connect(start(), "nora"):
-        pass
-    assert refused.value.response.status_code == 404
+
+def test_where_no_stream_bundle_fits_streams_are_refused(folder: Path, tmp_path: Path) -> None:
+    """The built-in one does not fit the voices of another full bundle."""
+    with running(VoiceConverter.load(folder), tmp_path) as server:
+        with pytest.raises(InvalidStatus) as refused, connect(server, "nora"):
+            pass
+        assert refused.value.response.status_code == 404
 
 
 def test_several_clients_get_equal_shares(streams: Running) -> None:

@@ -27,7 +27,7 @@ def serve(
     per_minute: Annotated[int, typer.Option(min=1, help="Conversions and new voices of a client in a minute.")] = 240,
     watermark: Annotated[bool, typer.Option("--watermark", help="Add an inaudible mark to every conversion.")] = False,
     stream_bundle: Annotated[
-        Path | None, typer.Option(help="Stream bundle, a folder or .zip; default: the built-in, if there is one.")
+        Path | None, typer.Option(help="Stream bundle, a folder or .zip; default: the built-in.")
     ] = None,
     streams: Annotated[int, typer.Option(min=0, max=64, help="WebSocket streams at once.")] = 8,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,

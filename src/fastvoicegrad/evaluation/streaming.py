@@ -1,4 +1,8 @@
-"""A stream bundle as a system: the pair's source runs through it as a stream, from a fresh state."""
+"""A stream bundle as a system: the pair's source runs through it as a stream, in the middle of a session.
+
+In its first seconds a stream does not know the speaker's level and median pitch. So the source runs through it twice,
+and the second time counts.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,13 @@ class StreamConversion(Conversion):
     def __init__(self, stream: str, bundle: str | None) -> None:
         super().__init__(bundle)
         self.stream = stream
-        self.key = digest(self.key, "stream", repr(StreamBundle.open(stream).config))
+        self.key = digest(self.key, "stream, second time", repr(StreamBundle.open(stream).config))
 
     @cached_property
     def networks(self) -> StreamBundle:
         return StreamBundle.open(self.stream)
 
     def __call__(self, pair: Pair) -> np.ndarray:
-        return StreamingConverter(self.networks, self.voice(pair), self.rate).convert(audio.read(pair.source.path))
+        stream, wave = StreamingConverter(self.networks, self.voice(pair), self.rate), audio.read(pair.source.path)
+        stream.push(wave)
+        return np.concatenate([stream.push(wave), stream.flush()])[stream.latency :]

@@ -63,7 +63,7 @@ async def metrics(request: Request) -> Response:
 def create_app(converter: VoiceConverter, settings: Settings) -> FastAPI:
     """A server's application. It can be run by any ASGI server; `run.serve` adds limits on connections."""
     queue = JobQueue(settings.workers, settings.waiting)
-    streams = Streams.of(settings)
+    streams = Streams.of(settings, converter.bundle.fingerprint)
     service = Service(settings, converter, VoiceLibrary(settings.voices), queue, Metrics(queue), streams)
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from ..stream.bundle import DEFAULT, StreamBundle
+from ..stream.bundle import StreamBundle
 from .errors import ApiError
 from .settings import Settings
 
@@ -32,20 +32,22 @@ class Streams:
         self._threads = ThreadPoolExecutor(workers, "stream")
 
     @classmethod
-    def of(cls, settings: Settings) -> Streams:
-        """Streams with the bundle of the settings, or the one that comes with the package.
+    def of(cls, settings: Settings, encoder: str) -> Streams:
+        """Streams with the bundle of the settings, or the one of the package where the voices fit it.
 
+        Args:
+            encoder: fingerprint of the full bundle, which makes the voices.
         Raises:
             InputError: the bundle of the settings cannot be used.
         """
-        return cls(_bundle(settings.stream_bundle), settings.workers, settings.most_streams)
+        return cls(_bundle(settings.stream_bundle, encoder), settings.workers, settings.most_streams)
 
     @contextmanager
     def place(self) -> Iterator[StreamBundle]:
         """One of the places.
 
         Raises:
-            ApiError: all are taken, or this server has no stream bundle.
+            ApiError: all are taken, or no stream bundle fits the voices.
         """
         if self.bundle is None:
             raise ApiError(404, "this server converts no streams; start it with --stream-bundle", "no_streams")
@@ -65,9 +67,9 @@ class Streams:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _bundle(path: Path | None) -> StreamBundle | None:
-    if path is None and not DEFAULT.is_dir():
-        return None
+def _bundle(path: Path | None, encoder: str) -> StreamBundle | None:
     bundle = StreamBundle.open(path)
+    if path is None and bundle.config.encoder != encoder:
+        return None
     bundle.warm_up()
     return bundle

@@ -58,8 +58,6 @@ class StreamBundle:
         Raises:
             InputError: missing, damaged, incomplete, too large, of another kind or of a newer format.
         """
-        if path is None and not DEFAULT.is_dir():
-            raise InputError("this version comes without a stream bundle; name one with --stream-bundle")
         path = DEFAULT if path is None else Path(path).absolute()
         read = reader(path)
         try:
