@@ -110,7 +110,7 @@ def test_play_writes_a_file(
         (["remove", "my-ana"], "there is no voice 'my-ana'"),
         (["rename", "my-anna", "MY-BEN"], "there is a voice 'my-ben' already"),
         (["rename", "my-anna", "a b"], "cannot be the name of a voice"),
-        (["blend", "my-anna(0,5)+my-ben", "--name", "x"], "no blend like 'anna(0.7)+ben(0.3)'"),
+        (["blend", "my-anna(0;5)+my-ben", "--name", "x"], "no blend like 'anna(0.7)+ben(0.3)'"),
         (["blend", "my-anna+my-karl", "--name", "x"], "there is no voice 'my-karl'"),
         (["make", "ref.wav"], "either --name NAME"),
         (["make", "ref.wav", "--name", "x", "-o", "x.voice"], "either --name NAME"),
