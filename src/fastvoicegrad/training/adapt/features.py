@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +12,6 @@ from ...mel import Array
 from ..losses import frechet_distance
 from .networks import BundleNetworks
 
-FLOOR = float(os.environ.get("FLOOR", "-20"))
 SMALLEST = 1e-3  # standard deviation by which a feature is divided
 
 Style = list[Tensor]  # of each layer: mean and standard deviation over time (2, C)
@@ -27,7 +25,6 @@ class FrozenFeatures:
 
     def __call__(self, mel: Tensor) -> list[Tensor]:
         """(B, 80, T) -> each layer's features (B, C, T')."""
-        mel = mel.clamp(min=FLOOR)
         return [mel, mel.diff(dim=2), self.networks.speaker.features(mel), self.networks.vocoder.features(mel)]
 
     @torch.no_grad()
