@@ -15,10 +15,8 @@ from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.frames import Window  # noqa: E402
 from fastvoicegrad.pipeline import Request, convert_mel  # noqa: E402
 from fastvoicegrad.postfilter import PostFilter  # noqa: E402
-from fastvoicegrad.training.export import ExportSettings, export, with_converter  # noqa: E402
+from fastvoicegrad.training.export import with_converter  # noqa: E402
 from fastvoicegrad.training.models.unet import Denoiser  # noqa: E402
-from fastvoicegrad.training.networks import load_pitch  # noqa: E402
-from fastvoicegrad.version import __version__  # noqa: E402
 from fastvoicegrad.voice_file import Adapter  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 from tests.tiny import Networks  # noqa: E402
@@ -130,19 +128,6 @@ def test_a_bundle_names_its_initial_state(
     (made / "config.json").write_text(json.dumps(config | {"initial": "dirty"}))
     with pytest.raises(InputError, match="dirty"):
         Bundle.open(made)
-
-
-def test_a_bundle_of_checkpoints_equals_their_networks(runs: Path, tmp_path: Path) -> None:
-    checkpoints = {part: runs / part / "last.safetensors" for part in ("content", "speaker", "pitch", "vocoder")}
-    settings = ExportSettings("student", PostFilter(0.1), temperature=0.5, guidance=0.6, storage="byte")
-    export(tmp_path, settings, converter=runs / "student" / "last.safetensors", **checkpoints)
-    bundle = Bundle.open(tmp_path)
-    assert (bundle.config.name, bundle.config.version) == ("student", __version__)
-    assert (bundle.config.max_steps, bundle.config.guidance, bundle.config.postfilter.smoothing) == (1, 0.6, 0.1)
-    mel = torch.randn(1, 80, 32) * 2 - 5
-    with torch.inference_mode():
-        pitch = load_pitch(checkpoints["pitch"]).track(mel)
-    np.testing.assert_allclose(bundle.run("pitch", mel=mel.numpy())[0] > 0, pitch > 0)
 
 
 def test_another_converter_leaves_the_other_networks_as_they_are(folder: Path, runs: Path, tmp_path: Path) -> None:

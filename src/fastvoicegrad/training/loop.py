@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -52,7 +52,11 @@ class Trainer:
             main, *others = task.modules
             checkpoint.load_network(self.config.start_from, task.modules[main])
             checkpoint.load_matching(self.config.start_from, {name: task.modules[name] for name in others})
-        self.accelerator = Accelerator(mixed_precision=self.config.mixed_precision, cpu=not torch.cuda.is_available())
+        # Buffers are constants: sent again at every forward pass, they would break gradients of modules used twice.
+        constant = DistributedDataParallelKwargs(broadcast_buffers=False)
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(), mixed_precision=self.config.mixed_precision, kwargs_handlers=[constant]
+        )
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()

@@ -37,11 +37,13 @@ class PitchScale(nn.Module):
     """
 
     octaves: Tensor
+    places: Tensor
 
     def __init__(self, lowest: float, highest: float, classes: int, around: int) -> None:
         super().__init__()
         self.lowest, self.highest, self.around = lowest, highest, around
         self.register_buffer("octaves", torch.linspace(math.log2(lowest), math.log2(highest), classes)[:, None], False)
+        self.register_buffer("places", torch.arange(classes)[:, None], False)
 
     def classes_of(self, pitch: Tensor) -> Tensor:
         """Pitch (B, T) in Hz -> target probabilities (B, classes, T): a Gaussian over the nearest classes."""
@@ -51,8 +53,7 @@ class PitchScale(nn.Module):
 
     def decode(self, logits: Tensor) -> Tensor:
         """Logits (B, classes, T) -> pitch (B, T) in Hz."""
-        places = torch.arange(len(self.octaves), device=logits.device)[:, None]
-        near = (places - logits.argmax(1, keepdim=True)).abs() <= self.around
+        near = (self.places - logits.argmax(1, keepdim=True)).abs() <= self.around
         weights = torch.softmax(logits.masked_fill(~near, -1e4), dim=1)
         return (weights * self.octaves).sum(1).exp2()
 
