@@ -68,8 +68,9 @@ def quantised(graph: bytes, inputs: Sequence[Inputs]) -> bytes:
     model = full_weights(model)
     layers = [node.name for node in model.graph.node if node.op_type == LAYER]
     with tempfile.TemporaryDirectory() as folder:
-        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
-        quant_pre_process(model, prepared, skip_symbolic_shape=True, skip_optimization=True)
+        plain, prepared, written = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
+        onnx.save(model, plain)  # old versions of ONNX Runtime prepare no model that is in memory
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_optimization=True)
         quantize_static(
             prepared,
             written,
