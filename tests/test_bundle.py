@@ -6,6 +6,7 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fastvoicegrad.bundle_config import RENAMED, RENAMED_POSTFILTER, write_confi
 from fastvoicegrad.diffusion import cosine_schedule, laplace_schedule
 from fastvoicegrad.mel import MEL
 from fastvoicegrad.postfilter import PostFilter
+from fastvoicegrad.threads import available_cores
 from fastvoicegrad.voice_file import Adapter
 from tests.fuzz.archives import with_many_names
 
@@ -220,6 +222,28 @@ def test_a_bundle_can_be_pickled() -> None:
     mel = np.zeros((80, 16), np.float32)
     expected = opened.content(mel)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened)).content(mel), expected)
+
+
+def test_networks_are_loaded_once_beside_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, made = Bundle.open(threads=2 if available_cores() > 1 else None), list[str]()
+    load = opened._loaded
+    monkeypatch.setattr(opened, "_loaded", lambda name: made.append(name) or load(name))
+    opened.load_ahead("converter", "vocoder")
+    opened.load_ahead("converter", "vocoder")
+    with ThreadPoolExecutor(4) as threads:
+        sessions = list(threads.map(opened.session, ["vocoder", "converter", "vocoder", "converter"]))
+    assert (sessions[0], sessions[1]) == (sessions[2], sessions[3])
+    assert sorted(made) == ["converter", "vocoder"]
+
+
+def test_a_network_that_fails_beside_other_work_fails_at_its_use(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    opened = Bundle.open(copy, threads=2)
+    opened._graphs.clear()
+    replace_file(copy / "pitch.onnx", b"nothing")
+    opened.load_ahead("pitch")
+    with pytest.raises(InputError, match="damaged"):
+        opened.session("pitch")
+    assert capfd.readouterr() == ("", "")
 
 
 # -- what a bundle promises to the rest -----------------------------------------------------------------------

@@ -10,9 +10,10 @@ import hashlib
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock, Thread
 
 import numpy as np
 import onnxruntime
@@ -47,6 +48,7 @@ class Bundle:
         self.threads = min(threads, available_cores()) if threads else default_threads()
         self._graphs: dict[str, bytes] = {}  # that were checked when the bundle was opened, until their first use
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._locks: dict[str, Lock] = {}  # held while a network is loaded
         self.alpha_bar = config.alpha_bar
         self.mel_mean = np.array(config.mel_mean, np.float32)[:, None]
         self.mel_std = np.array(config.mel_std, np.float32)[:, None]
@@ -71,7 +73,7 @@ class Bundle:
 
     def __getstate__(self) -> dict[str, object]:
         """For pickling: sessions are made again where the bundle arrives."""
-        return self.__dict__ | {"_sessions": {}, "_graphs": {}}
+        return self.__dict__ | {"_sessions": {}, "_graphs": {}, "_locks": {}}
 
     def session(self, name: str) -> onnxruntime.InferenceSession:
         """A network, loaded at its first use.
@@ -79,14 +81,30 @@ class Bundle:
         Raises:
             InputError: it is damaged, or not the network that the bundle names.
         """
-        if name not in self._sessions:
-            data = self._graphs.pop(name, None) or self.graph(name)
-            options = graphs.session_options(self.threads)
-            with blamed_on(name):
-                session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-                graphs.check_session(session, *self._shapes(name))
-            self._sessions[name] = session
+        with self._locks.setdefault(name, Lock()):
+            if name not in self._sessions:
+                self._sessions[name] = self._loaded(name)
         return self._sessions[name]
+
+    def _loaded(self, name: str) -> onnxruntime.InferenceSession:
+        data = self._graphs.pop(name, None) or self.graph(name)
+        options = graphs.session_options(self.threads)
+        with blamed_on(name):
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            graphs.check_session(session, *self._shapes(name))
+        return session
+
+    def load_ahead(self, *names: str) -> None:
+        """Begin to load networks in a thread beside what comes next; `session` waits for one that is under way."""
+        missing = [name for name in names if name not in self._sessions]
+        if missing and self.threads > 1:
+            with suppress(RuntimeError):  # no more threads: each network is loaded at its first use
+                Thread(target=self._load_quietly, args=(missing,)).start()
+
+    def _load_quietly(self, names: Sequence[str]) -> None:
+        with suppress(InputError, MemoryError):  # the first use raises it again
+            for name in names:
+                self.session(name)
 
     def _shapes(self, name: str) -> tuple[graphs.Shapes, graphs.Shapes]:
         """The shapes of a network's inputs and outputs."""

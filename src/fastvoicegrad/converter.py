@@ -172,6 +172,7 @@ class VoiceConverter:
         tracks, rate = checked_array(wave, rate, _warn, channel)
         samples, settings = len(tracks[0]), Settings(steps, seed, semitones, keep_pitch, formant, pauses)
         check_request(self.bundle, **asdict(settings))
+        self.bundle.load_ahead("converter", "vocoder")  # while source and references are analysed
         delivery = Delivery(rate, watermark=watermark)
         passes = [(partial(blocks_of_array, track, rate), lambda: samples / rate) for track in tracks]
         sources, target, found = first_passes(passes, "the source"), self.voice(voice), list[str]()
@@ -232,6 +233,7 @@ class VoiceConverter:
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
         _check_distinct(output, source, voice)
         check_request(self.bundle, **asdict(settings))
+        self.bundle.load_ahead("converter", "vocoder")  # while source and references are analysed
         delivery = Delivery(rate, loudness, watermark)
         with timing.stage("read"):
             passes = [(partial(audio.read_blocks, track), track.decoded_seconds) for track in tracks]
