@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +56,14 @@ def passed(engine: Engine, wave: np.ndarray, settle: bool = True) -> np.ndarray:
         if settle:
             engine.settle()
     return np.concatenate(outputs)
+
+
+def test_garbage_collection_skips_what_was_loaded(start: Callable[..., Engine]) -> None:
+    gc.unfreeze()
+    engine = start()
+    assert gc.get_freeze_count() > 10_000
+    engine.stop()
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_output_is_the_stream_a_constant_time_later(start: Callable[..., Engine]) -> None:

@@ -7,6 +7,7 @@ an overload is the delay before it.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import deque
@@ -173,6 +174,9 @@ class Engine:
         )
 
     def start(self) -> None:
+        """Starts the worker. Garbage collection skips what was made before: a look at all of it takes 20 ms."""
+        gc.collect()
+        gc.freeze()
         self._worker.start()
 
     def stop(self) -> None:
@@ -181,6 +185,7 @@ class Engine:
         self._wake.set()
         if self._worker.is_alive():
             self._worker.join()
+        gc.unfreeze()
         if self.failure is not None:
             raise self.failure
 
