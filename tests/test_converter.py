@@ -22,7 +22,9 @@ def test_length_is_sacred(converter: VoiceConverter, voice: Voice, rate: int) ->
 
 
 def test_same_seed_same_samples(converter: VoiceConverter, voice: Voice, speech: np.ndarray) -> None:
-    a, b, c = (converter.convert(speech, 22050, voice, seed=s) for s in (0, 0, 1))
+    a, b, c = (
+        converter.convert(speech, 22050, voice, seed=s, steps=k) for s, k in ((0, 1), (np.int64(0), np.int8(1)), (1, 1))
+    )
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 1e-4
 

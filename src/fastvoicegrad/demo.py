@@ -54,8 +54,9 @@ def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
 
 
 def _is_demo(folder: Path) -> bool:
-    """Whether an earlier demo has made a folder: it holds the shipped recordings."""
-    return all((folder / n).is_file() and filecmp.cmp(SAMPLES / n, folder / n, shallow=False) for n in RECORDINGS)
+    """Whether an earlier demo, perhaps a stopped one, has made a folder: its recordings are the shipped ones."""
+    found = [name for name in RECORDINGS if (folder / name).is_file()]
+    return bool(found) and all(filecmp.cmp(SAMPLES / name, folder / name, shallow=False) for name in found)
 
 
 def page_of(folder: Path) -> str:

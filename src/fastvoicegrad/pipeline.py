@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def check_request(
 ) -> None:
     """Raises InputError where the bundle cannot do what is asked."""
     allowed = bundle.config.max_steps
-    if not (isinstance(steps, int) and 1 <= steps <= allowed):
+    if not (isinstance(steps, Integral) and 1 <= steps <= allowed):
         most = f"{allowed} step{'s' if allowed > 1 else ''}"
         raise InputError(f"this bundle converts in at most {most}, {steps} were asked for; leave steps out")
     check_sound(seed, semitones, formant, pauses)
@@ -152,7 +153,7 @@ def check_request(
 
 def check_sound(seed: int = 0, semitones: float = 0.0, formant: float = 0.0, pauses: str = "converted") -> None:
     """Raises InputError where no bundle can do what is asked."""
-    if not (isinstance(seed, int) and 0 <= seed < MOST_SEED):
+    if not (isinstance(seed, Integral) and 0 <= seed < MOST_SEED):
         raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
     if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
         raise InputError(f"semitones must lie between -{MOST_SEMITONES:g} and {MOST_SEMITONES:g}, got {semitones:g}")

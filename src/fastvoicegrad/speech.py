@@ -177,7 +177,7 @@ def seconds(mask: NDArray[np.bool_]) -> float:
 
 def analyse(bundle: Bundle, segments: Sequence[Array], gain: float) -> Frames:
     """Mel, pitch and speech likelihood of waves at 22,050 Hz, brought to the networks' level by `gain`."""
-    waves = [piece * np.float32(gain) for wave in segments for piece in _pieces(wave)]
+    waves = [piece * np.float32(gain) for wave in segments for piece in pieces(wave)]
     mels = [log_mel(wave) for wave in waves]
     pitches = [bundle.pitch(mel) for mel in mels]
     mel = np.concatenate([np.zeros((MEL.n_mels, 0), np.float32), *mels], axis=1)
@@ -197,8 +197,8 @@ def _active(wave: Array) -> NDArray[np.bool_]:
     return np.asarray(np.sqrt(np.square(hops).mean(1)) > ACTIVE_RANGE * TARGET_LEVEL)
 
 
-def _pieces(wave: Array) -> list[Array]:
-    """A wave in pieces of 10 s; the last one is up to half longer, or shorter."""
+def pieces(wave: Array) -> list[Array]:
+    """A wave at 22,050 Hz in pieces of 10 s, as `analyse` reads it; the last one is up to half longer, or shorter."""
     cuts = range(PIECE, len(wave) - PIECE // 2, PIECE)
     return [piece for piece in np.split(wave, list(cuts)) if len(piece) >= SHORTEST_PIECE]
 

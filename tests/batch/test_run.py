@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import soundfile
 from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
 from fastvoicegrad.batch import Advance, Batch, Outcome, Settings, convert_files, make_target
 from fastvoicegrad.batch import watching as watching_module
+from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 
 
@@ -283,3 +285,10 @@ def test_watch(
         (inbox / "a.wav").write_bytes((talks / "a.wav").read_bytes())
         time.sleep(0.01)
         assert next(event for event in events if event).source.name == "a.wav"
+
+
+def test_adapted_voices_are_other_targets(converter: VoiceConverter, voice: Voice) -> None:
+    made, size = converter.bundle.converter_fingerprint, converter.bundle.config.adapter
+    adapters = [None, *(Adapter(np.full(size, value, np.float32), made) for value in (0.1, 0.2))]
+    targets = [make_target(converter, replace(voice, adapter=adapter)) for adapter in adapters]
+    assert len({target.fingerprint for target in targets}) == 3

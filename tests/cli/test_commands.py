@@ -190,6 +190,7 @@ def test_demo(tmp_path: Path) -> None:
     result = (folder / "converted.wav").read_bytes()
     (folder / "converted.wav").unlink()
     (folder / "notes.txt").write_text("mine")
+    (folder / "reference.opus").unlink()  # as if it had been stopped
     again = run("demo", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (folder / "converted.wav").read_bytes() == result

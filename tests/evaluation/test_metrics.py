@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -56,6 +57,22 @@ def test_normaliser_and_error_rates() -> None:
     assert normalise(" The side-show,  in THE Circus! ") == "the side show in the circus"
     assert error_rates("a cat", "a cat") == (0.0, 0.0)
     assert error_rates("abcd", "abce") == (25.0, 100.0)
+
+
+def test_error_rates_leave_out_texts_without_latin_letters() -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("tokenizers")
+    from fastvoicegrad.evaluation.asr import ErrorRates
+
+    class Recogniser:
+        name, version = "some", "1"
+
+        def __call__(self, wave: np.ndarray) -> str:
+            return "a cat"
+
+    metric, pair, wave = ErrorRates(Recogniser()), cast(Pair, None), np.zeros(RATE, np.float32)
+    assert metric(Utterance(pair, wave, "a cat"))["CER % some"] == 0
+    assert metric(Utterance(pair, wave, "Кот")) == metric(Utterance(pair, wave, None)) == {}
 
 
 def test_an_ort_file_computes_the_same_ort_to_onnx(tmp_path: Path) -> None:

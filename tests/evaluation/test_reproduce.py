@@ -264,7 +264,7 @@ def test_recordings_of_pairs_and_arrays_of_the_store_must_be_there(
     store: Path, two_pairs: Path, tmp_path: Path
 ) -> None:
     pairs = [replace(pair, natural=replace(pair.natural, path="gone.wav")) for pair in read_pairs(two_pairs)]
-    with pytest.raises(FileNotFoundError, match=r"gone\.wav: no such recording; make the pairs again"):
+    with pytest.raises(InputError, match=r"gone\.wav: no such recording; make the pairs again"):
         check_pairs(pairs)
     (tmp_path / "index.jsonl").write_text((store / "index.jsonl").read_text())
     with pytest.raises(FileNotFoundError, match=r"mel\.npy is missing; run 'fastvoicegrad dev prepare'"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..audio import FORMATS
 from ..errors import InputError
-from ..files import shown
+from ..files import same_file, shown
 
 # Suffixes of recordings and videos in folders. Files that are named themselves may have any.
 _SUFFIXES = (
@@ -61,7 +61,7 @@ def find_inputs(inputs: Sequence[str | os.PathLike[str]], folder: Path, may_be_m
 def _find(text: str, folder: Path) -> Iterator[Found]:
     """The recordings of one input."""
     if os.path.isdir(text):
-        if _same(text, folder):
+        if same_file(text, folder):
             raise InputError(f"{shown(text)}: the results would lie among the sources; choose another folder")
         yield from _below(Path(text), Path(), folder)
     elif os.path.lexists(text):
@@ -75,13 +75,13 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
     base = Path(pattern)
     while glob.has_magic(str(base)):
         base = base.parent
-    inside = _contains(base, folder) and not _same(base, folder)
+    inside = _contains(base, folder) and not same_file(base, folder)
     try:
         matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     except ValueError:  # a NUL in a name
         return
     for path in matches:
-        if (inside and _contains(folder, path)) or _same(path, base):
+        if (inside and _contains(folder, path)) or same_file(path, base):
             continue
         if path.is_dir():
             yield from _below(path, path.relative_to(base), folder)
@@ -94,7 +94,7 @@ def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:
     problems: list[OSError] = []
     for parent, names, files in os.walk(top, onerror=problems.append):
         here = place / Path(parent).relative_to(top)
-        names[:] = sorted(n for n in names if not n.startswith(".") and not _same(os.path.join(parent, n), folder))
+        names[:] = sorted(n for n in names if not n.startswith(".") and not same_file(os.path.join(parent, n), folder))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS:
                 yield Found(Path(parent, name), here / name)
@@ -105,13 +105,6 @@ def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:
 
 def _contains(folder: Path, path: Path) -> bool:
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
-
-
-def _same(one: str | Path, other: str | Path) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:  # one of them does not exist
-        return os.path.abspath(one) == os.path.abspath(other)
 
 
 # -- names of results ---------------------------------------------------------------------------------------

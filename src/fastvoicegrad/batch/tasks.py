@@ -148,6 +148,8 @@ def _reference_fingerprint(converter: VoiceConverter, reference: Reference) -> s
     digest = hashlib.sha256(f"{reference.encoder} {reference.pitch!r}".encode())
     for array in (reference.embedding, reference.keys, reference.mel):
         digest.update(array.tobytes())
+    if reference.adapter:
+        digest.update(reference.adapter.converter.encode() + reference.adapter.values.tobytes())
     return digest.hexdigest()
 
 

@@ -43,6 +43,8 @@ def adapt(
         raise InputError(f"{metric_weights}: no such folder of metric weights")
     if verifier is not None and not verifier.is_file():
         raise InputError(f"{verifier}: no such checkpoint of a verifier")
+    if bundle_out is not None and (verifier or metric_weights):
+        raise InputError("--verifier and --metric-weights are for one voice; leave them out with --bundle-out")
     run = developer_module("training.adapt.run")
     trained = ("CAM++",) if verifier else ()
     judges = developer_module("evaluation.judges").judges(metric_weights, trained) if metric_weights else None

@@ -96,7 +96,7 @@ def existing(path: Path | None, option: str) -> Path:
         InputError: there is none; the message names the option.
     """
     if path is None or not path.exists():
-        raise InputError(f"{option}: name an existing checkpoint")
+        raise InputError(f"{option}: no such file" if path is None else f"{option} {path}: no such file")
     return path
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, console, findings, friendly
+from .common import BundleOption, console, errors, findings, friendly
 
 if TYPE_CHECKING:
     from ..live.engine import Engine
@@ -92,11 +92,12 @@ def live(
     engine = Engine(stream, count, gate=gate, cushion=cushion / 1000)
     engine.controls.gain = 10 ** (gain / 20)
     session = Session(engine, voices, pitch, keep_pitch, recording=record.name if record else "")
+    recorder = Recorder(record, rate) if record is not None else None
     engine.start()
     try:
         with ExitStack() as stack:
-            if record is not None:
-                engine.sinks.append(stack.enter_context(Recorder(record, rate)))
+            if recorder is not None:
+                engine.sinks.append(stack.enter_context(recorder))
             show = stack.enter_context(_Screen(session, quiet))
             if source is not None and to_file is not None:
                 _play(engine, source, to_file, count, clock, seconds, show)
@@ -109,6 +110,8 @@ def live(
     finally:
         engine.stop()
     console.print(session.summary())
+    if recorder is not None and recorder.lost:
+        errors.print(f"fastvoicegrad: warning: {recorder.lost / rate:.1f} s were not recorded: the disk was too slow")
 
 
 def _check_files(source: Path | None, to_file: Path | None, record: Path | None) -> None:

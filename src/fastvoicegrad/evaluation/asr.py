@@ -166,9 +166,10 @@ class ErrorRates(Metric):
         )
 
     def __call__(self, utterance: Utterance) -> Figures:
-        if not utterance.text:
+        reference = normalise(utterance.text or "")
+        if not reference:  # no text, or none in Latin letters
             return {}
-        transcript, reference = self.recogniser(utterance.wave), normalise(utterance.text)
+        transcript = self.recogniser(utterance.wave)
         cer, wer = error_rates(reference, normalise(transcript))
         return {
             self.columns[0].name: cer,

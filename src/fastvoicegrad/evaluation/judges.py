@@ -21,7 +21,7 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
     """Speaker encoders, recognisers and DistillMOS, as far as their weights and packages are there.
 
     Args:
-        trained: names of speaker encoders that took part in the training: they come last, and decide nothing.
+        trained: names of speaker encoders that took part in the training.
     Raises:
         InputError: there is no such folder.
     """
@@ -39,8 +39,7 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
             rates[metric.recogniser.name] = _error_rate(metric)
         elif isinstance(metric, DistillMos):
             qualities["DistillMOS"] = _opinion(metric)
-    encoders = dict(sorted(encoders.items(), key=lambda item: item[0] in trained))
-    return Judges(encoders, rates, qualities)
+    return Judges(encoders, rates, qualities, frozenset(trained))
 
 
 def _error_rate(metric: ErrorRates) -> Callable[[np.ndarray, str], float]:

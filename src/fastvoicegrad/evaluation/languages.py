@@ -36,10 +36,7 @@ def language_pairs(
     Raises:
         InputError: the manifest does not exist, or has no test voice or fewer than two languages.
     """
-    try:
-        recordings = read_manifest(manifest)
-    except FileNotFoundError as error:
-        raise InputError(f"{manifest}: no such manifest") from error
+    recordings = read_manifest(manifest)
     random = np.random.default_rng(seed)
     targets = _targets(recordings)
     groups = {language: [r for r in recordings if r.language == language] for language in languages}

@@ -135,10 +135,7 @@ def pairs_of_manifest(
     Raises:
         InputError: the manifest does not exist, or it has too little for these pairs.
     """
-    try:
-        recordings = [r for r in read_manifest(manifest) if r.split == split]
-    except FileNotFoundError as error:
-        raise InputError(f"{manifest}: no such manifest") from error
+    recordings = [r for r in read_manifest(manifest) if r.split == split]
     known = sorted({r.corpus for r in recordings})
     if unknown := set(corpora) - set(known):
         raise InputError(

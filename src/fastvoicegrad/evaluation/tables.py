@@ -23,7 +23,7 @@ TABLES = {
     "Quality": ("DNSMOS*", "DistillMOS", "UTMOS", "MCD*"),
     "Words": ("CER*", "WER*"),
     "Speaker similarity": ("CAM++*", "ECAPA*", "GE2E*"),
-    "Pitch and duration": ("F0*", "voicing*", "duration*"),
+    "Pitch, loudness and duration": ("F0*", "voicing*", "loudness*", "duration*"),
 }
 MAIN = next(iter(TABLES))
 

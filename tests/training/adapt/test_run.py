@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.training.adapt import run, settings, shipped, task
-from fastvoicegrad.training.adapt.report import Comparison, Report
+from fastvoicegrad.training.adapt.report import Comparison, Judges, Report
 from fastvoicegrad.training.adapt.run import Budget, NoGain, adapt
 from fastvoicegrad.training.adapt.settings import AdaptConfig
 from fastvoicegrad.training.adapt.trainer import AdaptTrainer
@@ -105,7 +106,15 @@ def test_a_verifier_takes_part(
     step = AdaptTrainer.train_step
     monkeypatch.setattr(AdaptTrainer, "train_step", lambda self: seen.append(step(self)) or seen[-1])
     budget = Budget(steps=1, threads=1)
-    adapt([speech_folder], output, budget, bundle=bundle, verifier=verifier, warn=quiet, note=quiet)
+
+    def embed(wave: np.ndarray) -> np.ndarray:
+        return np.ones(4, np.float32) / 2
+
+    judges = Judges({"CAM++": embed, "ECAPA": embed}, trained=frozenset({"CAM++"}))
+    report = adapt(
+        [speech_folder], output, budget, bundle=bundle, verifier=verifier, judges=judges, warn=quiet, note=quiet
+    )
+    assert report.encoder == "ECAPA"  # the encoder that takes part in the training decides nothing
     assert output.exists()
     assert seen[0]["verifier"] > 0
     with pytest.raises(InputError, match="belongs to another adaptation"):  # the verifier is part of the plan

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastvoicegrad import InputError
 from fastvoicegrad.training.data.corpus import Recording, limit_per_voice, read_manifest
 
 
@@ -21,6 +22,23 @@ def test_manifest_paths_are_relative_to_it(tmp_path: Path) -> None:
     assert read.path == str(tmp_path / "x" / "a.wav")
     assert read.voice == "a"  # unlabelled: a voice of its own
     assert read.dnsmos == 3.1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "no such manifest"),
+        ("{}", "line 1: the field 'id' is missing"),
+        ("\n[1", "line 2: not a recording"),
+        ("[]", "line 1: not a recording"),
+        (json.dumps({"id": "a", "path": "a", "corpus": "c", "split": "s", "duration": "x"}), "not a recording"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_refused_in_a_line(tmp_path: Path, text: str | None, problem: str) -> None:
+    if text is not None:
+        (tmp_path / "m.jsonl").write_text(text)
+    with pytest.raises(InputError, match=problem):
+        read_manifest(tmp_path / "m.jsonl")
 
 
 def test_limits_are_per_voice_and_spread() -> None:
@@ -45,7 +63,7 @@ def test_crops_stay_inside_their_recording_and_split(store: Path) -> None:
     assert crops.take("mel", drawn).shape == (3, 80, 64)
     assert crops.take("units", drawn).shape == (3, 64)
     assert crops.wave(drawn).shape == (3, 64 * 256)
-    with pytest.raises(ValueError, match="has 9999 frames"):
+    with pytest.raises(ValueError, match="recording of 9999 frames; add longer ones"):
         Crops(opened, "train", 9999)
 
 

@@ -12,6 +12,7 @@ import soundfile
 pytest.importorskip("torch")
 pytest.importorskip("swift_f0")
 
+from fastvoicegrad import InputError
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
 from fastvoicegrad.mel import log_mel
 from fastvoicegrad.training.data.prepare import PrepareConfig, frame_times, load, prepare
@@ -67,9 +68,9 @@ def test_a_finished_stage_is_skipped(manifest: Path, tmp_path: Path) -> None:
 
 def test_a_missing_stage_is_named(manifest: Path, tmp_path: Path) -> None:
     store = prepare(PrepareConfig(str(manifest), str(tmp_path / "store")), [])
-    with pytest.raises(FileNotFoundError, match="fastvoicegrad dev prepare"):
+    with pytest.raises(InputError, match="fastvoicegrad dev prepare"):
         store.array("units")
-    with pytest.raises(FileNotFoundError, match="not a feature store"):
+    with pytest.raises(InputError, match="not a feature store"):
         Store(tmp_path / "nowhere")
 
 

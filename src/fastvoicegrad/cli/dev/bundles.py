@@ -32,15 +32,13 @@ def export(
     converter = student or teacher
     if (student is None) == (teacher is None) or converter is None:
         raise InputError("give either --student or --teacher")
-    for path in (content, speaker, pitch, vocoder, converter):
-        existing(path, "checkpoint")
+    parts = {"content": content, "speaker": speaker, "pitch": pitch, "vocoder": vocoder}
+    for name, path in {**parts, "student" if student else "teacher": converter}.items():
+        existing(path, f"--{name}")
     exporter.export(
         output,
         recipes.build(exporter.ExportSettings, recipes.read_yaml(recipe, settings)),
-        content=content,
-        speaker=speaker,
-        pitch=pitch,
-        vocoder=vocoder,
+        **parts,
         converter=converter,
         teacher=teacher is not None,
     )
@@ -50,7 +48,9 @@ def export(
 @friendly
 def export_stream(
     output: OutputOption,
-    content: Annotated[Path, typer.Option(help="Checkpoint of stream-content.")],
+    content: Annotated[
+        Path, typer.Option(help="Checkpoint of stream-content, or of stream-converter with train_content.")
+    ],
     pitch: Annotated[Path, typer.Option(help="Checkpoint of stream-pitch.")],
     converter: Annotated[Path, typer.Option(help="Checkpoint of stream-converter.")],
     renderer: Annotated[Path, typer.Option(help="Checkpoint of stream-renderer.")],
@@ -67,8 +67,8 @@ def export_stream(
 
     exporter, recipes = developer_module("training.stream_export"), developer_module("training.recipe")
     parts = {"content": content, "pitch": pitch, "converter": converter, "renderer": renderer}
-    for path in parts.values():
-        existing(path, "checkpoint")
+    for name, path in parts.items():
+        existing(path, f"--{name}")
     chosen = recipes.build(exporter.StreamExportSettings, recipes.read_yaml(recipe, settings))
     exporter.export_stream(output, chosen, Bundle.open(bundle), **parts)
     _report_size(output)

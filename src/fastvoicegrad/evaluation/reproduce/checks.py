@@ -58,21 +58,21 @@ def check_recipes(plan: Reproduction) -> None:
 
 
 def check_store(plan: Reproduction) -> None:
-    """Raises FileNotFoundError where there is no store, or it lacks an array; ValueError where it is damaged."""
+    """Raises InputError where there is no store, or it lacks an array or recordings."""
     store = Store(plan.store)
     if not store.entries:
-        raise ValueError(f"{plan.store} has no recordings")
+        raise InputError(f"{plan.store} has no recordings")
     units = (UNITS,) if "diffvc-encoder" in trainings_of(list(plan.rows.values())) else ()
     for name in (*ARRAYS, *units):
         store.array(name)
 
 
 def check_pairs(pairs: list[Pair]) -> None:
-    """Raises FileNotFoundError where a recording of a pair is missing."""
+    """Raises InputError where a recording of a pair is missing."""
     recordings = {r.path for pair in pairs for r in (pair.source, pair.natural, *pair.references)}
     for path in sorted(recordings):
         if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such recording; make the pairs again with 'fastvoicegrad dev pairs'")
+            raise InputError(f"{path}: no such recording; make the pairs again with 'fastvoicegrad dev pairs'")
 
 
 def check_teacher(path: Path | None) -> None:
@@ -80,9 +80,9 @@ def check_teacher(path: Path | None) -> None:
     if path is None:
         return
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; name a checkpoint, or leave the option out")
+        raise InputError(f"{path}: no such file; name a checkpoint, or leave the option out")
     if read_meta(path).get("task") != "teacher":
-        raise ValueError(f"{path} is no teacher's checkpoint; leave the option out to train one")
+        raise InputError(f"{path} is no teacher's checkpoint; leave the option out to train one")
 
 
 def check_manifest(path: Path | None) -> None:
@@ -95,7 +95,7 @@ def _named(option: str, check: Callable[[], object]) -> None:
     """Turns what goes wrong into one line that names the option."""
     try:
         check()
-    except (InputError, FileNotFoundError) as error:
+    except InputError as error:
         raise InputError(f"{option}: {error}") from error
     except Exception as error:  # a damaged file fails in many ways
         raise InputError(f"{option}: it cannot be read ({' '.join(str(error).split())}); make it again") from error

@@ -110,9 +110,9 @@ class Batches:
         source = clip.views[int(random.integers(len(clip.views)))] if viewed else clip.mel
         start = int(random.integers(clip.frames - self.config.frames + 1))
         crop = slice(start, start + self.config.frames)
-        voices = self.config.other_perturbation if viewed else self.config.own_perturbation
+        perturbation = self.config.other_perturbation if viewed else self.config.own_perturbation
         reference = self._reference(target, target.others(number), random)
-        return _Item(window(source, crop), clip.pitch[crop], reference, voices, clip.mel[:, crop])
+        return _Item(window(source, crop), clip.pitch[crop], reference, perturbation, clip.mel[:, crop])
 
     def _conversion(self, target: Target, random: np.random.Generator) -> _Item:
         """A crop of shipped speech, to be converted to a target."""
@@ -121,8 +121,8 @@ class Batches:
         crop = slice(start, start + self.config.frames)
         pitch = source.clip.pitch[crop] * np.float32(target.recordings.voice.pitch / source.voice.pitch)
         reference = self._reference(target, np.arange(target.starts[-1]), random)
-        voices = self.config.other_perturbation
-        return _Item(window(source.clip.mel, crop), pitch, reference, voices)
+        perturbation = self.config.other_perturbation
+        return _Item(window(source.clip.mel, crop), pitch, reference, perturbation)
 
     def _reference(self, target: Target, frames: np.ndarray, random: np.random.Generator) -> tuple[Array, Array]:
         """Mel and content of frames in random windows."""

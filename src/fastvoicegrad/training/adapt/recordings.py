@@ -18,7 +18,7 @@ from ...files import shown
 from ...judgement import holds_speech, judge_reference, speakers_apart
 from ...mel import MEL, Array
 from ...reference import encode_voice, turns
-from ...speech import PIECE, SHORTEST_PIECE, Frames, analyse
+from ...speech import Frames, analyse, pieces
 from ...voice import Voice
 
 CLIP, SHORTEST_CLIP = 344, 96  # frames (4 s, 1.1 s) of a clip
@@ -136,26 +136,21 @@ def _read(bundle: Bundle, path: Path, warn: Warn) -> tuple[list[Clip], list[Arra
         warn(message)
     meter = LevelMeter()
     meter.add(wave)
-    pieces = [piece for piece in _pieces(wave) if len(piece) >= SHORTEST_PIECE]
-    if meter.level == 0.0 or not pieces:
+    cut = pieces(wave)
+    if meter.level == 0.0 or not cut:
         raise InputError(f"{info.name} is silent, or shorter than 0.1 s")
     gain = TARGET_LEVEL / meter.level
-    frames = analyse(bundle, pieces, gain)
+    frames = analyse(bundle, cut, gain)
     if not holds_speech(frames):
         raise InputError(f"{info.name} is not a voice: no speech was found in it")
     speakers = turns(bundle, frames)
     if speakers_apart(speakers):
         raise InputError(f"{info.name}: more than one person seems to speak")
-    for sentence in judge_reference(info.name, pieces, frames, speakers[:0]):
+    for sentence in judge_reference(info.name, cut, frames, speakers[:0]):
         warn(sentence)
     if not len(speakers):
         speakers = bundle.speaker(frames.mel[:, frames.spoken])[None]
-    return _clips(bundle, [piece * np.float32(gain) for piece in pieces], frames), list(speakers)
-
-
-def _pieces(wave: Array) -> list[Array]:
-    """As `speech.analyse` cuts a wave, so that its pieces and these are the same."""
-    return np.split(wave, list(range(PIECE, len(wave) - PIECE // 2, PIECE)))
+    return _clips(bundle, [piece * np.float32(gain) for piece in cut], frames), list(speakers)
 
 
 def _clips(bundle: Bundle, waves: Sequence[Array], frames: Frames) -> list[Clip]:

@@ -11,12 +11,13 @@ import numpy as np
 import soxr
 
 from ... import audio
+from ...audio.level import TARGET_LEVEL
 from ...converter import VoiceConverter
 from ...demo import picture
 from ...mel import MEL, Array, log_mel
 from ...voice import Voice
 from .recordings import Recordings
-from .shipped import TEXTS, Source
+from .shipped import Source
 
 RATE = 16000  # Hz, of what judges measure
 NATURAL = 10  # clips of the voice that are judged too
@@ -31,14 +32,16 @@ class Judges:
     """What measures a wave (N,) at 16 kHz. The names appear in the report.
 
     Attributes:
-        encoders: speaker encoders that took no part in the training; unit embeddings (S,).
+        encoders: speaker encoders; unit embeddings (S,).
         error_rates: CER in per cent of a wave against its text.
         qualities: predicted opinion scores.
+        trained: names of speaker encoders that took part in the training: they decide nothing.
     """
 
     encoders: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
     error_rates: Mapping[str, Callable[[Array, str], float]] = field(default_factory=dict)
     qualities: Mapping[str, Callable[[Array], float]] = field(default_factory=dict)
+    trained: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def own_encoder(converter: VoiceConverter) -> Callable[[Array], Array]:
 
     def embed(wave: Array) -> Array:
         at_22k = np.asarray(soxr.resample(wave, RATE, MEL.sample_rate), np.float32)
-        return converter.bundle.speaker(log_mel(at_22k * np.float32(0.056 / max(audio.speech_level(at_22k), 1e-6))))
+        return converter.bundle.speaker(
+            log_mel(at_22k * np.float32(TARGET_LEVEL / max(audio.speech_level(at_22k), 1e-6)))
+        )
 
     return embed
 
@@ -116,10 +121,11 @@ def compare(
     encoders, notes = dict(judges.encoders), list[str]()
     if not encoders:
         encoders = {"cosine of the bundle's own encoder": own_encoder(converter)}
+    if not set(judges.encoders) - judges.trained:
         notes.append("No independent speaker encoder is installed: the one that judges took part in training.")
     centres = {name: _centre(embed, recordings) for name, embed in encoders.items()}
     voices = {"before": recordings.voice, "after": adapted}
-    texts = [TEXTS[1] if number == 1 else TEXTS[0] for number in range(len(sources))]
+    texts = [source.text for source in sources]
 
     def measured(wave: Array, text: str | None) -> Figures:
         at_16k = np.asarray(soxr.resample(wave, MEL.sample_rate, RATE), np.float32)
@@ -144,7 +150,7 @@ def compare(
         comparisons.append(Comparison(title, _mean(figures["before"]), _mean(figures["after"]), len(waves)))
     players += _written(folder, "voice", {"held back": recordings.held[0].wave})
     natural = _mean([measured(clip.wave, None) for clip in recordings.train[:NATURAL]])
-    decides = next(iter(judges.encoders), "")
+    decides = next((name for name in judges.encoders if name not in judges.trained), "")
     report = Report(recordings.name, comparisons, decides, natural, notes, gained)
     _write(report, recordings, players, folder)
     return report

@@ -23,12 +23,12 @@ from ...preview import SAMPLE
 from ...voice import Voice
 from .recordings import Clip
 
-NATURAL = (SAMPLE, SAMPLE.with_name("reference.opus"))  # the demo's two recordings
-TEXTS = (
-    "Hello! This short recording keeps its words and its melody, but soon another voice will speak them.",
-    "A few seconds of speech are enough to show how somebody sounds. "
+PREVIEWED = "Hello! This short recording keeps its words and its melody, but soon another voice will speak them."
+NATURAL = {  # the demo's two recordings
+    SAMPLE: PREVIEWED,
+    SAMPLE.with_name("reference.opus"): "A few seconds of speech are enough to show how somebody sounds. "
     "Thank you for stopping by to listen to mine this morning.",
-)
+}
 STRIDE = 4 * MEL.hop_length  # samples of which a source's length is a multiple
 VIEWS = 2  # of each clip
 MOST_VIEWED = 60  # clips (4 minutes) that get views: each takes a quarter of a second
@@ -41,23 +41,26 @@ class Source:
     Attributes:
         clip: all of it.
         voice: of the person who speaks.
+        text: its words.
     """
 
     clip: Clip
     voice: Voice
+    text: str
 
 
 def shipped_sources(converter: VoiceConverter) -> list[Source]:
     """The demo's recordings, then the previews of the preset voices."""
-    return [_source(converter, path) for path in (*NATURAL, *sorted(PRESETS.glob("*.opus")))]
+    texts = NATURAL | dict.fromkeys(sorted(PRESETS.glob("*.opus")), PREVIEWED)
+    return [_source(converter, path, text) for path, text in texts.items()]
 
 
-def _source(converter: VoiceConverter, path: Path) -> Source:
+def _source(converter: VoiceConverter, path: Path, text: str) -> Source:
     wave = audio.read(path, MEL.sample_rate)
     wave = wave[: len(wave) // STRIDE * STRIDE] * np.float32(TARGET_LEVEL / speech_level(wave))
     mel, bundle = log_mel(wave), converter.bundle
     content, pitch = bundle.encode(mel)
-    return Source(Clip(wave, mel, pitch, content), converter.voice_of_recording(path, quiet=True))
+    return Source(Clip(wave, mel, pitch, content), converter.voice_of_recording(path, quiet=True), text)
 
 
 def with_views(converter: VoiceConverter, clips: Sequence[Clip], sources: Sequence[Source]) -> list[Clip]:

@@ -9,8 +9,6 @@ from ..loop import Trainer
 from ..task import Scalars
 from .task import AdaptTask
 
-SCORE = "score"
-
 
 class AdaptTrainer(Trainer):
     """A `Trainer` whose best step counts, not the last. A killed run continues to the same result."""

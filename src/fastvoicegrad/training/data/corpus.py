@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ...errors import InputError
+from ...files import shown
 
 
 @dataclass(frozen=True)
@@ -36,27 +38,39 @@ def read_manifest(path: str | Path) -> list[Recording]:
     """Read a manifest; paths in it are relative to its folder.
 
     Raises:
-        FileNotFoundError: there is no such manifest.
-        KeyError: a line lacks a field.
+        InputError: there is no such manifest, or a line of it is no recording.
     """
     path = Path(path)
-    rows: Iterable[dict[str, Any]] = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
-    return [
-        Recording(
-            id=row["id"],
-            path=str((path.parent / row["path"]).resolve()),
-            corpus=row["corpus"],
-            split=row["split"],
-            duration=float(row["duration"]),
-            sample_rate=int(row["sample_rate"]),
-            speaker=row.get("speaker"),
-            text=row.get("text"),
-            dnsmos=row.get("dnsmos"),
-            gender=row.get("gender"),
-            language=row.get("language"),
-        )
-        for row in rows
-    ]
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{shown(path)}: no such manifest, or no text; give a file of JSON lines") from error
+    recordings = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                recordings.append(_recording(json.loads(line), path.parent))
+        except KeyError as error:
+            raise InputError(f"{shown(path)}, line {number}: the field {error} is missing") from error
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{shown(path)}, line {number}: not a recording ({error})") from error
+    return recordings
+
+
+def _recording(row: dict[str, Any], folder: Path) -> Recording:
+    return Recording(
+        id=row["id"],
+        path=str((folder / row["path"]).resolve()),
+        corpus=row["corpus"],
+        split=row["split"],
+        duration=float(row["duration"]),
+        sample_rate=int(row["sample_rate"]),
+        speaker=row.get("speaker"),
+        text=row.get("text"),
+        dnsmos=row.get("dnsmos"),
+        gender=row.get("gender"),
+        language=row.get("language"),
+    )
 
 
 def limit_per_voice(recordings: list[Recording], limits: dict[str, int]) -> list[Recording]:

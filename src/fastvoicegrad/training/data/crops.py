@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import InputError
 from ...mel import MEL
 from .store import Entry, Store
 
@@ -29,7 +30,7 @@ class Crops:
         weights: weight of a frame by corpus; the default is 1, and 0 leaves the corpus out.
         least_dnsmos: recordings with a known DNSMOS below it are left out.
     Raises:
-        ValueError: no recording is long enough.
+        InputError: no recording is long enough.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class Crops:
         entries = [e for e in store.split(split) if e.frames >= frames and weights.get(e.recording.corpus, 1.0) > 0]
         entries = [e for e in entries if e.recording.dnsmos is None or e.recording.dnsmos >= least_dnsmos]
         if not entries:
-            raise ValueError(f"no '{split}' recording of {store.root} has {frames} frames")
+            wanted = f"{store.root} has no '{split}' recording of {frames} frames"
+            raise InputError(f"{wanted}; add longer ones to the manifest, or lower the number of frames")
         self.entries = entries
         self.rows = np.array([rows[id(e)] for e in entries])
         mass = np.array([e.frames * weights.get(e.recording.corpus, 1.0) for e in entries])

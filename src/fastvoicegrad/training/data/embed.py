@@ -14,7 +14,7 @@ from .store import Store, create, finish
 
 
 @torch.inference_mode()
-def embed_content(store: Store, checkpoint: str | Path, voices: PerturbConfig | None, seed: int = 0) -> None:
+def embed_content(store: Store, checkpoint: str | Path, perturbation: PerturbConfig | None, seed: int = 0) -> None:
     """Write content.npy and content_unperturbed.npy.
 
     The first encodes every recording in a random other voice. What is left of a voice in such content never fits the
@@ -22,7 +22,7 @@ def embed_content(store: Store, checkpoint: str | Path, voices: PerturbConfig | 
 
     Args:
         checkpoint: of the content encoder.
-        voices: the perturbation; None encodes the recording as it is in both.
+        perturbation: of the recording; None encodes the recording as it is in both.
     """
     model = load_content(checkpoint)
     random = np.random.default_rng(seed)
@@ -36,10 +36,10 @@ def embed_content(store: Store, checkpoint: str | Path, voices: PerturbConfig | 
         x = torch.nn.functional.pad(x, (0, entry.frames % 2), mode="replicate")
         plain = model.encoder(x)[0, :, : entry.frames].T.numpy()
         unperturbed[entry.slice] = plain
-        if voices is None:
+        if perturbation is None:
             content[entry.slice] = plain
         else:
-            content[entry.slice] = model.encoder(perturb(x, random, voices))[0, :, : entry.frames].T.numpy()
+            content[entry.slice] = model.encoder(perturb(x, random, perturbation))[0, :, : entry.frames].T.numpy()
     finish(store.root / "content_unperturbed.npy", unperturbed)
     finish(store.root / "content.npy", content)
 

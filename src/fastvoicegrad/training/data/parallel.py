@@ -52,7 +52,7 @@ def align_parallel(store: Store) -> None:
     """Write parallel.npy, (F,): the matching frame of another voice's recording, -1 where there is none.
 
     Raises:
-        FileNotFoundError: the store has no content_unperturbed.npy.
+        InputError: the store has no content_unperturbed.npy.
     """
     sample = store.array("content_unperturbed")[:: max(1, store.total_frames // 100_000)].astype(np.float32)
     mean, std = sample.mean(0), sample.std(0)

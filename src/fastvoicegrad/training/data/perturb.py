@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...mel import MEL, hz_to_mel, mel_to_hz
+from ...mel import MEL, cosine_basis, hz_to_mel, mel_to_hz
 
 CEPSTRA = 22  # cosine coefficients of the envelope
 
@@ -44,14 +44,6 @@ def _centres() -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _cosines(count: int) -> np.ndarray:
-    """Orthonormal cosine basis over the bins, (count, n_mels)."""
-    n = MEL.n_mels
-    basis = np.cos(np.pi * np.arange(count)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
-    basis[0] /= np.sqrt(2)
-    return basis
-
-
 def stretch_matrix(factor: float) -> np.ndarray:
     """Moves the energy at frequency f to ``factor * f``: (n_mels, n_mels), rows interpolate two bins."""
     hz = _centres() / factor
@@ -67,7 +59,7 @@ def stretch_matrix(factor: float) -> np.ndarray:
 
 def voice_matrix(formant: float, pitch: float) -> np.ndarray:
     """Stretch the envelope by `formant` and the harmonics by `pitch`: (n_mels, n_mels) for log-mel frames."""
-    smooth = _cosines(CEPSTRA).T @ _cosines(CEPSTRA)
+    smooth = cosine_basis(CEPSTRA).T @ cosine_basis(CEPSTRA)
     return stretch_matrix(formant) @ smooth + stretch_matrix(pitch) @ (np.eye(MEL.n_mels) - smooth)
 
 
@@ -86,7 +78,7 @@ class Perturbations:
 
 def _smooth_curves(random: np.random.Generator, size: int, deviation: float) -> np.ndarray:
     """Random curves of four cosines over the bins, (B, 80, 1)."""
-    curves = random.normal(0, deviation, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ _cosines(5)[1:]
+    curves = random.normal(0, deviation, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ cosine_basis(5)[1:]
     return np.asarray(curves[:, :, None])
 
 

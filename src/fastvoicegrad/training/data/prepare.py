@@ -92,7 +92,9 @@ def teacher_features(config: PrepareConfig, entries: list[Entry]) -> Iterator[tu
 
     teacher = ContentTeacher(config.content_weights, config.content_layer)
     for entry in entries:
-        features = teacher(load(entry.recording, TEACHER_RATE)[: 30 * TEACHER_RATE])
+        wave, most = load(entry.recording, TEACHER_RATE), 30 * TEACHER_RATE  # that the teacher reads at once
+        starts = range(0, max(1, len(wave) - TEACHER_RATE // 10), most)
+        features = np.concatenate([teacher(wave[start : start + most]) for start in starts])
         index = np.rint(frame_times(entry.frames) * TEACHER_RATE / 320).astype(int)
         yield entry, features[np.minimum(index, len(features) - 1)]
 

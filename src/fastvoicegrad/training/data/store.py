@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from .. import legacy
 from .corpus import Recording
 
@@ -51,7 +52,7 @@ class Store:
         self.root = Path(root)
         index = self.root / "index.jsonl"
         if not index.exists():
-            raise FileNotFoundError(f"{self.root} is not a feature store; make one with 'fastvoicegrad dev prepare'")
+            raise InputError(f"{self.root} is not a feature store; make one with 'fastvoicegrad dev prepare'")
         rows = [json.loads(line) for line in index.read_text().splitlines()]
         self.entries = [Entry(Recording(**row["recording"]), row["start"], row["frames"]) for row in rows]
         self._arrays: dict[str, np.ndarray] = {}
@@ -73,12 +74,12 @@ class Store:
         """One of the arrays above, read-only.
 
         Raises:
-            FileNotFoundError: its stage has not run yet.
+            InputError: its stage has not run yet.
         """
         if name not in self._arrays:
             path = self._path(name)
             if not path.exists():
-                raise FileNotFoundError(f"{path} is missing; run 'fastvoicegrad dev prepare' with its stage")
+                raise InputError(f"{path} is missing; run 'fastvoicegrad dev prepare' with its stage")
             self._arrays[name] = np.load(path, mmap_mode="r")
         return self._arrays[name]
 

@@ -60,9 +60,9 @@ class PitchTask(Task):
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         batch = self._take(self.crops, self.crops.draw(random, size))
         augmented = torch.from_numpy(random.random(size) < self.recipe.augmented_voices)
-        voices = draw_perturbations(random, size, self.recipe.voice_augmentation)
-        mel = torch.where(augmented[:, None, None], voices(batch["mel"]), batch["mel"])
-        pitch = torch.where(augmented[:, None], batch["pitch"] * voices.pitch[:, None], batch["pitch"])
+        perturbations = draw_perturbations(random, size, self.recipe.voice_augmentation)
+        mel = torch.where(augmented[:, None, None], perturbations(batch["mel"]), batch["mel"])
+        pitch = torch.where(augmented[:, None], batch["pitch"] * perturbations.pitch[:, None], batch["pitch"])
         return {"mel": perturb(mel, random, self.recipe.perturb), "pitch": pitch}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -108,9 +108,9 @@ class StudentTask(AdversarialTask):
 
     def _with_noise(self, batch: Batch, random: np.random.Generator) -> Batch:
         """A batch with everything random: eps of x_{S_K}, t and eps of L_dist, the adversary's, perturbed sources."""
-        voices = self.recipe.source_perturbation
+        perturbation = self.recipe.source_perturbation
         names = [name for name in ("source", "source_context") if name in batch]
-        perturbed = {name: perturb(batch[name], random, voices) for name in names} if voices else {}
+        perturbed = {name: perturb(batch[name], random, perturbation) for name in names} if perturbation else {}
         return batch | {
             **perturbed,
             "start_noise": normal(random, batch["mel"]),
