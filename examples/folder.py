@@ -23,6 +23,6 @@ def main(folder: str, reference: str, output: str) -> bool:
     return all(outcome.state != "failed" for outcome in outcomes)
 
 
-if __name__ == "__main__":  # the workers import this file, so nothing may run at its top level
+if __name__ == "__main__":
     arguments = sys.argv[1:] or [str(SAMPLES), str(SAMPLES / "reference.opus"), "converted"]
     sys.exit(0 if main(*arguments) else 1)

@@ -10,7 +10,7 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def default_threads() -> int:
-    """Cores that this process may use: affinity, cgroup quota and ``OMP_NUM_THREADS`` are honoured, 8 at most."""
+    """Cores that this process may use, 8 at most; ``OMP_NUM_THREADS`` may ask for fewer, or for more of them."""
     available = available_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return min(available, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else min(available, MOST_THREADS)

@@ -35,7 +35,7 @@ def convert(
             f"(default: {FOLDER}), in which what is done is skipped.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Diffusion steps; the built-in bundle needs one.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Diffusion steps; the built-in bundle allows one only.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a source that breaks off.")] = False,
     bundle: BundleOption = None,

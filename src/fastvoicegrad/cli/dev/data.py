@@ -20,7 +20,10 @@ def prepare(
     recipe: Annotated[Path | None, typer.Option(help="YAML with the fields of PrepareConfig.")] = None,
     stage: Annotated[
         list[str] | None,
-        typer.Option(help="One of docs/training.md's table, e.g. mel; repeat for several."),
+        typer.Option(
+            help="mel, pitch, content-teacher, units, speaker; content-embedding, speaker-embedding, parallel. "
+            "Repeat for several."
+        ),
     ] = None,
     content: Annotated[Path | None, typer.Option(help="Content encoder's checkpoint.")] = None,
     speaker: Annotated[Path | None, typer.Option(help="Speaker encoder's checkpoint.")] = None,

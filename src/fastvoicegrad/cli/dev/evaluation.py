@@ -104,7 +104,7 @@ def reproduce(
     store: Annotated[Path, typer.Option(help="Feature store to train on.")],
     pairs: PairsOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of runs, report and tables; resumes there.")],
-    budget: Annotated[str, typer.Option(help="smoke (seconds), small (hours on a CPU), paper (days on a GPU).")],
+    budget: Annotated[str, typer.Option(help="smoke (minutes), small (hours on a CPU), paper (days on a GPU).")],
     recipes: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("recipes"),
     metric_weights: WeightsOption = Path("metric-weights"),
     base: Annotated[
