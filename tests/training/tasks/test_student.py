@@ -137,12 +137,12 @@ def test_a_guided_teacher_also_teaches_conversions(store: Path, tmp_path: Path) 
     settings = ("guidance.unconditional=0.5", "guidance.source=0.5", "conversions=2")
     task, batch = drawn(store, tmp_path, *settings)
     task.discriminator_loss(batch)
-    assert len(task._converted) == 2
+    assert len(task.outputs.converted) == 2
     with torch.no_grad():
-        guided, _ = task.guided_teacher_estimate(task._converted, batch)
-        plain, _ = task.teacher_estimate(task._converted, as_conversions(batch))
+        guided, _ = task.guided_teacher_estimate(task.outputs.converted, batch)
+        plain, _ = task.teacher_estimate(task.outputs.converted, as_conversions(batch))
         unconditional_only, _ = drawn(store, tmp_path, settings[0], "conversions=2")
-        other, _ = unconditional_only.guided_teacher_estimate(task._converted, batch)
+        other, _ = unconditional_only.guided_teacher_estimate(task.outputs.converted, batch)
     assert not torch.allclose(guided, plain)
     assert not torch.allclose(other, plain)
     assert not torch.allclose(other, guided)
@@ -157,7 +157,7 @@ def test_conversions_may_be_guided_as_at_run_time(store: Path, tmp_path: Path) -
     assert not torch.allclose(target, source)
     difference = torch.from_numpy(lowpass_projection(30)) @ (target - source)
     assert not torch.allclose(difference, target - source, atol=1e-3)
-    torch.testing.assert_close(task._converted, target + 0.5 * difference)
+    torch.testing.assert_close(task.outputs.converted, target + 0.5 * difference)
 
 
 def test_validation_scores_conversions_and_keeps_the_best_step(runs: Path, store: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ and the losses of student_losses.py. adversary.py has the discriminator's inputs
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -55,8 +56,26 @@ VALIDATED, VALIDATION_SEED, SHOWN = 48, 1, 4  # held-out crops that are converte
 FITTED = 96  # crops on which linear maps from our mel to the pretrained networks' features are fitted
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What the student makes of a batch. Mels are normalised.
+
+    Attributes:
+        reconstructed: x_phi of the crops in their own voices, (B, 80, T).
+        conversions: the batch of conversions as the student reads it; empty where the recipe has none.
+        converted: x_phi of the conversions, (B', 80, T).
+        real: the discriminator's inputs for real mels; empty without an adversary.
+    """
+
+    reconstructed: Tensor
+    conversions: Batch
+    converted: Tensor
+    real: tuple[Tensor, ...] = ()
+
+
 class StudentTask(AdversarialTask):
     name = "student"
+    outputs: Outputs
 
     def __init__(self, recipe: StudentRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
@@ -160,15 +179,15 @@ class StudentTask(AdversarialTask):
                 encoded["reference_content"] = inner(self.modules["content"]).encoder(batch["reference"])
         return batch | encoded
 
-    def _convert_to_others(self, batch: Batch) -> Tensor:
-        """Guided conversions of the first crops, (B', 80, T); none without targets."""
-        if "to_speaker" not in batch:
-            self._conversions: Batch = {}
-            return self._reconstructed[:0]
-        self._conversions = self.encode(as_conversions(batch))
-        x = self.convert(self._conversions)
+    def _guided_conversions(self, conversions: Batch, encoded: Batch) -> Tensor:
+        """x_phi of conversions, (B', 80, T), guided away from the source's speaker where the recipe asks for it.
+
+        Args:
+            encoded: the batch that lends its first crops as sources.
+        """
+        x = self.convert(conversions)
         if weight := self.recipe.conversion_guidance:
-            source = self.convert(self._conversions | speaker_conditions(self._encoded, len(x)))
+            source = self.convert(conversions | speaker_conditions(encoded, len(x)))
             projection = torch.from_numpy(lowpass_projection(self.recipe.conversion_guidance_cosines)).to(x.device)
             x = guided(x, source, weight, lambda difference: projection @ difference)
         return x
@@ -195,53 +214,59 @@ class StudentTask(AdversarialTask):
 
     def forward(self, batch: Batch) -> None:
         """x_phi of reconstructions and conversions, and the discriminator's inputs for real mels."""
-        self._encoded = self.encode(batch)
-        self._reconstructed = self.convert(self._encoded)
-        self._converted = self._convert_to_others(batch)
-        if self.adversarial:
-            with torch.no_grad():
-                self._real = self.adversary.inputs(self.norm(batch["mel"]), batch)
+        encoded = self.encode(batch)
+        reconstructed = self.convert(encoded)
+        conversions, converted = Batch(), reconstructed[:0]
+        if "to_speaker" in batch:
+            conversions = self.encode(as_conversions(batch))
+            converted = self._guided_conversions(conversions, encoded)
+        with torch.no_grad():
+            real = self.adversary.inputs(self.norm(batch["mel"]), batch) if self.adversarial else ()
+        self.outputs = Outputs(reconstructed, conversions, converted, real)
 
     def discriminator_loss(self, batch: Batch) -> Tensor:
         """L_adv(D) of reconstructions and conversions."""
         with torch.no_grad():
-            fake = self.adversary.inputs(torch.cat([self._reconstructed, self._converted]), batch)
+            fake = self.adversary.inputs(torch.cat([self.outputs.reconstructed, self.outputs.converted]), batch)
         discriminator = self.modules[DISCRIMINATOR]
-        return adversarial_discriminator(discriminator(*self._real)[0], discriminator(*fake)[0])
+        return adversarial_discriminator(discriminator(*self.outputs.real)[0], discriminator(*fake)[0])
 
     def _distillation(self, batch: Batch) -> Tensor:
         """L_dist of reconstructions, and of conversions where they have a teacher."""
-        outputs = self._reconstructed
+        x_phi, conversions = self.outputs.reconstructed, self.outputs.converted
         with torch.no_grad():
-            x_theta, ab = self.teacher_estimate(outputs.detach(), batch)
+            x_theta, ab = self.teacher_estimate(x_phi.detach(), batch)
             if self.recipe.guided:
-                converted, converted_ab = self.guided_teacher_estimate(self._converted, batch)
+                converted, converted_ab = self.guided_teacher_estimate(conversions, batch)
                 x_theta, ab = torch.cat([x_theta, converted]), torch.cat([ab, converted_ab])
         if self.recipe.guided:
-            outputs = torch.cat([outputs, self._converted])
-        return score_distillation(outputs, x_theta, ab, self.recipe.weighting)
+            x_phi = torch.cat([x_phi, conversions])
+        return score_distillation(x_phi, x_theta, ab, self.recipe.weighting)
 
     def _adversarial_losses(self, batch: Batch) -> dict[str, Tensor]:
         """L_adv of reconstructions and conversions, L_FM of reconstructions."""
         discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)
-        fake = torch.cat([self._reconstructed, self._converted])
+        reconstructed = self.outputs.reconstructed
+        fake = torch.cat([reconstructed, self.outputs.converted])
         scores, features = discriminator(*self.adversary.inputs(fake, batch))
-        features = [[layer[: len(self._reconstructed)] for layer in part] for part in features]
+        features = [[layer[: len(reconstructed)] for layer in part] for part in features]
         with torch.no_grad():
-            _, real = discriminator(*self._real)
+            _, real = discriminator(*self.outputs.real)
         discriminator.requires_grad_(True)
         matched = feature_matching(real, features, self.recipe.fm_layers)
         return {"adv": adversarial_generator(scores), "fm": matched}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """L_dist, L_adv and L_FM of the paper; mel: E[|x_phi - x|]; and the extra losses."""
-        x, x0 = self._reconstructed, self.norm(batch["mel"])
+        outputs, x0 = self.outputs, self.norm(batch["mel"])
+        x = outputs.reconstructed
         losses = {"mel": (x - x0).abs().mean()}
         if self.recipe.weights["dist"]:
             losses["dist"] = self._distillation(batch)
         if self.adversarial:
             losses |= self._adversarial_losses(batch)
-        return losses | self.extra(self.norm.undo(x), self.norm.undo(self._converted), batch, self._conversions)
+        extra = self.extra(self.norm.undo(x), self.norm.undo(outputs.converted), batch, outputs.conversions)
+        return losses | extra
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         return weighted_sum(losses, self.recipe.weights)
@@ -269,8 +294,9 @@ class StudentTask(AdversarialTask):
         """
         batch = self._validated = self._held_out()
         self.forward(batch)
-        x, x0, conversion = self._reconstructed, self.norm(batch["mel"]), self.norm.undo(self._converted)
-        scores = {"quality": -float(frechet_distance(self._features(x0), self._features(self._converted)))}
+        x, converted, x0 = self.outputs.reconstructed, self.outputs.converted, self.norm(batch["mel"])
+        conversion = self.norm.undo(converted)
+        scores = {"quality": -float(frechet_distance(self._features(x0), self._features(converted)))}
         if self.extra.content_encoder is not None:
             scores["words"] = 1 - float(self.extra.consistency(conversion, batch))
         if "speaker" in self.frozen:
@@ -286,7 +312,7 @@ class StudentTask(AdversarialTask):
         """Conversions of the last validation with their sources and targets."""
         batch = self._validated
         mels = {
-            "conversion": self.norm.undo(self._converted),
+            "conversion": self.norm.undo(self.outputs.converted),
             "source": batch["to_source"],
             "target": batch["mel"].roll(-1, 0),
         }
