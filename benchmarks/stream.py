@@ -170,12 +170,11 @@ def paced(path: Path | None, seconds: float, busy: bool) -> int:
 # -- clients ----------------------------------------------------------------------------------------------------
 
 
-def client(url: str, seconds: float, delays: list[float]) -> None:
-    """Sends at wall-clock pace. Adds the seconds after which each answer came."""
+def client(url: str, seconds: float, data: bytes, delays: list[float]) -> None:
+    """Sends samples at wall-clock pace. Adds the seconds after which each answer came."""
     from websockets.sync.client import connect
 
-    wave, size = vowels(10.0, rate=RATE), round(BLOCK * RATE)
-    data = (wave * 32767).astype("<i2").tobytes()
+    size = round(BLOCK * RATE)
     due, received = list[float](), 0
     with connect(f"{url}/v1/speech-to-speech/nora/stream?rate={RATE}&live=true") as socket:
         assert json.loads(socket.recv())["type"] == "ready"
@@ -193,7 +192,7 @@ def client(url: str, seconds: float, delays: list[float]) -> None:
         for number in range(round(seconds / BLOCK)):
             due.append(began + number * BLOCK)
             time.sleep(max(0.0, due[-1] - time.monotonic()))
-            start = 2 * (number * size % (len(wave) - size))
+            start = 2 * size * number % (len(data) - 2 * size)
             socket.send(data[start : start + 2 * size])
         thread.join(60)
 
@@ -202,10 +201,12 @@ def clients(path: Path | None, seconds: float, count: int) -> int:
     """Prints the answers' delays; 1 where one was late."""
     from benchmarks.server import serving
 
+    data = (vowels(10.0, rate=RATE) * 32767).astype("<i2").tobytes()
     options = ["--streams", str(count), *(["--stream-bundle", str(path)] if path else [])]
     with serving(*options) as (url, _):
         delays = [list[float]() for _ in range(count)]
-        threads = [threading.Thread(target=client, args=(url.replace("http", "ws"), seconds, one)) for one in delays]
+        address = url.replace("http", "ws")
+        threads = [threading.Thread(target=client, args=(address, seconds, data, one)) for one in delays]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ websockets = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 from fastvoicegrad import VoiceConverter  # noqa: E402
+from fastvoicegrad.server.run import listening  # noqa: E402
+from fastvoicegrad.server.settings import Settings  # noqa: E402
 from fastvoicegrad.server.stream_codecs import OPUS_PACKET, OPUS_RATE, Opus  # noqa: E402
 from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
 from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
@@ -299,6 +302,35 @@ def test_a_live_stream_catches_up_after_an_overload(streams: Running) -> None:
         started = time.monotonic()
         exchanged(socket, block)
         assert time.monotonic() - started < 0.5
+
+
+def test_what_waits_is_answered_in_its_order(streams: Running) -> None:
+    """Messages that wait are converted together, but not across a command; each has an answer of its own."""
+    service, wave = streams.app.state.service, vowels(0.2, rate=RATE)
+    blocks = [wave[:BLOCK], wave[BLOCK : BLOCK + 100], wave[:0], wave[500:900], wave[900:2000]]
+    with connect(streams, query=f"?rate={RATE}&live=true") as live, connect(streams) as other:
+        assert [json.loads(one.recv())["type"] for one in (live, other)] == ["ready", "ready"]
+        for _ in range(service.settings.workers):
+            service.streams._threads.submit(time.sleep, 0.1)
+        for block in blocks[:3]:
+            live.send(pcm(block))
+        live.send(json.dumps({"type": "pitch", "semitones": 99}))
+        for block in blocks[3:]:
+            live.send(pcm(block))
+        answers = [live.recv() for _ in range(6)]
+        assert json.loads(answers.pop(3))["type"] == "error"
+        assert [len(answer) for answer in answers] == [2 * len(block) for block in blocks]
+        expected = exchanged(other, np.concatenate(blocks), 2000)
+        np.testing.assert_allclose(samples_of(b"".join(answers)), expected, atol=1e-3)
+
+
+def test_no_answer_waits_for_a_confirmation() -> None:
+    """Nagle's algorithm would hold an answer back until the client confirms the one before: a block later."""
+    with listening(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        connection, _ = listener.accept()
+        with connection:
+            assert client.getpeername() == connection.getsockname()
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_page_is_open_and_the_metrics_count(streams: Running) -> None:

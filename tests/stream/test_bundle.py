@@ -39,16 +39,20 @@ def test_graphs_compute_what_the_networks_compute(
         converted = converter(encoded, tracked, *voice)[0]
         filters = renderer(converted, tracked)[0]
     states = {name: bundle.empty(name) for name in ("content", "pitch", "converter", "renderer")}
+
+    def step(name: str, **inputs: np.ndarray) -> list[np.ndarray]:
+        *outputs, windows = bundle.run(name, **inputs, state=states[name])
+        states[name] = windows[:, outputs[0].shape[1] :]
+        return outputs
+
     expected = [x.numpy() for x in (encoded, tracked, converted, *filters)]
     outputs: list[list[np.ndarray]] = [[] for _ in expected]
     edges = np.cumsum([0, *split])
     for a, b in itertools.pairwise(edges):
-        c, states["content"] = bundle.run("content", mel=mel[:, a:b], state=states["content"])
-        p, states["pitch"] = bundle.run("pitch", mel=mel[:, a:b], state=states["pitch"])
-        m, states["converter"] = bundle.run(
-            "converter", content=c, pitch=p, film=film, memory=memory, state=states["converter"]
-        )
-        *f, states["renderer"] = bundle.run("renderer", mel=m, pitch=p, state=states["renderer"])
+        (c,) = step("content", mel=mel[:, a:b])
+        (p,) = step("pitch", mel=mel[:, a:b])
+        (m,) = step("converter", content=c, pitch=p, film=film, memory=memory)
+        f = step("renderer", mel=m, pitch=p)
         for kept, part in zip(outputs, (c, p, m, *f), strict=True):
             kept.append(part)
     for parts, whole in zip(outputs, expected, strict=True):
@@ -60,7 +64,25 @@ def test_the_settings_are_in_the_bundle(stream_folder: Path, converter: Any) -> 
     assert (config.kind, config.lookahead, config.window) == ("stream", 2, 768)
     assert config.encoder == converter.bundle.fingerprint
     assert config.latency == 3 * 256 + 256 - 1
-    assert config.networks["content"].state == (3, 6, 16)
+    assert config.networks["content"].state == (1, 6, 3 * 16)
+
+
+def test_the_networks_convert_any_number_of_streams(stream_folder: Path) -> None:
+    config = StreamBundle.open(stream_folder).config
+    assert config.format == 2
+    inputs, outputs = config.shapes("converter")
+    assert inputs["state"] == ("B", 6, 48)
+    assert inputs["film"] == ("B", 1, 96)
+    assert outputs["windows"] == ("B", "P", 48)
+
+
+def test_the_networks_of_format_1_convert_one_stream(stream_folder: Path) -> None:
+    config = StreamBundle.open(stream_folder).config
+    networks = {name: replace(network, state=(3, 6, 16)) for name, network in config.networks.items()}
+    inputs, outputs = replace(config, networks=networks, format=1).shapes("converter")
+    assert inputs["state"] == outputs["next"] == (3, 6, 16)
+    assert inputs["film"] == (3, 1, 32)
+    assert inputs["memory"] == ("A", "M", "D")
 
 
 def test_a_full_bundle_cannot_stream() -> None:
@@ -84,8 +106,8 @@ def _set_state(state: Any, network: str = "content") -> Callable[[dict[str, Any]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("format", 99), "format 1"),
-        (_set("format", True), "format 1"),
+        (_set("format", 99), "up to format 2"),
+        (_set("format", True), "up to format 2"),
         (_set("kind", "file"), "cannot stream"),
         (_set("lookahead", -1), "lookahead"),
         (_set("lookahead", 1000), "lookahead"),
@@ -93,7 +115,7 @@ def _set_state(state: Any, network: str = "content") -> Callable[[dict[str, Any]
         (_set("encoder", "../../etc"), "encoder"),
         (_set("networks", {}), "must name the networks"),
         (_set_state([0, 0, 0]), "'content' is out of range"),
-        (_set_state([4096, 4096, 4096]), "'content' is out of range"),
+        (_set_state([1, 4096, 4096]), "'content' is out of range"),
         (_set_state([1, 1, 1], "voice"), "'voice' is out of range"),
         (lambda config: config["networks"]["pitch"].update(file="../pitch.onnx"), "file"),
         (lambda config: config["networks"]["pitch"].update(sha256="0" * 64), "damaged"),
@@ -113,7 +135,7 @@ def test_a_hostile_config_is_refused(
 def test_a_state_of_another_size_is_refused(stream_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(stream_folder, tmp_path / "bundle"))
     config = json.loads((copy / "config.json").read_text())
-    config["networks"]["content"]["state"] = [3, 6, 8]
+    config["networks"]["content"]["state"] = [1, 6, 8]
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="'content' cannot be used"):
         StreamBundle.open(copy).warm_up()

@@ -30,14 +30,17 @@ def listening(settings: Settings) -> socket.socket:
     Raises:
         InputError: the address is taken, or not this machine's.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family, address = socket.AF_INET6 if ":" in settings.host else socket.AF_INET, (settings.host, settings.port)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=settings.most_connections)
+        listener = socket.create_server(address, family=family, backlog=settings.most_connections)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"cannot listen on {settings.host} port {settings.port} ({reason}); choose another --port"
         ) from error
+    # Its connections inherit this. Else an answer waits until the client confirms the one before (Nagle's algorithm).
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def serve(

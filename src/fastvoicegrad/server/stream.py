@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
 
 import msgspec
 import numpy as np
+from anyio import fail_after, move_on_after  # they make no task, unlike asyncio.wait_for
 from fastapi import APIRouter, Query, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse
 
@@ -37,6 +39,7 @@ PIECE = 0.1  # seconds that are converted at once: then it is another client's t
 IDLE = 30.0  # seconds without a message after which a stream ends
 MOST_AGE = 0.3  # seconds that a message of a live stream may wait; an older one is answered with silence
 MOST_MESSAGES = 4096  # of a live stream that wait
+TOGETHER = 5  # of these that are converted at once
 NORMAL, REFUSED, FAILED, SLOW = 1000, 1008, 1011, 1013  # codes with which a WebSocket closes
 
 
@@ -117,6 +120,17 @@ def _codec(name: str, rate: int) -> Codec:
         raise ApiError(400, str(error), "codec_not_installed") from error
 
 
+class _Message(NamedTuple):
+    """What a client sends, and when it came."""
+
+    arrived: float
+    content: dict[str, Any]
+
+    @property
+    def sound(self) -> bytes | None:
+        return self.content.get("bytes")
+
+
 class _Left(Exception):
     """The stream has ended, for whatever reason."""
 
@@ -129,7 +143,8 @@ class _Client:
     ) -> None:
         self.websocket, self.service, self.converter, self.live = websocket, service, converter, live
         self.codec, self.samples = codec, 0
-        self._waiting: asyncio.Queue[tuple[float, dict[str, Any]]] = asyncio.Queue(MOST_MESSAGES)
+        self._waiting: asyncio.Queue[_Message] = asyncio.Queue(MOST_MESSAGES)
+        self._next: _Message | None = None  # taken from there, but not answered yet
 
     async def serve(self) -> None:
         """Answers messages until the client ends the stream, goes away, or does something that is not allowed."""
@@ -144,14 +159,15 @@ class _Client:
                 most_bytes=self.codec.most_bytes,
             )
             while True:
-                arrived, message = await self._waiting.get() if self.live else await self._receive()
-                if message["type"] == "websocket.disconnect":
-                    if message.get("code") == SLOW:
+                messages = await self._take() if self.live else [await self._receive()]
+                content = messages[0].content
+                if content["type"] == "websocket.disconnect":
+                    if content.get("code") == SLOW:
                         await self._end(SLOW, "no message came for a while")
                     break
-                if (data := message.get("bytes")) is not None:
-                    await self._answer(data, time.monotonic() - arrived)
-                elif (text := message.get("text")) is not None:
+                if messages[0].sound is not None:
+                    await self._answer(messages)
+                elif (text := content.get("text")) is not None:
                     await self._obey(text)
         except _Left:
             pass
@@ -163,38 +179,53 @@ class _Client:
                 reader.cancel()
             self.service.metrics.audio.inc(self.samples / converter.rate)
 
-    async def _receive(self) -> tuple[float, dict[str, Any]]:
-        """The next message, and when it came."""
-        try:
-            message = await asyncio.wait_for(self.websocket.receive(), IDLE)
-        except asyncio.TimeoutError:
-            return time.monotonic(), {"type": "websocket.disconnect", "code": SLOW}
-        return time.monotonic(), dict(message)
+    async def _receive(self) -> _Message:
+        """The next message."""
+        with move_on_after(IDLE):
+            content = await self.websocket.receive()
+            return _Message(time.monotonic(), dict(content))
+        return _Message(time.monotonic(), {"type": "websocket.disconnect", "code": SLOW})
 
     async def _read(self) -> None:
         """Takes the messages of a live stream as they come, so that their age is known."""
         while True:
-            arrived, message = await self._receive()
-            await self._waiting.put((arrived, message))
-            if message["type"] == "websocket.disconnect":
+            message = await self._receive()
+            await self._waiting.put(message)
+            if message.content["type"] == "websocket.disconnect":
                 return
 
-    async def _answer(self, data: bytes, age: float) -> None:
-        """Converts a message, piece by piece, and sends as much sound."""
+    async def _take(self) -> list[_Message]:
+        """The next message of a live stream; where it holds sound, also those behind it that do."""
+        taken, self._next = [self._next or await self._waiting.get()], None
+        while taken[-1].sound is not None and len(taken) < TOGETHER and not self._waiting.empty():
+            taken.append(self._waiting.get_nowait())
+        if len(taken) > 1 and taken[-1].sound is None:
+            self._next = taken.pop()
+        return taken
+
+    async def _answer(self, messages: Sequence[_Message]) -> None:
+        """Converts messages, piece by piece, and sends as much sound for each."""
+        blocks = list[Array]()
+        for message in messages:
+            block = await self._decoded(message.sound or b"")
+            if self.live and time.monotonic() - message.arrived > MOST_AGE:
+                await self._send_sound(np.zeros_like(block))
+            else:
+                blocks.append(block)
+        samples, size = np.concatenate([np.zeros(0, np.float32), *blocks]), round(PIECE * self.converter.rate)
+        pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
+        parts = [await self.service.streams.convert(self.converter, piece) for piece in pieces]
+        converted = np.concatenate([samples[:0], *parts])
+        self.samples += len(samples)
+        for block in blocks:
+            await self._send_sound(converted[: len(block)])
+            converted = converted[len(block) :]
+
+    async def _decoded(self, data: bytes) -> Array:
         try:
-            samples = await self.service.streams.work(lambda: self.codec.decode(data))
+            return self.codec.decode(data)
         except InputError as error:
             await self._refuse(str(error))
-        if self.live and age > MOST_AGE:
-            await self._send_sound(np.zeros_like(samples))
-            return
-        self.samples += len(samples)
-        size = round(PIECE * self.converter.rate)
-        parts = [await self._converted(samples[start : start + size]) for start in range(0, len(samples), size)]
-        await self._send_sound(np.concatenate([samples[:0], *parts]))
-
-    async def _converted(self, samples: Array) -> Array:
-        return await self.service.streams.work(lambda: self.converter.push(samples))
 
     async def _send_sound(self, samples: Array, last: bool = False) -> None:
         """Sends what of the samples, and of those before, makes whole messages; at the end all."""
@@ -224,7 +255,7 @@ class _Client:
         except InputError as error:  # a pitch out of range; a voice of another bundle
             await self._send_text(type="error", status="bad_request", message=str(error))
 
-    async def _refuse(self, message: str) -> None:
+    async def _refuse(self, message: str) -> NoReturn:
         await self._end(REFUSED, message)
         raise _Left
 
@@ -234,8 +265,9 @@ class _Client:
     async def _send(self, message: dict[str, Any]) -> None:
         """Passes a message on, where the client takes it in time."""
         try:
-            await asyncio.wait_for(self.websocket.send(message), self.service.settings.send_patience)
-        except asyncio.TimeoutError as error:
+            with fail_after(self.service.settings.send_patience):
+                await self.websocket.send(message)
+        except TimeoutError as error:
             self.service.metrics.refused.labels("slow_reader").inc()
             raise _Left from error
         except (RuntimeError, OSError) as error:  # the connection is gone

@@ -1,25 +1,41 @@
-"""The streams of a server: their bundle, their threads, and how many there may be."""
+"""The streams of a server: their bundle, their threads, and how many there may be.
+
+What several streams wait for is converted together: the busier the server, the less each stream costs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ..errors import InputError
+from ..mel import Array
 from ..stream.bundle import StreamBundle
+from ..stream.converter import StreamingConverter, push_all
 from .errors import ApiError
 from .settings import Settings
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """The next samples of a stream, and what becomes of them."""
+
+    converter: StreamingConverter
+    samples: Array
+    converted: asyncio.Future[Array]
+
+
 class Streams:
     """Places for streams, and threads for their work.
 
-    Every piece of work waits for its turn in one queue, and each stream has one piece in it, so all get equal shares.
+    A thread that is free takes everything that waits. Each stream has one piece there, so all get equal shares.
 
     Args:
         bundle: None: streams are refused.
@@ -29,7 +45,8 @@ class Streams:
 
     def __init__(self, bundle: StreamBundle | None, workers: int, most: int) -> None:
         self.bundle, self.most, self.running = bundle, most, 0
-        self._threads = ThreadPoolExecutor(workers, "stream")
+        self._threads, self._free = ThreadPoolExecutor(workers, "stream"), workers
+        self._waiting: list[_Piece] = []
 
     @classmethod
     def of(cls, settings: Settings, encoder: str) -> Streams:
@@ -62,6 +79,39 @@ class Streams:
     async def work(self, call: Callable[[], T]) -> T:
         """Does something in a thread, in turn with the other streams."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def convert(self, converter: StreamingConverter, samples: Array) -> Array:
+        """`StreamingConverter.push` in a thread, together with the other streams that wait."""
+        loop = asyncio.get_running_loop()
+        piece = _Piece(converter, samples, loop.create_future())
+        self._waiting.append(piece)
+        loop.call_soon(self._start)  # messages that arrived at once are all there by then
+        return await piece.converted
+
+    def _start(self) -> None:
+        if not (self._free and self._waiting):
+            return
+        self._free -= 1
+        pieces, self._waiting = self._waiting, []
+        blocks = [piece.samples for piece in pieces]
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads, push_all, [piece.converter for piece in pieces], blocks
+        )
+        work.add_done_callback(lambda work: self._finish(pieces, work))
+
+    def _finish(self, pieces: Sequence[_Piece], work: asyncio.Future[list[Array | InputError]]) -> None:
+        self._free += 1
+        error = asyncio.CancelledError() if work.cancelled() else work.exception()
+        results = [error] * len(pieces) if error is not None else work.result()
+        for piece, result in zip(pieces, results, strict=True):
+            if piece.converted.done():  # its client is gone
+                continue
+            if isinstance(result, BaseException):
+                piece.converted.set_exception(result)
+            else:
+                piece.converted.set_result(result)
+        # By then the streams that go on have left their next pieces.
+        asyncio.get_running_loop().call_soon(self._start)
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)

@@ -10,17 +10,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ..errors import InputError
-from ..graphs import Shapes
+from ..graphs import Dimension, Shapes
 from ..mel import MEL, MelConfig
 from .frontend import WINDOWS, beyond
 from .rendering import BINS
 
-FORMAT = 1
+FORMAT = 2  # 1: each network has the batch of one stream
 NETWORKS = ("content", "pitch", "converter", "renderer", "voice")
 STATELESS = (0, 0, 0)
 MOST_STATE = 1 << 20  # values
 
-Size = Annotated[int, msgspec.Meta(ge=0, le=4096)]
+Shape = tuple[Dimension, ...]
+Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 16)]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class StreamNetwork:
     Attributes:
         file: name of the graph in the bundle.
         sha256: checksum of that file.
-        state: shape of its caches: blocks, past frames, channels; zeros: it has none.
+        state: shape of a stream's caches: 1, past frames, blocks times channels; zeros: it has none. In format 1 it is
+            blocks, past frames, channels.
     """
 
     file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+\.onnx$")]
@@ -46,6 +48,7 @@ class StreamConfig:
         encoder: fingerprint of the full bundle whose voices it takes.
         lookahead: mel frames after a frame that its content and pitch depend on.
         window: samples of a mel frame's window; see `frontend`.
+        format: of the bundle. The networks of format 1 convert one stream at a time, those of format 2 any number.
         notes: licence, training data, metrics.
     """
 
@@ -57,6 +60,7 @@ class StreamConfig:
     mel: MelConfig = MEL
     kind: Literal["stream"] = "stream"
     version: Annotated[str, msgspec.Meta(max_length=50)] = ""
+    format: int = FORMAT
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -74,18 +78,22 @@ class StreamConfig:
         inputs, outputs = SHAPES[name]
         if name == "voice":
             return inputs, outputs
-        state = self.networks[name].state
-        film: Shapes = {"film": (state[0], 1, 2 * state[2]), "memory": ("A", "M", "D")} if name == "converter" else {}
-        return {**inputs, **film, "state": state}, {**outputs, "next": state}
+        blocks, past, channels = self.networks[name].state
+        batch, memories = ("B", "B") if self.format > 1 else (blocks, "A")
+        of_voice: Shapes = {"film": (batch, 1, 2 * channels), "memory": (memories, "M", "D")}
+        inputs = {**inputs, **(of_voice if name == "converter" else {}), "state": (batch, past, channels)}
+        if self.format == 1:
+            return inputs, {**outputs, "next": (batch, past, channels)}
+        return inputs, {**outputs, "windows": ("B", "P", channels)}  # the state and what comes after it
 
 
-BINWISE = (1, "T", BINS)
+BINWISE: Shape = ("B", "T", BINS)
 SHAPES: dict[str, tuple[Shapes, Shapes]] = {
-    "content": ({"mel": (1, "T", MEL.n_mels)}, {"content": (1, "T", "C")}),
-    "pitch": ({"mel": (1, "T", MEL.n_mels)}, {"pitch": (1, "T")}),
-    "converter": ({"content": (1, "T", "C"), "pitch": (1, "T")}, {"mel": (1, "T", MEL.n_mels)}),
+    "content": ({"mel": ("B", "T", MEL.n_mels)}, {"content": ("B", "T", "C")}),
+    "pitch": ({"mel": ("B", "T", MEL.n_mels)}, {"pitch": ("B", "T")}),
+    "converter": ({"content": ("B", "T", "C"), "pitch": ("B", "T")}, {"mel": ("B", "T", MEL.n_mels)}),
     "renderer": (
-        {"mel": (1, "T", MEL.n_mels), "pitch": (1, "T")},
+        {"mel": ("B", "T", MEL.n_mels), "pitch": ("B", "T")},
         {"magnitude": BINWISE, "phase": BINWISE, "noise": BINWISE},
     ),
     "voice": (
@@ -107,9 +115,9 @@ def parse_stream_config(data: bytes) -> StreamConfig:
         raise InputError("config.json is damaged; copy the bundle again") from error
     if not isinstance(raw, dict) or raw.get("kind") != "stream":
         raise InputError("this bundle cannot stream; name one that 'fastvoicegrad dev export-stream' wrote")
-    number = raw.pop("format", None)
+    number = raw.get("format")
     if type(number) is not int or not 1 <= number <= FORMAT:
-        raise InputError(f"this version reads stream bundles of format {FORMAT}; run 'pip install -U fastvoicegrad'")
+        raise InputError(f"this version reads stream bundles up to format {FORMAT}; run 'pip install -U fastvoicegrad'")
     try:
         config = msgspec.convert(raw, StreamConfig)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -133,4 +141,4 @@ def _checked(config: StreamConfig) -> StreamConfig:
 
 def write_stream_config(folder: Path, config: StreamConfig) -> None:
     """Write ``config.json``; the networks' files must be there already."""
-    (folder / "config.json").write_text(json.dumps({"format": FORMAT} | asdict(config), indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")

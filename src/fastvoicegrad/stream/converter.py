@@ -8,6 +8,7 @@ rest = stream.flush()  # the last stream.latency samples
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,7 +31,6 @@ class StreamState:
     """The state of a whole stream: of the core, of both resamplers, and the samples that wait to go out."""
 
     core: State
-    target: Target
     arriving: Resampler
     leaving: Resampler
     waiting: Array
@@ -90,8 +90,7 @@ class StreamingConverter:
         gain = RunningGain(self._gain or 1.0, self._gain is not None)
         median = RunningMedian(self._source_pitch, True) if self._source_pitch else RunningMedian()
         self._state = StreamState(
-            begin(self.bundle, gain, median),
-            self._target,
+            begin(self.bundle, self._target, self.seed, gain, median),
             Resampler(self.rate, MEL.sample_rate),
             Resampler(MEL.sample_rate, self.rate),
             np.zeros(self.latency, np.float32),
@@ -105,7 +104,7 @@ class StreamingConverter:
     @state.setter
     def state(self, state: StreamState) -> None:
         self._state = copy.deepcopy(state)
-        self._target = self._state.target
+        self._target = self._state.core.target
 
     # -- sound ------------------------------------------------------------------------------------------------
 
@@ -117,16 +116,10 @@ class StreamingConverter:
         Raises:
             InputError: another shape or type; a network that fails.
         """
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or samples.dtype.kind != "f":
-            raise InputError(f"a stream takes one channel of floats, not {samples.dtype} of shape {samples.shape}")
-        samples = np.clip(np.nan_to_num(samples.astype(np.float32), posinf=0.0, neginf=0.0), -LOUDEST, LOUDEST)
-        state = self._state
-        arrived = state.arriving.push(samples)
-        converted = advance(self.bundle, state.core, state.target, arrived, self.seed)
-        waiting = np.concatenate([state.waiting, state.leaving.push(converted)])
-        state.waiting = waiting[len(samples) :].copy()
-        return waiting[: len(samples)].copy()
+        output = push_all([self], [samples])[0]
+        if isinstance(output, InputError):
+            raise output
+        return output
 
     def flush(self) -> Array:
         """The end of a stream: its last `latency` samples. Afterwards a new one can begin."""
@@ -160,8 +153,51 @@ class StreamingConverter:
         self._change(replace(self._target, semitones=_checked(semitones), keep_pitch=keep_pitch))
 
     def _change(self, target: Target) -> None:
-        change(self._state.core, self._target)
-        self._target = self._state.target = target
+        change(self._state.core, target)
+        self._target = target
+
+    # -- the parts of `push_all` ------------------------------------------------------------------------------
+
+    def _arrive(self, samples: Array) -> Array:
+        """Samples at `rate` -> at 22,050 Hz."""
+        samples = samples.astype(np.float32)
+        samples = np.where(np.isfinite(samples), samples, np.float32(0))
+        return self._state.arriving.push(np.clip(samples, -LOUDEST, LOUDEST))
+
+    def _leave(self, converted: Array, count: int) -> Array:
+        """Converted samples at 22,050 Hz -> the next `count` samples at `rate`."""
+        state = self._state
+        waiting = np.concatenate([state.waiting, state.leaving.push(converted)])
+        state.waiting = waiting[count:].copy()
+        return waiting[:count].copy()
+
+
+def push_all(converters: Sequence[StreamingConverter], blocks: Sequence[Array]) -> list[Array | InputError]:
+    """`StreamingConverter.push` for several streams at once, which takes far less time than one after the other.
+
+    Args:
+        converters: different ones, of one bundle.
+        blocks: the next samples of each, ``(N,)``, any N.
+    Returns:
+        for each stream as many samples, or the error that its `push` would raise: the other streams go on.
+    Raises:
+        InputError: a block of another shape or type.
+    """
+    blocks = [_block(block) for block in blocks]
+    arrived = [converter._arrive(block) for converter, block in zip(converters, blocks, strict=True)]
+    states = [converter._state.core for converter in converters]
+    results = advance(converters[0].bundle, states, arrived) if states else []
+    return [
+        hops if isinstance(hops, InputError) else converter._leave(hops, len(block))
+        for converter, block, hops in zip(converters, blocks, results, strict=True)
+    ]
+
+
+def _block(samples: Array) -> Array:
+    samples = np.asarray(samples)
+    if samples.ndim != 1 or samples.dtype.kind != "f":
+        raise InputError(f"a stream takes one channel of floats, not {samples.dtype} of shape {samples.shape}")
+    return samples
 
 
 def _checked(semitones: float) -> float:

@@ -3,24 +3,32 @@
     samples -> gain -> mel -> content, pitch -> converter -> renderer -> samples
 
 Hop k comes out when the samples that its mel frame and its look-ahead need are there. Nothing is computed twice.
+A stream is a generator that asks for one step after the other. `advance` answers many of them together.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..mel import MEL, Array
 from .bundle import StreamBundle, StreamVoice
+from .config import StreamConfig
 from .frontend import beyond, stream_mel
-from .rendering import RenderState, render
+from .rendering import RenderState, noise, render, silence
 from .running import RunningGain, RunningMedian, ramp
+from .together import Answer, Call, run_all
 
 FADE = 8  # frames (93 ms) in which one voice becomes another
 MOST_FRAMES = 256  # that the networks read at once
 HOP = MEL.hop_length
+Steps = Generator[Call, Sequence[Any], Array]
 
 
 @dataclass
@@ -54,6 +62,8 @@ class Fade:
 class State:
     """Everything that passes from block to block. `copy.deepcopy` makes a snapshot."""
 
+    target: Target
+    seed: int  # of the noise
     gain: RunningGain
     median: RunningMedian
     samples: Array  # scaled, from the start of the next frame on
@@ -61,89 +71,131 @@ class State:
     gains: list[tuple[float, float]] = field(default_factory=list)  # of the hops that did not come out yet
     late: int = 0  # outputs of the encoders that belong to no frame and are still to come
     fade: Fade | None = None
-    render: RenderState = field(default_factory=RenderState)
+    hop: int = 0  # number of the next one that comes out
+    render: RenderState = field(default_factory=silence)
 
 
-def begin(bundle: StreamBundle, gain: RunningGain, median: RunningMedian) -> State:
+def begin(bundle: StreamBundle, target: Target, seed: int, gain: RunningGain, median: RunningMedian) -> State:
     """The state before the first sample: silence came before."""
     caches = {name: bundle.empty(name) for name in ("content", "pitch", "converter", "renderer")}
-    silence = np.zeros(beyond(bundle.config.window), np.float32)
-    return State(gain, median, silence, caches, late=bundle.config.lookahead)
+    before = np.zeros(beyond(bundle.config.window), np.float32)
+    return State(target, seed, gain, median, before, caches, late=bundle.config.lookahead)
 
 
-def advance(bundle: StreamBundle, state: State, target: Target, samples: Array, seed: int) -> Array:
-    """Take samples ``(N,)``; gives the hops that they complete, ``(256 n,)``. The state moves on."""
+def advance(bundle: StreamBundle, states: Sequence[State], blocks: Sequence[Array]) -> list[Array | InputError]:
+    """Take samples ``(N,)`` of each of several streams. The states move on.
+
+    Returns:
+        for each stream the hops that are complete now, ``(256 n,)``, or the error that ends it: the others go on.
+    """
+    streams = [_hops(bundle.config, state, samples) for state, samples in zip(states, blocks, strict=True)]
+    results: list[Array | InputError] = [np.zeros(0, np.float32)] * len(streams)
+    answers: dict[int, Answer | None] = dict.fromkeys(range(len(streams)))  # None starts a generator
+    while answers:
+        calls = dict[int, Call]()
+        for number, answer in answers.items():
+            if isinstance(answer, InputError):
+                results[number] = answer
+                continue
+            try:
+                calls[number] = streams[number].send(answer)  # type: ignore[arg-type]
+            except StopIteration as end:
+                results[number] = end.value
+        answers = dict(zip(calls, run_all(bundle, list(calls.values())), strict=True))
+    return results
+
+
+@lru_cache(maxsize=4)
+def _mel_of(window: int) -> Callable[[Array], list[Array]]:
+    return lambda samples: [stream_mel(samples, window)]
+
+
+def _hops(config: StreamConfig, state: State, samples: Array) -> Steps:
+    """Samples ``(N,)`` -> the samples of the hops that they complete."""
     scaled, gains = state.gain.scale(samples)
     state.gains += gains
     state.samples = np.concatenate([state.samples, scaled])
-    context = bundle.config.window - HOP
-    parts = [np.zeros(0, np.float32)]
+    context, parts = config.window - HOP, [np.zeros(0, np.float32)]
     while (frames := min((len(state.samples) - context) // HOP, MOST_FRAMES)) > 0:
-        mel = stream_mel(state.samples[: frames * HOP + context], bundle.config.window)
+        (mel,) = yield Call(_mel_of(config.window), {"samples": state.samples[None, : frames * HOP + context]})
         state.samples = state.samples[frames * HOP :]
-        parts.append(_convert(bundle, state, target, mel, seed))
+        parts.append((yield from _convert(state, mel)))
     return np.concatenate(parts)
 
 
-def _convert(bundle: StreamBundle, state: State, target: Target, mel: Array, seed: int) -> Array:
-    """New frames ``(n, 80)`` -> the samples of as many hops, or of fewer at the start."""
-    content, pitch = (_step(bundle, state, name, mel=mel[None])[0] for name in ("content", "pitch"))
-    missing = min(state.late, len(mel))
+def _convert(state: State, mel: Array) -> Steps:
+    """New frames ``(1, n, 80)`` -> the samples of as many hops, or of fewer at the start."""
+    (content,) = yield from _step(state, "content", mel=mel)
+    (pitch,) = yield from _step(state, "pitch", mel=mel)
+    missing = min(state.late, pitch.shape[1])
     state.late -= missing
-    content, pitch = content[:, missing:], pitch[0, missing:]
-    if not len(pitch):
+    content, pitch = content[:, missing:], pitch[:, missing:]
+    if not pitch.size:
         return np.zeros(0, np.float32)
-    converted, moved = _converted(bundle, state, target, content, pitch)
-    filters = _step(bundle, state, "renderer", mel=converted, pitch=moved[None])
-    wave = render((filters[0][0], filters[1][0], filters[2][0]), moved, seed, state.render)
-    gains, state.gains = state.gains[: len(moved)], state.gains[len(moved) :]
+    shares = _shares(state, pitch.shape[1])
+    pitch = _moved(state, pitch[0], shares)[None]
+    mel = yield from _converted(state, content, pitch, shares)
+    filters = yield from _step(state, "renderer", mel=mel, pitch=pitch)
+    wave = yield from _rendered(state, filters, pitch)
+    gains, state.gains = state.gains[: pitch.shape[1]], state.gains[pitch.shape[1] :]
     return wave / np.concatenate([ramp(*gain) for gain in gains])
 
 
-def _step(bundle: StreamBundle, state: State, name: str, **inputs: Array) -> list[Array]:
+def _rendered(state: State, filters: Sequence[Array], pitch: Array) -> Steps:
+    """Filters and pitch of the next n hops -> samples ``(256 n,)``."""
+    inputs = dict(zip(("magnitude", "phase", "noise_magnitude"), filters, strict=True))
+    hiss = noise(state.seed, state.hop, pitch.shape[1])[None]
+    wave, *after = yield Call(render, {**inputs, "pitch": pitch, "noise": hiss, **state.render._asdict()})
+    state.hop, state.render = state.hop + pitch.shape[1], RenderState(*after)
+    return wave[0]
+
+
+def _step(state: State, name: str, **inputs: Array) -> Generator[Call, Sequence[Any], list[Array]]:
     """A network's outputs; its cache moves on."""
-    *outputs, state.caches[name] = bundle.run(name, **inputs, state=state.caches[name])
+    *outputs, state.caches[name] = yield Call(name, {**inputs, "state": state.caches[name]})
     return outputs
 
 
-def _converted(bundle: StreamBundle, state: State, target: Target, content: Array, pitch: Array) -> tuple[Array, Array]:
-    """Mel ``(1, n, 80)`` in the target's voice and its pitch ``(n,)``; after a change, faded from the voice before."""
+def _shares(state: State, frames: int) -> Array:
+    """Share ``(frames,)`` of the target in what comes next; the rest belongs to the target that fades out."""
+    left = state.fade.left if state.fade is not None else 0
+    return np.minimum(1 - (left - np.arange(frames, dtype=np.float32)) / (FADE + 1), 1)
+
+
+def _moved(state: State, pitch: Array, shares: Array) -> Array:
+    """Pitch ``(n,)`` of the source -> of the result."""
     medians = [state.median.add(float(hertz)) for hertz in pitch]
-    ratios = np.array([target.pitch_ratio(median) for median in medians])
+    ratios = np.array([state.target.pitch_ratio(median) for median in medians])
+    if state.fade is not None:
+        before = np.array([state.fade.target.pitch_ratio(median) for median in medians])
+        ratios = before ** (1 - shares) * ratios**shares
+    return (pitch * ratios).astype(np.float32)
+
+
+def _converted(state: State, content: Array, pitch: Array, shares: Array) -> Steps:
+    """Content ``(1, n, C)`` and the result's pitch ``(1, n)`` -> mel ``(1, n, 80)``, faded from the voice before."""
+    inputs = {"content": content, "pitch": pitch, **_of_voice(state.target)}
+    mel = (yield from _step(state, "converter", **inputs))[0]
     fade = state.fade
     if fade is not None:
-        count = min(fade.left, len(pitch))
-        shares = np.ones(len(pitch), np.float32)  # of the new target
-        shares[:count] = 1 - (fade.left - np.arange(count)) / (FADE + 1)
-        before = np.array([fade.target.pitch_ratio(median) for median in medians])
-        ratios = before ** (1 - shares) * ratios**shares
-    moved = (pitch * ratios).astype(np.float32)
-    if fade is not None:
-        old, fade.cache = _in_voice(bundle, fade.target, content[:, :count], moved[:count], fade.cache)
+        count = min(fade.left, pitch.shape[1])
+        inputs = {"content": content[:, :count], "pitch": pitch[:, :count], **_of_voice(fade.target)}
+        old, fade.cache = yield Call("converter", {**inputs, "state": fade.cache})
         fade.left -= count
         state.fade = fade if fade.left else None
-    mel, state.caches["converter"] = _in_voice(bundle, target, content, moved, state.caches["converter"])
-    if fade is not None:
         share = shares[None, :count, None]
-        mel[:, :count] = share * mel[:, :count] + (1 - share) * old
-    return mel, moved
+        mel = np.concatenate([share * mel[:, :count] + (1 - share) * old, mel[:, count:]], 1)
+    return mel
 
 
-def _in_voice(bundle: StreamBundle, target: Target, content: Array, pitch: Array, cache: Array) -> tuple[Array, Array]:
-    mel, cache = bundle.run(
-        "converter",
-        content=content,
-        pitch=pitch[None],
-        film=target.voice.film,
-        memory=target.voice.memory,
-        state=cache,
-    )
-    return mel, cache
+def _of_voice(target: Target) -> dict[str, Array]:
+    return {"film": target.voice.film, "memory": target.voice.memory}
 
 
-def change(state: State, old: Target) -> None:
-    """Starts to fade from a target to the one of the next samples."""
-    state.fade = Fade(old, state.caches["converter"].copy())
+def change(state: State, target: Target) -> None:
+    """Starts to fade to another target."""
+    state.fade = Fade(state.target, state.caches["converter"].copy())
+    state.target = target
 
 
 def milliseconds(samples: float, rate: float = MEL.sample_rate) -> float:

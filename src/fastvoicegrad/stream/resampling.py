@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..mel import Array
+from .frontend import framed
 
 CROSSINGS = 24  # of the sinc at the lower rate, to each side: 1.1 ms at 22,050 Hz
 CUTOFF = 0.46  # of the lower rate
@@ -57,7 +58,7 @@ class Resampler:
         places = numbers % self.target // math.gcd(self.source, self.target)
         if not len(numbers):
             return np.zeros(0, np.float32)
-        windows = np.lib.stride_tricks.sliding_window_view(self._kept, 2 * self.reach)[starts]
+        windows = framed(self._kept, 2 * self.reach)[starts]
         output = np.einsum("nt,nt->n", windows, _filters(self.source, self.target)[places])
         self.given = ready
         drop = ready * self.source // self.target + 1 - self.reach - self._first

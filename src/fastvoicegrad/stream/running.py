@@ -19,6 +19,7 @@ REMEMBERED = round(6 * HOPS)  # frames of which the median pitch is taken
 LEAST_VOICED = 10  # frames before which the median is not known
 SURE = round(HOPS)  # voiced frames from which on the median moves only between phrases
 PAUSE = round(0.1 * HOPS)  # unvoiced frames that end a phrase
+STEPS = (np.arange(MEL.hop_length, dtype=np.float32) + 1) / MEL.hop_length
 GLIDE = 0.05  # seconds: time constant of the pitch ratio within the first phrase
 
 
@@ -35,7 +36,7 @@ class _RunningLevel(LevelMeter):
         self._count *= forget
         self._power *= forget
         if power > SILENCE**2:
-            index = int(np.clip(10 * math.log10(power) - LOWEST, 0, BINS - 1))
+            index = int(min(max(10 * math.log10(power) - LOWEST, 0), BINS - 1))
             self._count[index] += 1
             self._power[index] += power
 
@@ -88,8 +89,7 @@ class RunningGain:
 
 def ramp(first: float, last: float) -> Array:
     """Gains ``(256,)`` of the samples of a hop."""
-    steps = (np.arange(MEL.hop_length, dtype=np.float32) + 1) / MEL.hop_length
-    return np.asarray(first + (last - first) * steps, np.float32)
+    return np.asarray(first + (last - first) * STEPS, np.float32)
 
 
 @dataclass

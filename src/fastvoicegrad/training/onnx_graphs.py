@@ -126,6 +126,7 @@ def to_onnx(
     timed: dict[str, int],
     stride: int,
     remembered: dict[str, int] | None = None,
+    batched: bool = False,
 ) -> bytes:
     """Trace a network.
 
@@ -134,12 +135,17 @@ def to_onnx(
         inputs: an example.
         timed: time axis of each input that has one; these have one length, a multiple of `stride`.
         remembered: the same for the reference's frames, of any number.
+        batched: whether the first axis of every input is a batch of any size.
     """
     frames = torch.export.Dim("frames", min=2, max=2**20)
     length: Any = stride * frames if stride > 1 else frames
-    axes = {name: {axis: length} for name, axis in timed.items()}
-    axes |= {name: {axis: torch.export.Dim("memory", min=1)} for name, axis in (remembered or {}).items()}
-    shapes = {name: axes.get(name) for name in inputs}
+    axes: dict[str, dict[int, Any]] = {name: {} for name in inputs}
+    for name in inputs if batched else ():
+        axes[name][0] = torch.export.Dim("batch", min=2)  # a graph for 2 or more also takes 1
+    for name, axis in timed.items():
+        axes[name][axis] = length
+    for name, axis in (remembered or {}).items():
+        axes[name][axis] = torch.export.Dim("memory", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -147,7 +153,7 @@ def to_onnx(
             kwargs=inputs,
             input_names=list(inputs),
             output_names=outputs,
-            dynamic_shapes=shapes,
+            dynamic_shapes=axes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -1,4 +1,7 @@
-"""From the networks that stream to ONNX graphs: each state is one tensor that goes in and comes out."""
+"""From the networks that stream to ONNX graphs: each state is one tensor that goes in and comes out.
+
+The first axis of every tensor is a batch of streams; only the graph of a voice has one voice.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ..mel import MEL
+from ..stream.config import STATELESS
 from .models.stream import StreamContent, StreamConverter, StreamPitch
 from .models.stream_renderer import StreamRenderer
 from .onnx_graphs import FRAMES, MEMORY, to_onnx
 
-State = tuple[int, int, int]
+BATCH = 2  # streams of the traced example
 
 
 class StreamGraph(NamedTuple):
     """A network as ONNX."""
 
     data: bytes
-    state: State  # shape of its caches
+    state: tuple[int, int, int] = STATELESS  # shape of a stream's caches
 
 
 class _Content(nn.Module):
@@ -28,8 +32,8 @@ class _Content(nn.Module):
         self.network = network
 
     def forward(self, mel: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        content, state = self.network(mel, state)
-        return content, state
+        content, windows = self.network(mel, state)
+        return content, windows
 
 
 class _Pitch(nn.Module):
@@ -47,8 +51,8 @@ class _Renderer(nn.Module):
         self.network = network
 
     def forward(self, mel: Tensor, pitch: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        (magnitude, phase, noise), state = self.network(mel, pitch, state)
-        return magnitude, phase, noise, state
+        (magnitude, phase, noise), windows = self.network(mel, pitch, state)
+        return magnitude, phase, noise, windows
 
 
 class _Voice(nn.Module):
@@ -61,54 +65,53 @@ class _Voice(nn.Module):
 
 
 def _mel() -> Tensor:
-    return torch.randn(1, FRAMES, MEL.n_mels)
+    return torch.randn(BATCH, FRAMES, MEL.n_mels)
 
 
-def _graph(module: nn.Module, network: Any, inputs: dict[str, Tensor], outputs: list[str], state: State) -> StreamGraph:
-    timed = dict.fromkeys(inputs, 1)
-    data = to_onnx(module, network.config, {**inputs, "state": torch.zeros(state)}, [*outputs, "next"], timed, 1)
-    return StreamGraph(data, state)
+def _hertz() -> Tensor:
+    return torch.full((BATCH, FRAMES), 150.0)
+
+
+def _graph(module: nn.Module, network: Any, inputs: dict[str, Tensor], outputs: list[str]) -> StreamGraph:
+    inputs |= {"state": network.stack.empty(BATCH, torch.zeros(()))}
+    timed = {name: 1 for name in inputs if name in ("mel", "content", "pitch")}
+    remembered = {name: 1 for name in inputs if name == "memory"}
+    data = to_onnx(module, network.config, inputs, [*outputs, "windows"], timed, 1, remembered, batched=True)
+    return StreamGraph(data, network.stack.shape)
 
 
 def stream_content_graph(encoder: StreamContent) -> StreamGraph:
-    return _graph(_Content(encoder), encoder, {"mel": _mel()}, ["content"], encoder.stack.shape)
+    return _graph(_Content(encoder), encoder, {"mel": _mel()}, ["content"])
 
 
 def stream_pitch_graph(tracker: StreamPitch) -> StreamGraph:
-    return _graph(_Pitch(tracker), tracker, {"mel": _mel()}, ["pitch"], tracker.stack.shape)
+    return _graph(_Pitch(tracker), tracker, {"mel": _mel()}, ["pitch"])
 
 
 def stream_renderer_graph(renderer: StreamRenderer) -> StreamGraph:
-    inputs = {"mel": _mel(), "pitch": torch.full((1, FRAMES), 150.0)}
-    return _graph(_Renderer(renderer), renderer, inputs, ["magnitude", "phase", "noise"], renderer.stack.shape)
+    inputs = {"mel": _mel(), "pitch": _hertz()}
+    return _graph(_Renderer(renderer), renderer, inputs, ["magnitude", "phase", "noise"])
 
 
 def stream_converter_graph(converter: StreamConverter) -> StreamGraph:
-    film, memory = converter.voice(*_voice_example(converter))
-    inputs = {
-        "content": torch.randn(1, FRAMES, converter.config.content_dim),
-        "pitch": torch.full((1, FRAMES), 150.0),
-        "film": film.detach(),
-        "memory": memory.detach(),
-        "state": torch.zeros(converter.stack.shape),
-    }
-    timed, remembered = {"content": 1, "pitch": 1}, {"memory": 1}
-    data = to_onnx(converter, converter.config, inputs, ["mel", "next"], timed, 1, remembered)
-    return StreamGraph(data, converter.stack.shape)
+    content = torch.randn(BATCH, FRAMES, converter.config.content_dim)
+    film, memory = (one.detach() for one in converter.voice(*_voices(converter, BATCH)))
+    inputs = {"content": content, "pitch": _hertz(), "film": film, "memory": memory}
+    return _graph(converter, converter, inputs, ["mel"])
 
 
 def voice_graph(converter: StreamConverter) -> StreamGraph:
     """What the converter reads of a voice: it runs once for each voice."""
-    inputs = dict(zip(("speaker", "keys", "reference"), _voice_example(converter), strict=True))
+    inputs = dict(zip(("speaker", "keys", "reference"), _voices(converter, 1), strict=True))
     remembered = {"keys": 2, "reference": 2}
     data = to_onnx(_Voice(converter), converter.config, inputs, ["film", "memory"], {}, 1, remembered)
-    return StreamGraph(data, (0, 0, 0))
+    return StreamGraph(data)
 
 
-def _voice_example(converter: StreamConverter) -> tuple[Tensor, Tensor, Tensor]:
+def _voices(converter: StreamConverter, count: int) -> tuple[Tensor, Tensor, Tensor]:
     config = converter.config
     return (
-        torch.randn(1, config.speaker_dim),
-        torch.randn(1, config.content_dim, MEMORY),
-        torch.randn(1, MEL.n_mels, MEMORY),
+        torch.randn(count, config.speaker_dim),
+        torch.randn(count, config.content_dim, MEMORY),
+        torch.randn(count, MEL.n_mels, MEMORY),
     )

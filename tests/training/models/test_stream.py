@@ -20,7 +20,7 @@ from fastvoicegrad.training.models.stream import (  # noqa: E402
     StreamPitch,
     StreamPitchConfig,
 )
-from fastvoicegrad.training.models.stream_layers import spread  # noqa: E402
+from fastvoicegrad.training.models.stream_layers import MemoryAttention, spread  # noqa: E402
 from fastvoicegrad.training.models.stream_renderer import StreamRenderer, StreamRendererConfig  # noqa: E402
 
 FRAMES, BATCH = 40, 2
@@ -44,7 +44,7 @@ def pitches() -> torch.Tensor:
 
 
 def steps(kind: str) -> tuple[Step, list[torch.Tensor]]:
-    """A network as (inputs by frame, state) -> (output, state), and its inputs."""
+    """A network as (inputs by frame, state) -> (output, windows), and its inputs."""
     mel = torch.randn(BATCH, FRAMES, 80) - 5
     if kind == "content":
         return content(), [mel]
@@ -52,8 +52,8 @@ def steps(kind: str) -> tuple[Step, list[torch.Tensor]]:
         tracker = StreamPitch(StreamPitchConfig(width=16, layers=3, classes=24))
 
         def pitch(mel: torch.Tensor, state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-            logits, voicing, state = tracker(mel, state)
-            return torch.cat([logits.transpose(1, 2), voicing[:, :, None]], 2), state
+            logits, voicing, windows = tracker(mel, state)
+            return torch.cat([logits.transpose(1, 2), voicing[:, :, None]], 2), windows
 
         return pitch, [mel]
     if kind == "converter":
@@ -62,8 +62,8 @@ def steps(kind: str) -> tuple[Step, list[torch.Tensor]]:
     renderer = StreamRenderer(StreamRendererConfig(width=16, layers=3))
 
     def filters(mel: torch.Tensor, pitch: torch.Tensor, state: torch.Tensor | None) -> tuple:  # type: ignore[type-arg]
-        outputs, state = renderer(mel, pitch, state)
-        return torch.cat(outputs, 2), state
+        outputs, windows = renderer(mel, pitch, state)
+        return torch.cat(outputs, 2), windows
 
     return filters, [mel, pitches()]
 
@@ -71,7 +71,8 @@ def steps(kind: str) -> tuple[Step, list[torch.Tensor]]:
 def in_parts(step: Step, inputs: Sequence[torch.Tensor], split: Sequence[int]) -> torch.Tensor:
     state, outputs = None, []
     for parts in zip(*(x.split(list(split), 1) for x in inputs), strict=True):
-        output, state = step(*parts, state)
+        output, windows = step(*parts, state)
+        state = windows[:, output.shape[1] :]
         outputs.append(output)
     return torch.cat(outputs, 1)
 
@@ -109,6 +110,20 @@ def test_the_look_ahead_lies_in_the_first_layers() -> None:
 
 
 @torch.inference_mode()
+def test_the_memory_holds_keys_and_values_of_all_heads() -> None:
+    """Attention to the entries themselves is attention to their keys and values."""
+    layer = MemoryAttention(AttentionConfig(width=16, heads=4), 24)
+    x, memory = torch.randn(BATCH, 5, 24), torch.randn(BATCH, 20, 16)
+    query, key, value = (
+        one.unflatten(2, (4, -1)).transpose(1, 2)
+        for one in (layer.query(layer.norm(x)), *layer.memory(memory).chunk(2, 2))
+    )
+    attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    expected = x + layer.out(attended.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer(x, memory), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
 def test_the_pitch_is_decoded_as_in_the_tracker() -> None:
     tracker = StreamPitch(StreamPitchConfig(width=16, layers=3))
     pitch = torch.tensor([[60.0, 123.4, 432.1]])
@@ -121,14 +136,16 @@ def test_numpy_renders_what_pytorch_renders() -> None:
     renderer = StreamRenderer(StreamRendererConfig(width=16, layers=2))
     pitch = (pitches()[:1] / 0.125).round() * 0.125
     filters, _ = renderer(torch.randn(1, FRAMES, 80) - 5, pitch)
-    noise = rendering.noise(7, 0, FRAMES)
-    expected = renderer.render(filters, pitch, torch.from_numpy(noise)[None])[0].numpy()
+    noise = rendering.noise(7, 0, FRAMES)[None]
+    expected = renderer.render(filters, pitch, torch.from_numpy(noise))[0].numpy()
     for split in SPLITS:
-        state, parts = rendering.RenderState(), []
+        state, parts = rendering.silence(), []
         edges = np.cumsum([0, *split])
         for a, b in itertools.pairwise(edges):
-            part = tuple(x[0, a:b].numpy() for x in filters)
-            parts.append(rendering.render(part, pitch[0, a:b].numpy(), 7, state))
+            inputs = (*(x[:, a:b].numpy() for x in filters), pitch[:, a:b].numpy(), noise[:, a:b])
+            part, *after = rendering.render(*inputs, *state)
+            state = rendering.RenderState(*after)
+            parts.append(part[0])
         assert np.abs(np.concatenate(parts) - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
 
 

@@ -7,7 +7,6 @@ them. Mels are (B, T, 80), natural log.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +43,8 @@ class StreamContent(nn.Module):
         self.bottleneck = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.dim))
 
     def forward(self, mel: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, state = self.stack(self.stem(normalised(self.norm, mel)), state)
-        return self.bottleneck(x), state
+        x, windows = self.stack(self.stem(normalised(self.norm, mel)), state)
+        return self.bottleneck(x), windows
 
 
 class StreamContentModel(nn.Module):
@@ -89,14 +88,14 @@ class StreamPitch(PitchScale):
         self.head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.classes + 1))
 
     def forward(self, mel: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        x, state = self.stack(self.stem(normalised(self.norm, mel)), state)
+        x, windows = self.stack(self.stem(normalised(self.norm, mel)), state)
         x = self.head(x)
-        return x[:, :, :-1].transpose(1, 2), x[:, :, -1], state
+        return x[:, :, :-1].transpose(1, 2), x[:, :, -1], windows
 
     def track(self, mel: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """F0 (B, T) in Hz, 0 where unvoiced, `lookahead` frames late, and the next state."""
-        logits, voicing, state = self(mel, state)
-        return torch.where(voicing > 0, self.decode(logits), torch.zeros_like(voicing)), state
+        """F0 (B, T) in Hz, 0 where unvoiced, `lookahead` frames late, and the windows of the stack."""
+        logits, voicing, windows = self(mel, state)
+        return torch.where(voicing > 0, self.decode(logits), torch.zeros_like(voicing)), windows
 
 
 @dataclass(frozen=True)
@@ -139,23 +138,20 @@ class StreamConverter(nn.Module):
             speaker: embedding (B, S).
             keys, reference: content (B, C, N) and log-mel (B, 80, N) of the target's frames.
         Returns:
-            gains and biases of the blocks (layers * B, 1, 2 W); keys and values (attentions * B, M, 2 A).
+            gains and biases of the blocks (B, 1, layers * 2 W); entries of the attentions' memory (B, M, A).
         """
         speaker = speaker * speaker.shape[1] ** 0.5  # unit variance per channel
         film = self.film(F.silu(self.condition(speaker)))[:, None]
-        frames = self.reference(torch.cat([self.norm(reference), keys], 1), speaker).transpose(1, 2)
-        memory = torch.cat([cast(MemoryAttention, attention).remember(frames) for attention in self.attentions])
-        return torch.cat(film.chunk(self.config.layers, 2)), memory
+        return film, self.reference(torch.cat([self.norm(reference), keys], 1), speaker).transpose(1, 2)
 
     def forward(
         self, content: Tensor, pitch: Tensor, film: Tensor, memory: Tensor, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The mel and the next state. The pitch is the result's in Hz, 0 where unvoiced."""
+        """The mel and the windows of the stack. The pitch is the result's in Hz, 0 where unvoiced."""
         hints = [self.harmonics(pitch).transpose(1, 2), (pitch > 0).to(content.dtype)[:, :, None]]
-        memories = memory.chunk(len(self.attentions))
         between = {
-            place: lambda x, attention=attention, one=one: attention(x, one)
-            for place, attention, one in zip(self.config.attend_after, self.attentions, memories, strict=True)
+            place: lambda x, attention=attention: attention(x, memory)
+            for place, attention in zip(self.config.attend_after, self.attentions, strict=True)
         }
-        x, state = self.stack(self.stem(torch.cat([content, *hints], 2)), state, film, between)
-        return self.head(x) * self.norm.std.T + self.norm.mean.T, state
+        x, windows = self.stack(self.stem(torch.cat([content, *hints], 2)), state, film, between)
+        return self.head(x) * self.norm.std.T + self.norm.mean.T, windows

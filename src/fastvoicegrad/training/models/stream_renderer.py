@@ -50,16 +50,16 @@ class StreamRenderer(nn.Module):
             self.register_buffer(name, torch.from_numpy(weights.copy()), False)
 
     def forward(self, mel: Tensor, pitch: Tensor, state: Tensor | None = None) -> tuple[StreamFilters, Tensor]:
-        """The filters and the next state.
+        """The filters and the windows of the stack.
 
         Returns:
             log-magnitude and phase of the pulses' filter, log-magnitude of the noise's filter, (B, T, BINS) each.
         """
         voiced = (pitch > 0).to(mel.dtype)[:, :, None]
         inputs = [normalised(self.norm, mel), self.harmonics(pitch).transpose(1, 2), voiced]
-        x, state = self.stack(self.stem(torch.cat(inputs, 2)), state)
+        x, windows = self.stack(self.stem(torch.cat(inputs, 2)), state)
         pulses, phase, noise = self.head(x).chunk(3, 2)
-        return (pulses.clamp(QUIETEST, LOUDEST), phase, noise.clamp(QUIETEST, LOUDEST_NOISE)), state
+        return (pulses.clamp(QUIETEST, LOUDEST), phase, noise.clamp(QUIETEST, LOUDEST_NOISE)), windows
 
     def _responses(self, log_magnitude: Tensor, phase: Tensor | float = 0.0) -> Tensor:
         """See `stream.rendering.responses`."""

@@ -1,0 +1,114 @@
+"""Streams that share calls of the networks give what each gives alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from fastvoicegrad import InputError
+from fastvoicegrad.stream.bundle import StreamBundle, StreamVoice
+from fastvoicegrad.stream.converter import StreamingConverter, push_all
+from fastvoicegrad.stream.together import Call, run_all
+from tests.conftest import vowels
+
+Make = Callable[..., StreamingConverter]
+
+
+@pytest.fixture
+def bundle(stream_folder: Path) -> StreamBundle:
+    return StreamBundle.open(stream_folder)
+
+
+@pytest.fixture
+def make(bundle: StreamBundle, voices: list[Any]) -> Make:
+    return lambda rate=22050, voice=voices[0], **more: StreamingConverter(bundle, voice, rate, **more)
+
+
+@pytest.fixture
+def runs(bundle: StreamBundle, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The networks that ran, one name for each call."""
+    names, run = list[str](), bundle.run
+
+    def counted(name: str, **inputs: np.ndarray) -> list[np.ndarray]:
+        names.append(name)
+        return run(name, **inputs)
+
+    monkeypatch.setattr(bundle, "run", counted)
+    return names
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_streams_give_together_what_they_give_alone(make: Make, voices: list[Any], seed: int) -> None:
+    """Several rates, voices and beginnings, blocks of any size, and changes of voice and pitch on the way."""
+    random = np.random.default_rng(seed)
+    settings = [{}, {"rate": 48000, "seed": 7}, {"voice": voices[1]}, {"rate": 16000, "keep_pitch": True}, {}]
+    together, alone = ([make(**one) for one in settings] for _ in range(2))
+    waves = [vowels(4.0, pitch=100.0 + 30 * n, seed=n) for n in range(len(settings))]
+    for turn in range(60):
+        chosen = [n for n in range(len(settings)) if turn >= 6 * n and random.random() < 0.8]
+        blocks = [waves[n][1000 * turn :][: int(10 ** random.uniform(0, 3.5))] for n in chosen]
+        results = push_all([together[n] for n in chosen], blocks)
+        for n, block, result in zip(chosen, blocks, results, strict=True):
+            np.testing.assert_allclose(result, alone[n].push(block), atol=1e-4)
+        for n in random.permutation(len(settings))[: turn % 10 == 9]:
+            for stream in (together[n], alone[n]):
+                stream.set_voice(voices[turn // 10 % 2])
+                stream.set_pitch(float(turn % 7 - 3))
+
+
+def test_one_call_of_each_network_serves_all(make: Make, runs: list[str]) -> None:
+    """With one new frame or two: the shorter ones are filled up."""
+    streams = [make() for _ in range(5)]
+    push_all(streams, [np.zeros(2000 + 100 * n) for n in range(5)])
+    runs.clear()
+    push_all(streams, [np.full(441, 0.1)] * 5)
+    assert sorted(runs) == ["content", "converter", "pitch", "renderer"]
+
+
+def test_streams_with_and_without_new_frames_share_a_push(make: Make, runs: list[str]) -> None:
+    results = push_all([make(), make()], [np.zeros(10), np.zeros(3000)])
+    assert [len(cast(np.ndarray, result)) for result in results] == [10, 3000]
+    assert push_all([], []) == []
+
+
+def test_a_stream_that_fails_fails_alone(make: Make, bundle: StreamBundle, voices: list[Any]) -> None:
+    good = bundle.voice(voices[0])
+    bad = StreamVoice(np.full_like(good.film, 3e38), good.memory, good.pitch)
+    streams, wave = [make(voice=good), make(voice=bad), make(voice=good)], vowels(0.3)
+    results = push_all(streams, [wave] * 3)
+    assert isinstance(results[1], InputError)
+    for result in (results[0], results[2]):
+        np.testing.assert_allclose(result, make(voice=good).push(wave), atol=1e-4)
+    with pytest.raises(InputError, match="not finite"):
+        make(voice=bad).push(wave)
+
+
+def test_a_wrong_block_is_refused_before_anything_moves(make: Make) -> None:
+    streams, wave = [make(), make()], vowels(0.2)
+    with pytest.raises(InputError, match="one channel of floats"):
+        push_all(streams, [wave, np.zeros((3, 2))])
+    np.testing.assert_array_equal(streams[0].push(wave), make().push(wave))
+
+
+def test_networks_of_format_1_run_for_one_stream_at_a_time() -> None:
+    sizes = list[int]()
+
+    def run(name: str, mel: np.ndarray, state: np.ndarray) -> list[np.ndarray]:
+        sizes.append(len(mel))
+        return [mel + 1, state + 1]
+
+    bundle = cast(StreamBundle, SimpleNamespace(config=SimpleNamespace(format=1), run=run))
+    calls = [Call("content", {"mel": np.full((1, 2, 80), n), "state": np.zeros((8, 6, 4))}) for n in range(3)]
+    answers = run_all(bundle, calls)
+    assert sizes == [1, 1, 1]
+    for number, answer in enumerate(answers):
+        assert not isinstance(answer, InputError)
+        assert (answer[0] == number + 1).all()
+        assert answer[1].shape == (8, 6, 4)
