@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import time
@@ -64,6 +65,8 @@ def serve(
         signal.signal(getattr(signal, name), lambda number, frame: None)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, server.handle_exit)
+    gc.collect()
+    gc.freeze()  # looking through all that is here by now would take longer than a stream may wait
     server.run([listener])
 
 
