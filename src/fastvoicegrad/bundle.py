@@ -24,6 +24,7 @@ from .bundle_config import BundleConfig, Network, parse_config, write_config
 from .errors import InputError
 from .files import shown
 from .mel import Array
+from .memory import release_memory
 from .threads import available_cores, default_threads
 from .voice import Voice
 
@@ -92,6 +93,7 @@ class Bundle:
         with blamed_on(name):
             session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             graphs.check_session(session, *self._shapes(name))
+        release_memory()
         return session
 
     def load_ahead(self, *names: str) -> None:
