@@ -69,20 +69,10 @@ def test_the_settings_are_in_the_bundle(stream_folder: Path, converter: Any) -> 
 
 def test_the_networks_convert_any_number_of_streams(stream_folder: Path) -> None:
     config = StreamBundle.open(stream_folder).config
-    assert config.format == 2
     inputs, outputs = config.shapes("converter")
     assert inputs["state"] == ("B", 6, 48)
     assert inputs["film"] == ("B", 1, 96)
     assert outputs["windows"] == ("B", "P", 48)
-
-
-def test_the_networks_of_format_1_convert_one_stream(stream_folder: Path) -> None:
-    config = StreamBundle.open(stream_folder).config
-    networks = {name: replace(network, state=(3, 6, 16)) for name, network in config.networks.items()}
-    inputs, outputs = replace(config, networks=networks, format=1).shapes("converter")
-    assert inputs["state"] == outputs["next"] == (3, 6, 16)
-    assert inputs["film"] == (3, 1, 32)
-    assert inputs["memory"] == ("A", "M", "D")
 
 
 def test_a_full_bundle_cannot_stream() -> None:
@@ -106,8 +96,9 @@ def _set_state(state: Any, network: str = "content") -> Callable[[dict[str, Any]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("format", 99), "up to format 2"),
-        (_set("format", True), "up to format 2"),
+        (_set("format", 99), "of format 2; run"),
+        (_set("format", 1), "of format 2; export it again"),
+        (_set("format", True), "of format 2"),
         (_set("kind", "file"), "cannot stream"),
         (_set("lookahead", -1), "lookahead"),
         (_set("lookahead", 1000), "lookahead"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +14,6 @@ pytest.importorskip("torch")
 from fastvoicegrad import InputError
 from fastvoicegrad.stream.bundle import StreamBundle, StreamVoice
 from fastvoicegrad.stream.converter import StreamingConverter, push_all
-from fastvoicegrad.stream.together import Call, run_all
 from tests.conftest import vowels
 
 Make = Callable[..., StreamingConverter]
@@ -95,20 +93,3 @@ def test_a_wrong_block_is_refused_before_anything_moves(make: Make) -> None:
     with pytest.raises(InputError, match="one channel of floats"):
         push_all(streams, [wave, np.zeros((3, 2))])
     np.testing.assert_array_equal(streams[0].push(wave), make().push(wave))
-
-
-def test_networks_of_format_1_run_for_one_stream_at_a_time() -> None:
-    sizes = list[int]()
-
-    def run(name: str, mel: np.ndarray, state: np.ndarray) -> list[np.ndarray]:
-        sizes.append(len(mel))
-        return [mel + 1, state + 1]
-
-    bundle = cast(StreamBundle, SimpleNamespace(config=SimpleNamespace(format=1), run=run))
-    calls = [Call("content", {"mel": np.full((1, 2, 80), n), "state": np.zeros((8, 6, 4))}) for n in range(3)]
-    answers = run_all(bundle, calls)
-    assert sizes == [1, 1, 1]
-    for number, answer in enumerate(answers):
-        assert not isinstance(answer, InputError)
-        assert (answer[0] == number + 1).all()
-        assert answer[1].shape == (8, 6, 4)

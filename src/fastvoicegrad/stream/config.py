@@ -15,7 +15,7 @@ from ..mel import MEL, MelConfig
 from .frontend import WINDOWS, beyond
 from .rendering import BINS
 
-FORMAT = 2  # 1: each network has the batch of one stream
+FORMAT = 2
 NETWORKS = ("content", "pitch", "converter", "renderer", "voice")
 STATELESS = (0, 0, 0)
 MOST_STATE = 1 << 20  # values
@@ -31,8 +31,7 @@ class StreamNetwork:
     Attributes:
         file: name of the graph in the bundle.
         sha256: checksum of that file.
-        state: shape of a stream's caches: 1, past frames, blocks times channels; zeros: it has none. In format 1 it is
-            blocks, past frames, channels.
+        state: shape of a stream's caches: 1, past frames, blocks times channels; zeros: it has none.
     """
 
     file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]+\.onnx$")]
@@ -48,7 +47,6 @@ class StreamConfig:
         encoder: fingerprint of the full bundle whose voices it takes.
         lookahead: mel frames after a frame that its content and pitch depend on.
         window: samples of a mel frame's window; see `frontend`.
-        format: of the bundle. The networks of format 1 convert one stream at a time, those of format 2 any number.
         notes: licence, training data, metrics.
     """
 
@@ -60,7 +58,6 @@ class StreamConfig:
     mel: MelConfig = MEL
     kind: Literal["stream"] = "stream"
     version: Annotated[str, msgspec.Meta(max_length=50)] = ""
-    format: int = FORMAT
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,12 +75,9 @@ class StreamConfig:
         inputs, outputs = SHAPES[name]
         if name == "voice":
             return inputs, outputs
-        blocks, past, channels = self.networks[name].state
-        batch, memories = ("B", "B") if self.format > 1 else (blocks, "A")
-        of_voice: Shapes = {"film": (batch, 1, 2 * channels), "memory": (memories, "M", "D")}
-        inputs = {**inputs, **(of_voice if name == "converter" else {}), "state": (batch, past, channels)}
-        if self.format == 1:
-            return inputs, {**outputs, "next": (batch, past, channels)}
+        _, past, channels = self.networks[name].state
+        of_voice: Shapes = {"film": ("B", 1, 2 * channels), "memory": ("B", "M", "D")}
+        inputs = {**inputs, **(of_voice if name == "converter" else {}), "state": ("B", past, channels)}
         return inputs, {**outputs, "windows": ("B", "P", channels)}  # the state and what comes after it
 
 
@@ -115,9 +109,10 @@ def parse_stream_config(data: bytes) -> StreamConfig:
         raise InputError("config.json is damaged; copy the bundle again") from error
     if not isinstance(raw, dict) or raw.get("kind") != "stream":
         raise InputError("this bundle cannot stream; name one that 'fastvoicegrad dev export-stream' wrote")
-    number = raw.get("format")
-    if type(number) is not int or not 1 <= number <= FORMAT:
-        raise InputError(f"this version reads stream bundles up to format {FORMAT}; run 'pip install -U fastvoicegrad'")
+    number = raw.pop("format", None)
+    if type(number) is not int or number != FORMAT:
+        way = "export it again" if number == 1 else "run 'pip install -U fastvoicegrad'"
+        raise InputError(f"this version reads stream bundles of format {FORMAT}; {way}")
     try:
         config = msgspec.convert(raw, StreamConfig)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -141,4 +136,4 @@ def _checked(config: StreamConfig) -> StreamConfig:
 
 def write_stream_config(folder: Path, config: StreamConfig) -> None:
     """Write ``config.json``; the networks' files must be there already."""
-    (folder / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps({"format": FORMAT} | asdict(config), indent=1) + "\n")

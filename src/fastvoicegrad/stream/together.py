@@ -36,7 +36,7 @@ def run_all(bundle: StreamBundle, calls: Sequence[Call]) -> list[Answer]:
     """For each call its outputs, the next state last, or the error that `StreamBundle.run` raises for it."""
     groups = dict[Hashable, list[int]]()
     for number, call in enumerate(calls):
-        groups.setdefault(_kind(call) if bundle.config.format > 1 else number, []).append(number)
+        groups.setdefault(_kind(call), []).append(number)
     answers = dict[int, Answer]()
     for numbers in groups.values():
         answers.update(zip(numbers, _run_alike(bundle, [calls[number] for number in numbers]), strict=True))
@@ -63,8 +63,6 @@ def _run_alike(bundle: StreamBundle, calls: Sequence[Call]) -> list[Answer]:
         return [error] if len(calls) == 1 else [_run_alike(bundle, [call])[0] for call in calls]
     if callable(step):
         return [[x[row : row + 1] for x in outputs] for row in range(len(calls))]
-    if bundle.config.format == 1:
-        return [outputs]
     return [_of_stream(outputs, row, call.frames) for row, call in enumerate(calls)]
 
 
