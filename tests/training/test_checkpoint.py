@@ -54,3 +54,20 @@ def test_a_network_of_only_some_runs_is_the_mean_of_those(tmp_path: Path) -> Non
     for shares in ([0.5, 0.5], [0.5, 0.5, 0.0]):
         with pytest.raises(InputError, match="3 checkpoints need as many shares"):
             average(paths, tmp_path / "mean.safetensors", shares)
+
+
+def test_a_content_run_takes_part_in_the_mean_of_students_with_content(tmp_path: Path) -> None:
+    made = {name: {name: torch.nn.Linear(2, 2)} for name in ("student", "content")}
+    joint = {"student": torch.nn.Linear(2, 2), "content": torch.nn.Linear(2, 2)}
+    runs = [*made.items(), ("joint", joint)]
+    for name, modules in runs:
+        meta = {"task": "content" if name == "content" else "student", "model": {"dim": 2}, "ema": False}
+        others = {"content": {"dim": 2}} if name == "joint" else {}
+        save(tmp_path / f"{name}.safetensors", modules, {}, meta | {"others": others})
+    out = tmp_path / "mean.safetensors"
+    average([tmp_path / f"{name}.safetensors" for name, _ in runs], out, [0.4, 0.4, 0.6])
+    mean = load_file(out)
+    for name in made:
+        torch.testing.assert_close(mean[f"{name}.weight"], 0.4 * made[name][name].weight + 0.6 * joint[name].weight)
+    with pytest.raises(InputError, match="differ"):
+        average([tmp_path / "content.safetensors", tmp_path / "student.safetensors"], out)

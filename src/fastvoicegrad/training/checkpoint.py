@@ -105,7 +105,8 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
     """Write the mean of several runs' weights (model soups, arXiv 2203.05482).
 
     Runs with averaged weights contribute those. The last checkpoint lends its discriminator, so a run can start from
-    the result. A network that only some checkpoints have is the mean of theirs.
+    the result. A network that only some checkpoints have is the mean of theirs. So a content run can take part, where
+    the others are students that train their content encoders.
 
     Args:
         shares: weight of each checkpoint, relative to the others; () weighs all alike.
@@ -117,8 +118,11 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
     if len(shares) != len(paths) or min(shares) <= 0:
         raise InputError(f"{len(paths)} checkpoints need as many shares, all above 0")
     metas = [read_meta(path) for path in paths]
-    if any((meta["task"], meta["model"]) != (metas[-1]["task"], metas[-1]["model"]) for meta in metas):
-        raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
+    last = _settings_of(metas[-1])
+    for settings in map(_settings_of, metas):
+        shared = settings.keys() & last.keys()
+        if not shared or any(settings[name] != last[name] for name in shared):
+            raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
     runs = [_generator_weights(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
     if any(weights.keys() - runs[-1].keys() for weights in runs):
         raise InputError("some of these checkpoints have networks that the last one lacks; name a run with all last")
@@ -129,6 +133,11 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
         mean[name] = (total / sum(share for share, _ in having)).float()
     discriminator = {k: v for k, v in _tensors(paths[-1]).items() if k.startswith(f"{DISCRIMINATOR}.")}
     _write(out, mean | discriminator, metas[-1] | {"ema": False})
+
+
+def _settings_of(meta: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the networks of a checkpoint, by their names in it."""
+    return {meta["task"]: meta["model"], **meta.get("others", {})}
 
 
 def _generator_weights(path: str | Path, averaged: bool) -> dict[str, Tensor]:
