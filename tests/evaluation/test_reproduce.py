@@ -267,7 +267,7 @@ def test_recordings_of_pairs_and_arrays_of_the_store_must_be_there(
     with pytest.raises(InputError, match=r"gone\.wav: no such recording; make the pairs again"):
         check_pairs(pairs)
     (tmp_path / "index.jsonl").write_text((store / "index.jsonl").read_text())
-    with pytest.raises(FileNotFoundError, match=r"mel\.npy is missing; run 'fastvoicegrad dev prepare'"):
+    with pytest.raises(InputError, match=r"mel\.npy is missing; run 'fastvoicegrad dev prepare'"):
         check_store(replace(plan(["losses"], "smoke"), store=tmp_path))
 
 
