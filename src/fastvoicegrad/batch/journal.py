@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[dict[str, Entry], bool]:
         for line in file:
             try:
                 entry = msgspec.convert(json.loads(line), Entry)
-            except (ValueError, RecursionError):
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 continue
             entries[entry.output] = entry
     return entries, not line.endswith(b"\n")
