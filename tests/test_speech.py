@@ -82,6 +82,16 @@ def test_moving_vowels_are_speech(converter: VoiceConverter, pitch: float) -> No
     assert frames.speech.mean() > 0.7
 
 
+def test_a_word_with_one_short_vowel_can_be_speech(converter: VoiceConverter) -> None:
+    found = []
+    for seed in range(8):
+        wave, vowel = noise(2.0, seed=seed) * np.float32(0.003), vowels(4.0, 100.0 + 20 * seed)
+        wave[20000:22646] += vowel[22050 * (seed % 3) :][:2646] * np.hanning(2646) ** 0.3
+        wave[23646:26646] += noise(1.0, seed=9)[:3000] * np.float32(0.1)
+        found.append(holds_speech(analysed(converter, wave)))
+    assert sum(found) >= 3  # none with six voiced frames
+
+
 @pytest.mark.parametrize("name", NO_SPEECH)
 def test_other_sounds_are_not_speech(converter: VoiceConverter, name: str) -> None:
     wave = NO_SPEECH[name](6.0)
@@ -122,6 +132,14 @@ def clips(folder: Path, corpus: str, count: int) -> list[np.ndarray]:
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["corpus"] == corpus and row["split"] == "valid"]
     return [audio.read(folder / row["path"]) for row in rows[:: max(1, len(rows) // count)][:count]]
+
+
+@pytest.mark.speech
+def test_recordings_of_one_word_are_speech(converter: VoiceConverter, recordings: Path) -> None:
+    rows = [json.loads(line) for line in (recordings / "manifest.jsonl").read_text().splitlines()]
+    short = [row for row in rows if row["corpus"] == "commonvoice" and 1.5 < row["duration"] < 2.5][:100]
+    found = [holds_speech(analysed(converter, audio.read(recordings / row["path"]))) for row in short]
+    assert np.mean(found) >= 0.97
 
 
 @pytest.mark.speech

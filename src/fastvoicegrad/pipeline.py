@@ -17,7 +17,7 @@ from numbers import Integral
 
 import numpy as np
 
-from .audio.loudness import PowerTap, match_loudness
+from .audio.loudness import HopTap, match_loudness
 from .bundle import Bundle
 from .diffusion import frame_noise, guided, initial_state, sample, subsequence
 from .errors import InputError
@@ -108,7 +108,7 @@ def convert_blocks(
     check_request(bundle, steps, seed, semitones, keep_pitch, formant, pauses)
     bundle.check_voice(voice)
     filler = PauseFiller(pauses, blocks, gain, background)
-    tap = PowerTap(filler)
+    tap = HopTap(filler)
     request = Request(voice, source, steps, seed, semitones, keep_pitch, formant)
     converted = _converted(bundle, tap, filler, request, gain, chunk, timing)
     return filler.filled(match_loudness(converted, tap))

@@ -37,7 +37,7 @@ COSINES = 12  # of the spectral envelope
 STEP = 3  # frames (35 ms) before and after a frame between which change is measured
 HALF_WINDOW, HOP = 43, 8  # frames: change is judged over 1 s, every 93 ms
 TINY, DECIBELS = 1e-3, 20 / np.log(10)
-LEAST_FRAMES = (10, 6)  # voiced frames in a window below which it is not judged; the second where all else fails
+LEAST_FRAMES = (10, 6, 3)  # voiced frames in a window below which it is not judged; the later ones where all else fails
 # Logistic regression on windows of 630 clips, 450 noisy clips (5 to 15 dB) and 300 synthetic sounds.
 CHANGE_WEIGHT = 1.6  # of the spectral change: natural log in 70 ms, root mean square over the cosines
 SLOPE_WEIGHT, MOST_SLOPE = 2.4, 4.0  # of the pitch, in semitones a second

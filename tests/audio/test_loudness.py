@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.audio.loudness import CEILING, HOP, PowerTap, match_loudness
+from fastvoicegrad.audio.loudness import CEILING, HOP, PEAK_MARGIN, HopTap, ending_gains, match_loudness
 from tests.conftest import vowels
 
 
 def matched(converted: np.ndarray, source: np.ndarray, pieces: int = 1) -> np.ndarray:
-    tap = PowerTap(np.array_split(source, pieces))
+    tap = HopTap(np.array_split(source, pieces))
     assert sum(len(block) for block in tap) == len(source)
     hops = converted.reshape(-1, HOP)
     blocks = (block.reshape(-1) for block in np.array_split(hops, pieces))
@@ -33,6 +33,26 @@ def test_the_loudness_follows_the_source(step: int) -> None:
     margin = 22050 // 2
     for part in (slice(margin, half - margin), slice(half + margin, -margin)):
         assert decibels(out[part]) == pytest.approx(decibels(source[part]), abs=0.5)
+
+
+@pytest.mark.parametrize("step", [-20, -40, -80])
+def test_a_conversion_ends_with_the_sample_that_ends_its_source(step: int) -> None:
+    half = len(noise(3.0, 0))
+    source = np.concatenate([noise(3.0, 0), noise(3.0, 1) * 10 ** (step / 20)])
+    late = 0.5 * source[half - 441 : half]
+    converted = np.concatenate([source[:half], late, source[half + 441 :]])
+    out = matched(converted, source)
+    assert np.abs(out[half:]).max() <= PEAK_MARGIN * np.abs(source[half:]).max() + 2e-4
+    assert decibels(out[half - 200 : half]) == pytest.approx(decibels(source[half - 200 : half]), abs=4.0)
+
+
+def test_the_peaks_of_an_ending_are_the_sources_and_a_beginning_stays() -> None:
+    loud, silent = np.full((4, HOP), 0.5, np.float32), np.zeros((4, HOP), np.float32)
+    ending, longer = np.concatenate([loud, silent]), np.concatenate([loud, loud[:1], silent[1:]])
+    gains = ending_gains(longer, ending)
+    assert (gains[:4] == 1).all()
+    assert (gains[4] * longer[4] < 2e-4).all()
+    assert (ending_gains(ending[::-1], longer[::-1]) == 1).all()
 
 
 def test_blocks_change_nothing() -> None:

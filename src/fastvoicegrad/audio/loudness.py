@@ -6,6 +6,8 @@ gain of each hop:
 - one brings the RMS of some syllables to the source's;
 - one keeps single sounds near the source's: after loud speech, quiet speech stays quiet;
 - one keeps peaks below the ceiling.
+
+A last gain acts on samples: where the source ends suddenly, the conversion ends with it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ SYLLABLES = 12  # hops to each side over which power is averaged: 0.14 s
 SOUND = 3  # the same for single sounds: 35 ms
 MARGIN = 10.0 ** (6 / 20)  # by which a sound may be louder or quieter than the source's
 RELEASE = 3  # hops to each side over which the limiter's gain moves: 35 ms
-LOOK_AHEAD = 2 * SYLLABLES + RELEASE + 3  # hops that must be known after the one that is rendered
+PERIOD = 2  # hops after a hop whose peaks count as the sample's own: 23 ms, the longest period of a voice
+PEAK_MARGIN = 10.0 ** (12 / 20)  # by which peaks may exceed the source's
+LOOK_AHEAD = 2 * SYLLABLES + RELEASE + PERIOD + 3  # hops that must be known after the one that is rendered
 FLOOR = 1e-9  # power (-90 dB of full scale) below which nothing is matched
 LARGEST_GAIN = 10.0 ** (24 / 20)  # more would lift what the vocoder leaves in pauses
 CEILING = 0.97  # leaves room for what resampling adds to a peak
@@ -33,12 +37,12 @@ _release = np.hanning(2 * RELEASE + 3)[1:-1]
 _release /= _release.sum()
 
 
-class PowerTap:
-    """Passes blocks of samples on and keeps the power of each of their hops."""
+class HopTap:
+    """Passes blocks of samples on and keeps their hops."""
 
     def __init__(self, blocks: Iterable[Array]) -> None:
         self.blocks = blocks
-        self.powers: deque[float] = deque()
+        self.hops: deque[Array] = deque()
         self._rest = np.zeros(0, np.float32)
 
     def __iter__(self) -> Iterator[Array]:
@@ -51,20 +55,22 @@ class PowerTap:
         wave = np.concatenate([self._rest, block])
         whole = len(wave) // HOP * HOP
         self._rest = wave[whole:]
-        self.powers.extend(hop_powers(wave[:whole]))
+        self.hops.extend(wave[:whole].reshape(-1, HOP))
 
-    def take(self, hops: int) -> NDArray[np.float64]:
-        """Powers of the next hops; 0 after the end."""
-        count = min(hops, len(self.powers))
-        return np.array([self.powers.popleft() for _ in range(count)] + [0.0] * (hops - count))
+    def take(self, count: int) -> Array:
+        """The next hops (count, 256); silence after the end."""
+        out = np.zeros((count, HOP), np.float32)
+        for row in out[: len(self.hops)]:
+            row[:] = self.hops.popleft()
+        return out
 
 
 def hop_powers(wave: Array) -> NDArray[np.float64]:
-    """Mean square of each hop of samples ``(256 n,)``, ``(n,)``."""
+    """Mean square of each hop of samples ``(256 n,)`` or ``(n, 256)``, ``(n,)``."""
     return np.asarray(np.square(wave.reshape(-1, HOP), dtype=np.float64).mean(1))
 
 
-def match_loudness(converted: Iterable[Array], source: PowerTap) -> Iterator[Array]:
+def match_loudness(converted: Iterable[Array], source: HopTap) -> Iterator[Array]:
     """A conversion at the loudness that its source has over time, without clipped samples.
 
     Args:
@@ -87,9 +93,9 @@ class _Follower:
 
     def __init__(self) -> None:
         self.wave = np.zeros((LOOK_AHEAD, HOP), np.float32)
-        self.source = np.zeros(LOOK_AHEAD)
+        self.source = np.zeros((LOOK_AHEAD, HOP), np.float32)
 
-    def push(self, wave: Array, source: NDArray[np.float64]) -> Iterator[Array]:
+    def push(self, wave: Array, source: Array) -> Iterator[Array]:
         self.wave = np.concatenate([self.wave, wave.reshape(-1, HOP)])
         self.source = np.concatenate([self.source, source])
         ready = len(self.wave) - 2 * LOOK_AHEAD
@@ -98,18 +104,20 @@ class _Follower:
 
     def flush(self) -> Iterator[Array]:
         silence = np.zeros(LOOK_AHEAD * HOP, np.float32)
-        yield from self.push(silence, np.zeros(LOOK_AHEAD))
+        yield from self.push(silence, np.zeros((LOOK_AHEAD, HOP), np.float32))
 
     def _rendered(self, count: int) -> Array:
         """Samples of the next `count` hops."""
-        gains = loudness_gains(hop_powers(self.wave), self.source)
+        gains = loudness_gains(hop_powers(self.wave), hop_powers(self.source))
         gains *= limiter_gains(np.abs(self.wave).max(1) * neighbourhood_max(gains))
         middles = np.arange(len(gains)) * HOP + (HOP - 1) / 2
-        samples = np.arange(LOOK_AHEAD * HOP, (LOOK_AHEAD + count) * HOP)
+        samples = np.arange(LOOK_AHEAD * HOP, (LOOK_AHEAD + count + PERIOD) * HOP)
         curve = np.interp(samples, middles, gains).astype(np.float32)
-        out = self.wave[LOOK_AHEAD : LOOK_AHEAD + count].reshape(-1) * curve
+        hops = slice(LOOK_AHEAD, LOOK_AHEAD + count + PERIOD)
+        out = self.wave[hops] * curve.reshape(-1, HOP)
+        out = out[:count] * ending_gains(out, self.source[hops])
         self.wave, self.source = self.wave[count:], self.source[count:]
-        return out
+        return out.reshape(-1)
 
 
 def loudness_gains(converted: NDArray[np.float64], source: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,3 +152,21 @@ def neighbourhood_max(gains: NDArray[np.float64]) -> NDArray[np.float64]:
     """The largest gain that interpolation can give a hop's samples: its own or a neighbour's."""
     padded = np.pad(gains, 1, mode="edge")
     return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, 3).max(1))
+
+
+def ending_gains(converted: Array, source: Array) -> Array:
+    """Gain of each sample that keeps the coming peaks near the source's, (n + PERIOD, 256) -> (n, 256).
+
+    Only coming samples count. So a conversion ends with the sample that ends its source, and begins unchanged.
+    """
+    floor = np.float32(np.sqrt(FLOOR))
+    bound = np.float32(PEAK_MARGIN) * (coming_peaks(source) + floor)
+    return np.minimum(1, bound / (coming_peaks(converted) + floor))
+
+
+def coming_peaks(hops: Array) -> Array:
+    """The peak from each sample to the end of the hop `PERIOD` hops later, (n + PERIOD, 256) -> (n, 256)."""
+    size = np.abs(hops)
+    own = np.maximum.accumulate(size[:-PERIOD, ::-1], axis=1)[:, ::-1]
+    later = np.lib.stride_tricks.sliding_window_view(size.max(1)[1:], PERIOD).max(1)
+    return np.maximum(own, later[:, None])

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from .. import audio
 from ..audio.arrays import blocks_of_array
 from ..audio.level import TARGET_LEVEL, speech_level
-from ..audio.loudness import PowerTap, match_loudness
+from ..audio.loudness import HopTap, match_loudness
 from ..bundle import Bundle
 from ..converter import VoiceConverter
 from ..errors import InputError
@@ -129,7 +129,7 @@ def rendered(bundle: Bundle, wave: Array, mel: Array, pitch: Array | None = None
     """
     output, _ = vocode(bundle, mel, 0, slice(0, mel.shape[1]), 0.0, 0, pitch)
     output /= np.float32(TARGET_LEVEL / speech_level(wave))
-    tap = PowerTap([wave])
+    tap = HopTap([wave])
     list(tap)
     return np.concatenate(list(match_loudness([output], tap)))[: len(wave)]
 
