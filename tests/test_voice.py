@@ -150,10 +150,14 @@ def test_a_file_is_small_and_can_be_smaller(tmp_path: Path) -> None:
 def test_an_adapter_is_stored_in_half_precision(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
     plain = voice_of(unit(1, 0), "e", 1.0)
-    replace(plain, adapter=Adapter(values, "converter")).save(tmp_path / "x.voice")
+    adapter = Adapter(values, "converter", Adapter(values[:20], "streams"))
+    replace(plain, adapter=adapter).save(tmp_path / "x.voice")
     assert (tmp_path / "x.voice").stat().st_size < 210e3
     found = Voice.load(tmp_path / "x.voice").adapter
     assert found is not None
+    assert found.stream is not None
+    assert found.stream.converter == "streams"
+    np.testing.assert_array_equal(found.stream.values, found.values[:20])
     np.testing.assert_array_equal(found.values, values.astype(np.float16).astype(np.float32))
     assert found.converter == "converter"
     assert read_about(tmp_path / "x.voice").seconds == 1.0
@@ -161,18 +165,22 @@ def test_an_adapter_is_stored_in_half_precision(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 101.0])
 def test_an_adapter_out_of_range_is_refused(tmp_path: Path, value: float) -> None:
-    voice = replace(voice_of(unit(1, 0), "e", 1.0), adapter=Adapter(np.full(3, value, np.float32), "converter"))
-    with pytest.raises(InputError, match="its adapter is out of range"):
-        voice.save(tmp_path / "x.voice")
+    bad, good = (Adapter(np.full(3, x, np.float32), "converter") for x in (value, 1.0))
+    for adapter in (bad, replace(good, stream=bad)):
+        voice = replace(voice_of(unit(1, 0), "e", 1.0), adapter=adapter)
+        with pytest.raises(InputError, match="its adapter is out of range"):
+            voice.save(tmp_path / "x.voice")
 
 
 @pytest.mark.parametrize("adapter", [np.ones((2, 2), np.float16), np.ones(2, np.float32), np.ones(0, np.float16)])
 def test_an_adapter_of_another_kind_is_refused(tmp_path: Path, adapter: np.ndarray) -> None:
     refused(tmp_path / "x.voice", file_of(adapter=adapter))
+    refused(tmp_path / "x.voice", file_of(stream_adapter=adapter))
 
 
-def test_an_adapter_names_its_converter(tmp_path: Path) -> None:
-    refused(tmp_path / "x.voice", file_of(adapter=np.ones(2, np.float16)))
+@pytest.mark.parametrize("name", ["adapter", "stream_adapter"])
+def test_an_adapter_names_its_converter(tmp_path: Path, name: str) -> None:
+    refused(tmp_path / "x.voice", file_of(**{name: np.ones(2, np.float16)}))
 
 
 def test_the_same_voice_gives_the_same_bytes(tmp_path: Path) -> None:

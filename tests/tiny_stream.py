@@ -32,6 +32,9 @@ def make_stream_networks(lookahead: int = 2, window: int = 768) -> StreamNetwork
         StreamRenderer(StreamRendererConfig(width=16, layers=2)).eval(),
     )
     for module in made:
+        with torch.no_grad():
+            for weight in module.parameters():  # equal ones would be stored once
+                weight.add_(0.01 * torch.randn_like(weight))
         halve(module)
     return made
 

@@ -136,7 +136,8 @@ def _problem(voice: Voice) -> str:
         return "its embedding is not of unit length"
     if not LOWEST_PITCH <= voice.pitch <= HIGHEST_PITCH:
         return "its pitch is out of range"
-    if voice.adapter and not _usable(voice.adapter.values):
+    adapters = [one for one in (voice.adapter, voice.adapter and voice.adapter.stream) if one]
+    if not all(_usable(one.values) for one in adapters):
         return "its adapter is out of range"
     return "" if 0 <= voice.seconds < 1e7 else "its duration is out of range"
 

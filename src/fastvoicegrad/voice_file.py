@@ -1,4 +1,4 @@
-"""The ``.voice`` file: safetensors with three or four arrays, and a description as JSON in its metadata.
+"""The ``.voice`` file: safetensors with three to five arrays, and a description as JSON in its metadata.
 
 A file is untrusted: names, types, shapes and sizes are compared with limits before an array is used.
 """
@@ -31,7 +31,8 @@ LONGEST_DESCRIPTION = 500  # characters
 LONGEST_FINGERPRINT = 64
 MOST_BYTES, MOST_HEADER = 1 << 24, 1 << 22  # of a file, and of the JSON at its start
 AGAIN = "make it again with 'fastvoicegrad voice make'"
-KEY, ADAPTER = "voice", "adapter"  # in the metadata: the description, and the converter that the adapter is for
+KEY = "voice"  # of the description in the metadata
+ADAPTER, STREAM_ADAPTER = "adapter", "stream_adapter"  # arrays, and in the metadata the converters that they are for
 
 RECORDING = r"^[0-9a-f]{32}\.flac$"  # file name of a kept recording
 Source = Annotated[str, msgspec.Meta(max_length=LONGEST_SOURCE)]
@@ -59,10 +60,12 @@ class Adapter:
     Attributes:
         values: (A,), float32; zeros change nothing.
         converter: fingerprint of the converter that it was trained with; it fits no other one.
+        stream: the same for the converter of a stream bundle; None: streams convert to the plain voice.
     """
 
     values: Array
     converter: str
+    stream: Adapter | None = None
 
 
 class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,12 +81,13 @@ class _AdapterTensor(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Tensors(msgspec.Struct):
-    """The arrays that every voice has, and the adapter that some have. Others are left out."""
+    """The arrays that every voice has, and the adapters that some have. Others are left out."""
 
     embedding: _Tensor
     keys: _Tensor
     mel: _Tensor
     adapter: _AdapterTensor | None = None
+    stream_adapter: _AdapterTensor | None = None
 
 
 class _OtherFormat(Exception):
@@ -109,8 +113,9 @@ def write_voice(path: str | Path, about: About, arrays: dict[str, np.ndarray], a
     # safetensors takes the memory of an array as it is.
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {KEY: text.decode()}
-    if adapter is not None:
-        plain[ADAPTER], metadata[ADAPTER] = adapter.values.astype(np.float16), adapter.converter
+    for key, one in ((ADAPTER, adapter), (STREAM_ADAPTER, adapter and adapter.stream)):
+        if one is not None:
+            plain[key], metadata[key] = one.values.astype(np.float16), one.converter
     with replacing(path) as part:
         part.write_bytes(_in_order(safetensors.save(plain, metadata)))
 
@@ -136,7 +141,8 @@ def read_voice(path: str | Path) -> tuple[About, dict[str, Array], Adapter | Non
         about = _about(header)
         file.seek(0)
         arrays = _arrays(file.read(MOST_BYTES + 1))
-        return about, arrays, _adapter(header, arrays)
+        stream = _adapter(header, arrays, STREAM_ADAPTER)
+        return about, arrays, _adapter(header, arrays, ADAPTER, stream)
 
 
 def read_about(path: str | Path) -> About:
@@ -201,9 +207,11 @@ def _arrays(data: bytes) -> dict[str, Array]:
     return {name: arrays[name].astype(np.float32) for name in _Tensors.__struct_fields__ if name in arrays}
 
 
-def _adapter(header: dict[str, Any], arrays: dict[str, Array]) -> Adapter | None:
-    values = arrays.pop(ADAPTER, None)
-    converter = header["__metadata__"].get(ADAPTER, "")
+def _adapter(
+    header: dict[str, Any], arrays: dict[str, Array], key: str, stream: Adapter | None = None
+) -> Adapter | None:
+    values = arrays.pop(key, None)
+    converter = header["__metadata__"].get(key, "")
     if (values is None) != (not converter) or len(converter) > LONGEST_FINGERPRINT:
         raise ValueError("an adapter without a converter")
-    return None if values is None else Adapter(values, converter)
+    return None if values is None else Adapter(values, converter, stream)

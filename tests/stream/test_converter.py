@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from fastvoicegrad import InputError
+from fastvoicegrad import InputError, Voice
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
+from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 
 RATES = [22050, 48000, 44100, 16000, 8000]
@@ -52,6 +54,27 @@ def test_blocks_of_every_size_give_the_same(make: Make, sizes: list[int]) -> Non
     wave = vowels(10.5 if sizes[0] > 22050 else 0.4 if sizes[0] < 7 else 1.5)
     stream = make()
     np.testing.assert_allclose(pushed(stream, wave, sizes), stream.convert(wave), atol=1e-4)
+
+
+def adapted(bundle: StreamBundle, voice: Voice, converter: str) -> Voice:
+    """A voice with an adapter for streams of a converter."""
+    values = 0.3 * np.random.default_rng(0).standard_normal(bundle.voice(voice).film.size).astype(np.float32)
+    return replace(voice, adapter=Adapter(np.zeros(1, np.float32), "", Adapter(values, converter)))
+
+
+def test_an_adapted_voice_streams_as_it_converts_the_whole(stream_folder: Path, voices: list[Voice]) -> None:
+    bundle, wave = StreamBundle.open(stream_folder), vowels(1.5)
+    voice = adapted(bundle, voices[0], bundle.converter_fingerprint)
+    stream = StreamingConverter(bundle, voice)
+    whole = stream.convert(wave)
+    np.testing.assert_allclose(pushed(stream, wave, [441, 7, 1000]), whole, atol=1e-4)
+    assert np.abs(whole - StreamingConverter(bundle, voices[0]).convert(wave)).max() > 1e-3
+
+
+def test_an_adapter_for_another_converter_changes_nothing(stream_folder: Path, voices: list[Voice]) -> None:
+    bundle = StreamBundle.open(stream_folder)
+    other = bundle.voice(adapted(bundle, voices[0], "another"))
+    np.testing.assert_array_equal(other.film, bundle.voice(voices[0]).film)
 
 
 @pytest.mark.parametrize("rate", RATES)

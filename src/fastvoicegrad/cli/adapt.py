@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, ThreadsOption, console, developer_module, errors, friendly, printable
+from .common import (
+    BundleOption,
+    StreamBundleOption,
+    ThreadsOption,
+    console,
+    developer_module,
+    errors,
+    friendly,
+    printable,
+)
 
 SHORTEST, LONGEST = 0.1, 10_080  # minutes of training: six seconds, a week
 
@@ -29,6 +38,7 @@ def adapt(
     verifier: Annotated[
         Path | None, typer.Option(help="Checkpoint of CAM++: it takes part in the training, and raises the likeness.")
     ] = None,
+    stream_bundle: StreamBundleOption = None,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -43,8 +53,10 @@ def adapt(
         raise InputError(f"{metric_weights}: no such folder of metric weights")
     if verifier is not None and not verifier.is_file():
         raise InputError(f"{verifier}: no such checkpoint of a verifier")
-    if bundle_out is not None and (verifier or metric_weights):
-        raise InputError("--verifier and --metric-weights are for one voice; leave them out with --bundle-out")
+    if bundle_out is not None and (verifier or metric_weights or stream_bundle):
+        raise InputError(
+            "--verifier, --metric-weights and --stream-bundle are for one voice; leave them out with --bundle-out"
+        )
     run = developer_module("training.adapt.run")
     trained = ("CAM++",) if verifier else ()
     judges = developer_module("evaluation.judges").judges(metric_weights, trained) if metric_weights else None
@@ -56,7 +68,15 @@ def adapt(
         return
     try:
         report = run.adapt(
-            recordings, output, budget, bundle=bundle, verifier=verifier, judges=judges, warn=_warn, note=_note
+            recordings,
+            output,
+            budget,
+            bundle=bundle,
+            stream_bundle=stream_bundle,
+            verifier=verifier,
+            judges=judges,
+            warn=_warn,
+            note=_note,
         )
     except run.NoGain as error:
         errors.print(f"fastvoicegrad: {printable(str(error))}", style="red")

@@ -28,6 +28,9 @@ console = Console(soft_wrap=True, markup=False, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder or .zip; default: the built-in.")]
+StreamBundleOption = Annotated[
+    Path | None, typer.Option("--stream-bundle", help="Stream bundle, a folder or .zip; default: the built-in.")
+]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; default: the cores that may be used, at most 8.")
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, console, errors, findings, friendly
+from .common import BundleOption, StreamBundleOption, console, errors, findings, friendly
 
 if TYPE_CHECKING:
     from ..live.engine import Engine
@@ -57,9 +57,7 @@ def live(
         Clock, typer.Option(case_sensitive=False, help="Pace of --from: real time, or as fast as it goes.")
     ] = Clock.real,
     quiet: Annotated[bool, typer.Option("--quiet", help="No screen, only the line at the end.")] = False,
-    stream_bundle: Annotated[
-        Path | None, typer.Option(help="Stream bundle, a folder or .zip; default: the built-in.")
-    ] = None,
+    stream_bundle: StreamBundleOption = None,
     bundle: BundleOption = None,
 ) -> None:
     """Speak into a microphone and come out of the headphones with another voice."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, console, friendly
+from .common import BundleOption, StreamBundleOption, console, friendly
 
 
 @friendly
@@ -26,9 +26,7 @@ def serve(
     max_minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Minutes that a recording may have.")] = 5.0,
     per_minute: Annotated[int, typer.Option(min=1, help="Conversions and new voices of a client in a minute.")] = 240,
     watermark: Annotated[bool, typer.Option("--watermark", help="Add an inaudible mark to every conversion.")] = False,
-    stream_bundle: Annotated[
-        Path | None, typer.Option(help="Stream bundle, a folder or .zip; default: the built-in.")
-    ] = None,
+    stream_bundle: StreamBundleOption = None,
     streams: Annotated[int, typer.Option(min=0, max=64, help="WebSocket streams at once.")] = 8,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,
     bundle: BundleOption = None,

@@ -116,8 +116,15 @@ class StreamBundle:
         """A network's state before the first frame."""
         return np.zeros(self.config.networks[name].state, np.float32)
 
+    @property
+    def converter_fingerprint(self) -> str:
+        """Identifies the converter: a voice's adapter for streams fits no other one."""
+        return self.config.networks["converter"].sha256[:16]
+
     def voice(self, voice: Voice) -> StreamVoice:
         """What the networks read of a voice that the full bundle made.
+
+        An adapter for this bundle's converter adds to its gains and biases; one for another converter does nothing.
 
         Raises:
             InputError: another bundle made it, or it is damaged.
@@ -128,6 +135,9 @@ class StreamBundle:
         film, memory = self.run(
             "voice", speaker=voice.embedding[None], keys=voice.keys[None], reference=voice.mel[None]
         )
+        adapter = voice.adapter.stream if voice.adapter else None
+        if adapter and (adapter.converter, adapter.values.size) == (self.converter_fingerprint, film.size):
+            film = film + adapter.values.reshape(film.shape)
         return StreamVoice(film, memory, voice.pitch)
 
     def warm_up(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 
-from fastvoicegrad.bundle import DEFAULT
+from fastvoicegrad.bundle import DEFAULT, Bundle
 from tests.conftest import RATE, vowels
 
 
@@ -23,6 +24,15 @@ def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["networks"]["pitch"] = default["networks"]["pitch"]
     (made / "config.json").write_text(json.dumps(config))
     return made
+
+
+@pytest.fixture(scope="session")
+def stream_bundle(bundle: Path, stream_networks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny networks that stream, for voices of `bundle`."""
+    from tests.tiny_stream import make_stream_bundle
+
+    path, encoder = tmp_path_factory.mktemp("adapt") / "stream", Bundle.open(bundle).fingerprint
+    return make_stream_bundle(path, encoder, stream_networks)
 
 
 @pytest.fixture(scope="session")

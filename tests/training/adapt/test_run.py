@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
-from fastvoicegrad.training.adapt import run, settings, shipped, task
+from fastvoicegrad.training.adapt import run, settings, shipped, speakers, streams
 from fastvoicegrad.training.adapt.report import Comparison, Judges, Report
 from fastvoicegrad.training.adapt.run import Budget, NoGain, adapt
 from fastvoicegrad.training.adapt.settings import AdaptConfig
@@ -51,9 +51,11 @@ def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "compare", lambda *arguments: accepted(compare(*arguments)))
 
 
-def trained(recordings: Path, output: Path, bundle: Path, steps: int = STEPS) -> Report:
+def trained(
+    recordings: Path, output: Path, bundle: Path, steps: int = STEPS, stream_bundle: Path | None = None
+) -> Report:
     budget = Budget(steps=steps, threads=1)
-    return adapt([recordings], output, budget, bundle=bundle, warn=quiet, note=quiet)
+    return adapt([recordings], output, budget, bundle=bundle, stream_bundle=stream_bundle, warn=quiet, note=quiet)
 
 
 @pytest.mark.usefixtures("lenient")
@@ -73,13 +75,21 @@ def test_an_adapted_voice_is_an_ordinary_voice(speech_folder: Path, bundle: Path
 
 @pytest.mark.usefixtures("lenient")
 def test_a_killed_run_continues_to_the_same_bytes(
-    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speech_folder: Path, bundle: Path, stream_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Streams are adapted too, whatever they gain."""
+    monkeypatch.setattr(streams, "STEPS", 3)
+    monkeypatch.setattr(streams, "gains", lambda *arguments: True)
     whole, killed = tmp_path / "whole" / "anna.voice", tmp_path / "killed" / "anna.voice"
     for output in (whole, killed):
         output.parent.mkdir()
     monkeypatch.setattr(AdaptConfig, "patience", 100)
-    trained(speech_folder, whole, bundle)
+    trained(speech_folder, whole, bundle, stream_bundle=stream_bundle)
+    comparisons = json.loads((tmp_path / "whole" / "anna.adapt" / "report.json").read_text())["comparisons"]
+    assert comparisons[-1]["title"] == "The same as a stream"
+    adapter = Voice.load(whole).adapter
+    assert adapter is not None
+    assert adapter.stream is not None
     step = AdaptTrainer.train_step
 
     def until_three(trainer: AdaptTrainer) -> Scalars:
@@ -89,10 +99,10 @@ def test_a_killed_run_continues_to_the_same_bytes(
 
     monkeypatch.setattr(AdaptTrainer, "train_step", until_three)
     with pytest.raises(KeyboardInterrupt):
-        trained(speech_folder, killed, bundle)
+        trained(speech_folder, killed, bundle, stream_bundle=stream_bundle)
     assert read_meta(killed.with_suffix(".adapt") / "last.safetensors")["step"] == 2
     monkeypatch.setattr(AdaptTrainer, "train_step", step)
-    trained(speech_folder, killed, bundle)
+    trained(speech_folder, killed, bundle, stream_bundle=stream_bundle)
     assert killed.read_bytes() == whole.read_bytes()
 
 
@@ -100,7 +110,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
 def test_a_verifier_takes_part(
     speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task, "MelSpeakerTeacher", Verifier)
+    monkeypatch.setattr(speakers, "MelSpeakerTeacher", Verifier)
     output, verifier, seen = tmp_path / "anna.voice", tmp_path / "campplus.pt", list[Scalars]()
     verifier.write_bytes(b"weights")
     step = AdaptTrainer.train_step

@@ -15,6 +15,8 @@ from ...audio.level import TARGET_LEVEL
 from ...converter import VoiceConverter
 from ...demo import picture
 from ...mel import MEL, Array, log_mel
+from ...stream.bundle import StreamBundle
+from ...stream.converter import StreamingConverter
 from ...voice import Voice
 from .recordings import Recordings
 from .shipped import Source
@@ -116,8 +118,13 @@ def compare(
     judges: Judges,
     folder: Path,
     gained: bool = True,
+    streams: StreamBundle | None = None,
 ) -> Report:
-    """Convert shipped speech and held-back sentences with both voices, judge them, write the page into `folder`."""
+    """Convert shipped speech and held-back sentences with both voices, judge them, write the page into `folder`.
+
+    Args:
+        streams: converts the held-back sentences too, if the voice has an adapter for it.
+    """
     encoders, notes = dict(judges.encoders), list[str]()
     if not encoders:
         encoders = {"cosine of the bundle's own encoder": own_encoder(converter)}
@@ -135,14 +142,22 @@ def compare(
         return figures | {f"quality, {name}": rate(at_16k) for name, rate in judges.qualities.items()}
 
     comparisons, players = list[Comparison](), list[dict[str, int | str]]()
-    sets = {
-        "Shipped recordings, converted to the voice": ([s.clip.wave for s in sources], texts),
-        "Held-back sentences, converted to the voice itself": ([c.wave for c in recordings.held], None),
+    held = [clip.wave for clip in recordings.held]
+
+    def converted(wave: Array, voice: Voice) -> Array:
+        return converter.convert(wave, MEL.sample_rate, voice)
+
+    sets: dict[str, tuple[list[Array], list[str] | None, Callable[[Array, Voice], Array]]] = {
+        "Shipped recordings, converted to the voice": ([s.clip.wave for s in sources], texts, converted),
+        "Held-back sentences, converted to the voice itself": (held, None, converted),
     }
-    for title, (waves, known) in sets.items():
+    if streams is not None and adapted.adapter is not None and adapted.adapter.stream is not None:
+        bundle = streams
+        sets["The same as a stream"] = held, None, lambda wave, voice: StreamingConverter(bundle, voice).convert(wave)
+    for title, (waves, known, convert) in sets.items():
         figures: dict[str, list[Figures]] = {"before": [], "after": []}
         for number, wave in enumerate(waves):
-            made = {when: converter.convert(wave, MEL.sample_rate, voice) for when, voice in voices.items()}
+            made = {when: convert(wave, voice) for when, voice in voices.items()}
             for when, result in made.items():
                 figures[when].append(measured(result, known[number] if known else None))
             if number < SHOWN:

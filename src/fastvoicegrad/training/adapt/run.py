@@ -16,18 +16,25 @@ from typing import cast
 import numpy as np
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from ...converter import VoiceConverter
 from ...errors import InputError
 from ...files import check_target, shown
+from ...stream.bundle import StreamBundle
 from ...threads import default_threads
+from ...voice import Voice
 from ..checkpoint import read_meta
+from ..models.unet import UNet
 from ..schedule import ScheduleConfig
-from .networks import restored_networks
+from .features import FrozenFeatures
+from .networks import BundleNetworks, restored_networks
 from .recordings import Recordings, Warn, read_voice
 from .report import Judges, Report, compare
 from .settings import AdaptConfig, adapter_loop, converter_loop
 from .shipped import Source, shipped_sources, with_views
+from .speakers import load_verifier
+from .streams import stream_adapter
 from .strength import Weakened, strongest
 from .task import ADAPTER, AdaptTask
 from .trainer import AdaptTrainer
@@ -104,6 +111,7 @@ def adapt(
     budget: Budget,
     *,
     bundle: str | Path | None = None,
+    stream_bundle: str | Path | None = None,
     verifier: Path | None = None,
     judges: Judges | None = None,
     warn: Warn = print,
@@ -115,6 +123,7 @@ def adapt(
 
     Args:
         output: the ``.voice`` file.
+        stream_bundle: whose streams are adapted too, if it takes voices of the bundle.
         verifier: checkpoint of CAM++, which then takes part in the training.
         judges: measure the result; None: the bundle's own speaker encoder does.
         warn, note: receive sentences about the recordings, and about what is being done.
@@ -132,10 +141,17 @@ def adapt(
     work = replace(prepared(converter, [voice], folder), verifier=verifier)
     trained(work, bundle, budget, note)
     gained = bool(read_meta(folder / "best.safetensors")["step"])
+    with tempfile.TemporaryDirectory() as restored:
+        networks = restored_networks(bundle, Path(restored))
     note("finding how much of the adapter leaves speech natural")
-    strength, adapted = strongest(converter, voice.voice, _best(work, bundle), work.sources)
+    strength, adapted = strongest(converter, voice.voice, _best(work, networks.unet), work.sources)
     note(f"{strength:.0%} of the adapter is used")
-    report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder, gained)
+    streams = StreamBundle.open(stream_bundle)
+    if streams.config.encoder == converter.bundle.fingerprint:
+        adapted = _with_streams(work, networks, adapted, streams, note)
+    else:
+        note("the stream bundle takes no voices of this bundle, so streams are not adapted")
+    report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder, gained, streams)
     if report.problem:
         raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
     adapted.save(output)
@@ -202,10 +218,24 @@ def _steps_in(minutes: float, work: Work, bundle: str | Path | None, threads: in
     return max(FEWEST, int(SHARE * 60 * minutes / float(np.median(durations[1:]))))
 
 
-def _best(work: Work, bundle: str | Path | None) -> Weakened:
+def _with_streams(
+    work: Work, networks: BundleNetworks, adapted: Voice, streams: StreamBundle, note: Callable[[str], None]
+) -> Voice:
+    """The adapted voice with an adapter for streams, where this gains."""
+    note("adapting streams")
+    encoders: list[nn.Module] = [networks.speaker]
+    if work.verifier is not None:
+        encoders.append(load_verifier(work.verifier, work.voices, work.sources).requires_grad_(False))
+    features = FrozenFeatures(networks)
+    found = stream_adapter(streams, work.converter, work.voices[0], adapted, work.sources, encoders, features)
+    if found is None:
+        note("streams gain nothing, so they keep the plain voice")
+    assert adapted.adapter is not None
+    return replace(adapted, adapter=replace(adapted.adapter, stream=found))
+
+
+def _best(work: Work, unet: UNet) -> Weakened:
     """The adapter of the best step, at any strength, rounded as a voice's file rounds it."""
-    with tempfile.TemporaryDirectory() as folder:
-        unet = restored_networks(bundle, Path(folder)).unet
     with safe_open(work.folder / "best.safetensors", "pt") as file:
         adapter = cast(torch.Tensor, file.get_tensor(f"{ADAPTER}_ema.values"))
     return lambda strength: unet.weakened(adapter, strength)[0].half().float().numpy()

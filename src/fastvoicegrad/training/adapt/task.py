@@ -9,22 +9,17 @@ pays only in trainings of hours.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...bundle import Bundle
 from ...diffusion import diffuse, guided, initial_state
-from ...errors import InputError
-from ...files import shown
 from ...mel import MEL, lowpass_projection
 from ...voice import evenly_spaced
-from ..data.teachers import MelSpeakerTeacher
 from ..losses import (
     adversarial_discriminator,
     adversarial_generator,
@@ -41,15 +36,15 @@ from ..task import DISCRIMINATOR, AdversarialTask, Batch, Scalars
 from .batches import Batches, Target, inside, whole, window
 from .features import FrozenFeatures
 from .networks import BundleNetworks, VoiceAdapter
-from .recordings import Clip, Recordings
+from .recordings import Recordings
 from .settings import AdaptConfig
 from .shipped import NATURAL, Source
+from .speakers import load_verifier, mean_cosine, mean_embedding
 
 ADAPTER, CONVERTER = "adapter", "student"  # names of the trained network; checkpoints of converters are students'
 ENCODERS: tuple[str, ...] = ("speaker", "verifier")  # of speakers, in losses
 VALIDATED = 4  # voices that a validation converts to
 VALIDATION_FRAMES = 512  # of the reference
-FITTED = 60  # clips on which the verifier's front-end is fitted
 
 
 class AdaptTask(AdversarialTask):
@@ -77,7 +72,7 @@ class AdaptTask(AdversarialTask):
         self.alpha_bar = torch.from_numpy(bundle.alpha_bar).float()
         self.frozen = {"content": networks.content, "speaker": networks.speaker, "vocoder": networks.vocoder}
         if verifier is not None:
-            self.frozen["verifier"] = _verifier(verifier, voices, sources)
+            self.frozen["verifier"] = load_verifier(verifier, voices, sources)
         if name == ADAPTER:
             fold_weight_norm(networks.unet)
             self.frozen["converter"] = networks.unet.requires_grad_(False).eval()
@@ -89,13 +84,13 @@ class AdaptTask(AdversarialTask):
         self.embeddings = torch.from_numpy(np.stack([recordings.voice.embedding for recordings in voices]))
         with torch.no_grad():
             self.trained_voices = {
-                name: torch.stack([_embedding(self.frozen[name], r.train) for r in voices])
+                name: torch.stack([mean_embedding(self.frozen[name], r.train) for r in voices])
                 for name in ENCODERS
                 if name in self.frozen
             }
             judge = self.frozen[self._judge_name]
-            self.held_voices = torch.stack([_embedding(judge, r.held) for r in voices])
-            self.natural = [_cosine(judge, r.train, held) for r, held in zip(voices, self.held_voices, strict=True)]
+            self.held_voices = torch.stack([mean_embedding(judge, r.held) for r in voices])
+            self.natural = [mean_cosine(judge, r.train, held) for r, held in zip(voices, self.held_voices, strict=True)]
         self.features = FrozenFeatures(networks)
         self.styles = [self.features.style([clip.mel for clip in r.train]) for r in voices]
 
@@ -247,32 +242,3 @@ class AdaptTask(AdversarialTask):
         }
         batch = {name: torch.from_numpy(np.ascontiguousarray(x))[None] for name, x in arrays.items()}
         return batch | {"target": torch.tensor([index])}
-
-
-def _embedding(encoder: nn.Module, clips: Sequence[Clip]) -> Tensor:
-    """Mean speaker embedding (S,) of clips."""
-    embeddings = [encoder(torch.from_numpy(clip.mel)[None])[0] for clip in clips]
-    return F.normalize(torch.stack(embeddings).mean(0), dim=0)
-
-
-def _cosine(encoder: nn.Module, clips: Sequence[Clip], embedding: Tensor) -> float:
-    """Mean cosine of clips to an embedding (S,)."""
-    return float(torch.stack([encoder(torch.from_numpy(clip.mel)[None])[0] @ embedding for clip in clips]).mean())
-
-
-def _verifier(path: Path, voices: Sequence[Recordings], sources: Sequence[Source]) -> nn.Module:
-    """CAM++ on log-mels.
-
-    Raises:
-        InputError: it cannot be loaded.
-    """
-    clips = [clip.wave for voice in voices for clip in voice.train[: FITTED // len(voices)]]
-    waves = [*clips, *(source.clip.wave for source in sources)]
-    try:
-        return MelSpeakerTeacher(str(path), waves).eval()
-    except ImportError as error:
-        raise InputError(
-            f"the verifier needs {error.name}; run 'pip install --no-deps speakerlab torchaudio'"
-        ) from error
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
-        raise InputError(f"{shown(path)} is no checkpoint of CAM++; see docs/evaluation.md") from error
