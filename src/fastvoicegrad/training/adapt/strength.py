@@ -20,7 +20,7 @@ from ...voice_file import Adapter
 from .shipped import Source
 
 STRENGTHS = np.arange(1.0, 0.05, -0.1)  # strongest first
-LOST = 0.1  # points of DNSMOS that a conversion may lose
+LOST = 0.05  # points of DNSMOS that a conversion may lose
 RATE = 16000  # Hz, of DNSMOS
 
 Weakened = Callable[[float], Array]  # strength -> the values of the adapter
