@@ -1,0 +1,47 @@
+"""A stopped command says so in one line, whatever a library makes of the interruption."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
+
+WORK = """
+import signal, sys
+import fastvoicegrad.__main__ as main, fastvoicegrad.cli as cli
+
+def app(prog_name):
+    try:
+        signal.raise_signal(signal.{name})
+    except BaseException as error:
+        {reaction}
+    sys.exit(0)
+
+cli.app = app
+main.run()
+"""
+REACTIONS = {
+    "passes it on": "raise",
+    "makes another error of it": "raise ImportError('initialization failed') from error",
+    "loses it": "print('Exception ignored in a callback', file=sys.stderr)",
+    "is asked again": "signal.raise_signal(signal.SIGTERM); raise",
+}
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("reaction", REACTIONS)
+def test_a_library_cannot_change_how_a_command_stops(name: str, code: int, reaction: str) -> None:
+    work = WORK.format(name=name, reaction=REACTIONS[reaction])
+    result = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (code, "stopped\n")
+
+
+def test_a_signal_after_the_end_changes_nothing() -> None:
+    work = WORK.replace("signal.raise_signal(signal.{name})", "pass").replace("{reaction}", "raise")
+    work = "import atexit, signal; atexit.register(signal.raise_signal, signal.SIGTERM)\n" + work
+    result = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
