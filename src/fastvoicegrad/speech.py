@@ -37,7 +37,9 @@ COSINES = 12  # of the spectral envelope
 STEP = 3  # frames (35 ms) before and after a frame between which change is measured
 HALF_WINDOW, HOP = 43, 8  # frames: change is judged over 1 s, every 93 ms
 TINY, DECIBELS = 1e-3, 20 / np.log(10)
-LEAST_FRAMES = (10, 6, 3)  # voiced frames in a window below which it is not judged; the later ones where all else fails
+# Voiced frames in a window below which it is not judged. The second where all else fails, the third if the recording is
+# short, too: one word has few.
+LEAST_FRAMES, SHORT = (10, 6, 3), 344  # frames (4 s)
 # Logistic regression on windows of 630 clips, 450 noisy clips (5 to 15 dB) and 300 synthetic sounds.
 CHANGE_WEIGHT = 1.6  # of the spectral change: natural log in 70 ms, root mean square over the cosines
 SLOPE_WEIGHT, MOST_SLOPE = 2.4, 4.0  # of the pitch, in semitones a second
@@ -184,7 +186,7 @@ def analyse(bundle: Bundle, segments: Sequence[Array], gain: float) -> Frames:
     pitch = np.concatenate([np.zeros(0, np.float32), *pitches])
     lengths = [m.shape[1] for m in mels]
     active = np.concatenate([np.zeros(0, bool), *(_active(wave) for wave in waves)])
-    for least in LEAST_FRAMES:
+    for least in LEAST_FRAMES if mel.shape[1] <= SHORT else LEAST_FRAMES[:2]:
         frames = Frames(mel, pitch, lengths, active, speech_likelihood(mel, pitch, lengths, least))
         if frames.speech.any():
             break

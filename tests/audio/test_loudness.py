@@ -50,9 +50,18 @@ def test_the_peaks_of_an_ending_are_the_sources_and_a_beginning_stays() -> None:
     loud, silent = np.full((4, HOP), 0.5, np.float32), np.zeros((4, HOP), np.float32)
     ending, longer = np.concatenate([loud, silent]), np.concatenate([loud, loud[:1], silent[1:]])
     gains = ending_gains(longer, ending)
+    assert gains.shape == (5, HOP)
     assert (gains[:4] == 1).all()
     assert (gains[4] * longer[4] < 2e-4).all()
     assert (ending_gains(ending[::-1], longer[::-1]) == 1).all()
+
+
+@pytest.mark.parametrize(("louder", "expected"), [(0.0, 0.0), (11.0, 0.0), (14.0, -2.0)])
+def test_peaks_of_a_low_voice_may_exceed_the_sources_by_12_decibels(louder: float, expected: float) -> None:
+    pulses = np.zeros((40, HOP), np.float32)
+    pulses.reshape(-1)[::490] = 0.05  # 45 Hz: between two pulses there is nothing
+    gains = ending_gains(pulses * np.float32(10 ** (louder / 20)), pulses)
+    np.testing.assert_allclose(gains, 10 ** (expected / 20), rtol=3e-3)
 
 
 def test_blocks_change_nothing() -> None:

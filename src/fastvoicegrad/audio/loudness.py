@@ -111,9 +111,9 @@ class _Follower:
         gains = loudness_gains(hop_powers(self.wave), hop_powers(self.source))
         gains *= limiter_gains(np.abs(self.wave).max(1) * neighbourhood_max(gains))
         middles = np.arange(len(gains)) * HOP + (HOP - 1) / 2
-        samples = np.arange(LOOK_AHEAD * HOP, (LOOK_AHEAD + count + PERIOD) * HOP)
+        hops = slice(LOOK_AHEAD, LOOK_AHEAD + count + PERIOD + 1)
+        samples = np.arange(hops.start * HOP, hops.stop * HOP)
         curve = np.interp(samples, middles, gains).astype(np.float32)
-        hops = slice(LOOK_AHEAD, LOOK_AHEAD + count + PERIOD)
         out = self.wave[hops] * curve.reshape(-1, HOP)
         out = out[:count] * ending_gains(out, self.source[hops])
         self.wave, self.source = self.wave[count:], self.source[count:]
@@ -155,13 +155,14 @@ def neighbourhood_max(gains: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ending_gains(converted: Array, source: Array) -> Array:
-    """Gain of each sample that keeps the coming peaks near the source's, (n + PERIOD, 256) -> (n, 256).
+    """Gain of each sample that keeps the coming peaks near the source's, (n + PERIOD + 1, 256) -> (n, 256).
 
     Only coming samples count. So a conversion ends with the sample that ends its source, and begins unchanged.
     """
     floor = np.float32(np.sqrt(FLOOR))
-    bound = np.float32(PEAK_MARGIN) * (coming_peaks(source) + floor)
-    return np.minimum(1, bound / (coming_peaks(converted) + floor))
+    bound = np.float32(PEAK_MARGIN) * (coming_peaks(source[:-1]) + floor)
+    peaks = np.maximum(coming_peaks(converted[:-1]), largest_peaks(converted))
+    return np.minimum(1, bound / (peaks + floor))
 
 
 def coming_peaks(hops: Array) -> Array:
@@ -170,3 +171,13 @@ def coming_peaks(hops: Array) -> Array:
     own = np.maximum.accumulate(size[:-PERIOD, ::-1], axis=1)[:, ::-1]
     later = np.lib.stride_tricks.sliding_window_view(size.max(1)[1:], PERIOD).max(1)
     return np.maximum(own, later[:, None])
+
+
+def largest_peaks(hops: Array) -> Array:
+    """The peak of a hop and the `PERIOD` next ones, in a straight line from hop to hop: a gain by it rises slowly.
+
+    Shapes: (n + PERIOD + 1, 256) -> (n, 256).
+    """
+    largest = np.lib.stride_tricks.sliding_window_view(np.abs(hops).max(1), PERIOD + 1).max(1)
+    passed = np.arange(HOP, dtype=np.float32) / HOP
+    return largest[:-1, None] + np.diff(largest)[:, None] * passed

@@ -118,8 +118,9 @@ class StreamBundle:
 
     @property
     def converter_fingerprint(self) -> str:
-        """Identifies the converter: a voice's adapter for streams fits no other one."""
-        return self.config.networks["converter"].sha256[:16]
+        """Identifies the converter and what it reads of a voice: an adapter for streams fits no other one."""
+        checksums = self.config.networks["converter"].sha256 + self.config.networks["voice"].sha256
+        return hashlib.sha256(checksums.encode()).hexdigest()[:16]
 
     def voice(self, voice: Voice) -> StreamVoice:
         """What the networks read of a voice that the full bundle made.
@@ -137,7 +138,7 @@ class StreamBundle:
         )
         adapter = voice.adapter.stream if voice.adapter else None
         if adapter and (adapter.converter, adapter.values.size) == (self.converter_fingerprint, film.size):
-            film = film + adapter.values.reshape(film.shape)
+            film = film + adapter.values.reshape(film.shape).astype(np.float32)
         return StreamVoice(film, memory, voice.pitch)
 
     def warm_up(self) -> None:

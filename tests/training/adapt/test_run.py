@@ -86,7 +86,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
     monkeypatch.setattr(AdaptConfig, "patience", 100)
     trained(speech_folder, whole, bundle, stream_bundle=stream_bundle)
     comparisons = json.loads((tmp_path / "whole" / "anna.adapt" / "report.json").read_text())["comparisons"]
-    assert comparisons[-1]["title"] == "The same as a stream"
+    assert comparisons[-1]["title"] == "Held-back sentences as a stream"
     adapter = Voice.load(whole).adapter
     assert adapter is not None
     assert adapter.stream is not None
@@ -163,6 +163,14 @@ def test_a_bundle_without_adapters_is_refused(speech_folder: Path, bundle: Path,
     (older / "config.json").write_text(json.dumps(config | {"adapter": 0}))
     with pytest.raises(InputError, match="takes no adapted voices"):
         trained(speech_folder, tmp_path / "anna.voice", older)
+
+
+def test_a_bad_stream_bundle_is_refused_before_any_training(
+    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "trained", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(InputError, match="no such bundle|missing|not found|cannot"):
+        trained(speech_folder, tmp_path / "anna.voice", bundle, stream_bundle=tmp_path / "none.zip")
 
 
 @pytest.mark.parametrize(

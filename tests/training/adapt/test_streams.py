@@ -16,6 +16,7 @@ from fastvoicegrad.training.adapt.features import FrozenFeatures  # noqa: E402
 from fastvoicegrad.training.adapt.networks import restored_networks  # noqa: E402
 from fastvoicegrad.training.adapt.recordings import read_voice  # noqa: E402
 from fastvoicegrad.training.adapt.shipped import shipped_sources  # noqa: E402
+from fastvoicegrad.training.restore_stream import restored_stream_converter  # noqa: E402
 from fastvoicegrad.voice_file import Adapter  # noqa: E402
 
 
@@ -41,9 +42,9 @@ def fitted(speech_folder: Path, bundle: Path, stream_bundle: Path, tmp_path: Pat
     def fit(*encoders: torch.nn.Module, speaker_weight: float) -> Adapter | None:
         monkeypatch.setattr(streams, "SPEAKER_WEIGHT", speaker_weight)
         torch.manual_seed(0)
-        sources, features = shipped_sources(converter)[:2], FrozenFeatures(networks)
         opened = StreamBundle.open(stream_bundle)
-        return streams.stream_adapter(opened, converter, recordings, recordings.voice, sources, encoders, features)
+        lent = streams.StreamNetworks(opened, restored_stream_converter(opened), encoders, FrozenFeatures(networks))
+        return streams.stream_adapter(lent, converter, recordings, recordings.voice, shipped_sources(converter)[:2])
 
     return fit
 

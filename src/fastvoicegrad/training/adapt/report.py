@@ -151,9 +151,13 @@ def compare(
         "Shipped recordings, converted to the voice": ([s.clip.wave for s in sources], texts, converted),
         "Held-back sentences, converted to the voice itself": (held, None, converted),
     }
+
+    def streamed(wave: Array, voice: Voice) -> Array:
+        assert streams is not None
+        return StreamingConverter(streams, voice).convert(wave)
+
     if streams is not None and adapted.adapter is not None and adapted.adapter.stream is not None:
-        bundle = streams
-        sets["The same as a stream"] = held, None, lambda wave, voice: StreamingConverter(bundle, voice).convert(wave)
+        sets["Held-back sentences as a stream"] = held, None, streamed
     for title, (waves, known, convert) in sets.items():
         figures: dict[str, list[Figures]] = {"before": [], "after": []}
         for number, wave in enumerate(waves):

@@ -25,7 +25,9 @@ from ...stream.bundle import StreamBundle
 from ...threads import default_threads
 from ...voice import Voice
 from ..checkpoint import read_meta
+from ..models.stream import StreamConverter
 from ..models.unet import UNet
+from ..restore_stream import restored_stream_converter
 from ..schedule import ScheduleConfig
 from .features import FrozenFeatures
 from .networks import BundleNetworks, restored_networks
@@ -34,7 +36,7 @@ from .report import Judges, Report, compare
 from .settings import AdaptConfig, adapter_loop, converter_loop
 from .shipped import Source, shipped_sources, with_views
 from .speakers import load_verifier
-from .streams import stream_adapter
+from .streams import StreamNetworks, stream_adapter
 from .strength import Weakened, strongest
 from .task import ADAPTER, AdaptTask
 from .trainer import AdaptTrainer
@@ -136,6 +138,12 @@ def adapt(
     converter = VoiceConverter.load(bundle, threads_of(folder, budget))
     if not converter.bundle.config.adapter:
         raise InputError("this bundle takes no adapted voices; use the built-in one")
+    streams = StreamBundle.open(stream_bundle)
+    if streams.config.encoder == converter.bundle.fingerprint:
+        stream_converter = restored_stream_converter(streams)
+    else:
+        stream_converter = None
+        note("the stream bundle takes no voices of this bundle, so streams are not adapted")
     voice = read_voice(converter.bundle, recordings, output.stem, warn)
     note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
     work = replace(prepared(converter, [voice], folder), verifier=verifier)
@@ -146,11 +154,8 @@ def adapt(
     note("finding how much of the adapter leaves speech natural")
     strength, adapted = strongest(converter, voice.voice, _best(work, networks.unet), work.sources)
     note(f"{strength:.0%} of the adapter is used")
-    streams = StreamBundle.open(stream_bundle)
-    if streams.config.encoder == converter.bundle.fingerprint:
-        adapted = _with_streams(work, networks, adapted, streams, note)
-    else:
-        note("the stream bundle takes no voices of this bundle, so streams are not adapted")
+    if stream_converter is not None:
+        adapted = _with_streams(work, networks, adapted, streams, stream_converter, note)
     report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder, gained, streams)
     if report.problem:
         raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
@@ -219,15 +224,20 @@ def _steps_in(minutes: float, work: Work, bundle: str | Path | None, threads: in
 
 
 def _with_streams(
-    work: Work, networks: BundleNetworks, adapted: Voice, streams: StreamBundle, note: Callable[[str], None]
+    work: Work,
+    networks: BundleNetworks,
+    adapted: Voice,
+    streams: StreamBundle,
+    stream_converter: StreamConverter,
+    note: Callable[[str], None],
 ) -> Voice:
     """The adapted voice with an adapter for streams, where this gains."""
     note("adapting streams")
     encoders: list[nn.Module] = [networks.speaker]
     if work.verifier is not None:
         encoders.append(load_verifier(work.verifier, work.voices, work.sources).requires_grad_(False))
-    features = FrozenFeatures(networks)
-    found = stream_adapter(streams, work.converter, work.voices[0], adapted, work.sources, encoders, features)
+    lent = StreamNetworks(streams, stream_converter, encoders, FrozenFeatures(networks))
+    found = stream_adapter(lent, work.converter, work.voices[0], adapted, work.sources)
     if found is None:
         note("streams gain nothing, so they keep the plain voice")
     assert adapted.adapter is not None

@@ -24,7 +24,6 @@ from ...voice import Voice
 from ...voice_file import Adapter
 from ..data.stream_crops import on_time, scored
 from ..models.stream import StreamConverter
-from ..restore_stream import restored_stream_converter
 from .features import FrozenFeatures, Style
 from .recordings import Clip, Recordings
 from .shipped import Source
@@ -51,22 +50,37 @@ class Lesson:
     mel: Tensor
 
 
+@dataclass(frozen=True)
+class StreamNetworks:
+    """Frozen networks that fit an adapter.
+
+    Attributes:
+        bundle: whose streams are adapted.
+        converter: its converter.
+        encoders: speaker encoders of log-mels; the last one decides.
+        features: of the full bundle.
+    """
+
+    bundle: StreamBundle
+    converter: StreamConverter
+    encoders: Sequence[nn.Module]
+    features: FrozenFeatures
+
+
 def stream_adapter(
-    streams: StreamBundle,
+    networks: StreamNetworks,
     converter: VoiceConverter,
     recordings: Recordings,
     adapted: Voice,
     sources: Sequence[Source],
-    encoders: Sequence[nn.Module],
-    features: FrozenFeatures,
 ) -> Adapter | None:
     """An adapter for the streams of one voice; None where it brings clips that are held back no nearer to the voice.
 
     Args:
         adapted: the voice with the full converter's adapter.
-        encoders: frozen speaker encoders of log-mels; the last one decides.
     """
-    network = restored_stream_converter(streams)
+    streams, network = networks.bundle, networks.converter
+    encoders, features = networks.encoders, networks.features
     plain = streams.voice(replace(adapted, adapter=None))
     film, memory = torch.from_numpy(plain.film), torch.from_numpy(plain.memory)
     lessons = [_conversion(streams, converter, source, adapted) for source in sources]
