@@ -1,4 +1,4 @@
-"""A stopped command says so in one line, whatever a library makes of the interruption."""
+"""A stopped command prints one line, whatever a library makes of the interruption."""
 
 from __future__ import annotations
 
