@@ -64,10 +64,13 @@ def test_show_names_the_converter_of_an_adapter(voice: Voice, tmp_path: Path) ->
     adapted = replace(voice, adapter=Adapter(np.ones(3, np.float32), "0123456789abcdef"))
     adapted.save(tmp_path / "adapted.voice")
     voice.save(tmp_path / "plain.voice")
-    assert "adapted for: converter 0123456789abcdef; that of the bundle: no" in text_of(
-        "show", tmp_path / "adapted.voice"
-    )
+    shown = text_of("show", tmp_path / "adapted.voice")
+    assert "adapted for: converter 0123456789abcdef; that of the bundle: no" in shown
+    assert "streams: not adapted" in shown
     assert json.loads(text_of("show", tmp_path / "plain.voice", "--json"))["adapted_for"] is None
+    streams = Adapter(np.ones(3, np.float32), "fedcba9876543210")
+    replace(voice, adapter=Adapter(np.ones(3, np.float32), "0123456789abcdef", streams)).save(tmp_path / "live.voice")
+    assert "streams: adapted for converter fedcba9876543210" in text_of("show", tmp_path / "live.voice")
 
 
 def test_rename_and_remove(two: VoiceLibrary) -> None:

@@ -120,8 +120,9 @@ def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json
     opened, (_, _, adapter) = Bundle.open(bundle), read_voice(entry.path)
     fits = opened.fingerprint == entry.encoder
     adapted = None if adapter is None else adapter.converter
+    streams = adapter.stream.converter if adapter is not None and adapter.stream is not None else None
     if as_json:
-        print(json.dumps(_as_json(entry) | {"fits": fits, "adapted_for": adapted}))
+        print(json.dumps(_as_json(entry) | {"fits": fits, "adapted_for": adapted, "streams_adapted_for": streams}))
         return
     otherwise = "no; it is made again when it is used" if entry.recordings else "no; make the voice again"
     facts = {
@@ -137,6 +138,7 @@ def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json
     if adapted:
         known = "yes" if adapted == opened.converter_fingerprint else "no; adapt the voice again"
         facts["adapted for"] = f"converter {adapted}; that of the bundle: {known}"
+        facts["streams"] = f"adapted for converter {streams}" if streams else "not adapted; they use the plain voice"
     for fact, value in facts.items():
         console.print(printable(f"{fact}: {value}"))
 
