@@ -12,6 +12,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 WORK = """
 import signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as in a terminal, also where a test runner ignores them
+    signal.signal(number, signal.SIG_DFL)
 import fastvoicegrad.__main__ as main, fastvoicegrad.cli as cli
 
 def app(prog_name):
