@@ -47,3 +47,11 @@ def test_a_signal_after_the_end_changes_nothing() -> None:
     work = "import atexit, signal; atexit.register(signal.raise_signal, signal.SIGTERM)\n" + work
     result = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_what_waits_for_a_signal_goes_on_after_it() -> None:
+    waiting = "with until_stopped():\n            signal.raise_signal(signal.SIGTERM)\n        print('warned', file=sys.stderr)"
+    work = WORK.replace("signal.raise_signal(signal.{name})", waiting).replace("{reaction}", "raise")
+    work = "from fastvoicegrad.stopping import until_stopped\n" + work
+    result = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "stopped\nwarned\n")

@@ -19,6 +19,7 @@ from ..batch import Advance, Batch, Event, Outcome, Settings, Target, Task, make
 from ..batch.tasks import reference_name
 from ..converter import VoiceConverter
 from ..files import shown
+from ..stopping import until_stopped
 from .common import console, errors, findings, printable
 
 
@@ -66,15 +67,12 @@ class Run:
                 self._count(event)
 
     def _watch(self, batch: Batch, inputs: list[str]) -> None:
-        """Until a signal asks for the end, which is no failure."""
-        try:
+        with until_stopped():
             errors.print(f"fastvoicegrad: waiting for recordings, the results go to {shown(batch.folder)}; Ctrl-C ends")
             for event in batch.watch(inputs):
                 self._count(event)
                 if isinstance(event, Outcome):
                     self._tell(event)
-        except (SystemExit, KeyboardInterrupt):
-            pass
 
     def _count(self, event: Event | None) -> None:
         if not isinstance(event, Outcome):

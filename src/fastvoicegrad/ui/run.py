@@ -15,6 +15,7 @@ from ..demo import SAMPLES
 from ..errors import InputError
 from ..library import VoiceLibrary
 from ..library.voice_library import PRESETS
+from ..stopping import until_stopped
 from .arena import FILE, Arena, Votes
 from .page import STYLE, THEME, Page
 from .studio import Studio
@@ -36,11 +37,9 @@ def serve(
     """
     with opened(converters, VoiceLibrary(), host, port) as url:
         ready(url)
-        try:
+        with until_stopped():
             while True:
                 time.sleep(1)
-        except (KeyboardInterrupt, SystemExit):
-            pass
 
 
 @contextmanager
