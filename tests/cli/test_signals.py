@@ -50,7 +50,7 @@ def test_a_signal_after_the_end_changes_nothing() -> None:
 
 
 def test_what_waits_for_a_signal_goes_on_after_it() -> None:
-    waiting = "with until_stopped():\n            signal.raise_signal(signal.SIGTERM)\n        print('warned', file=sys.stderr)"
+    waiting = "with until_stopped(): signal.raise_signal(signal.SIGTERM)\n        print('warned', file=sys.stderr)"
     work = WORK.replace("signal.raise_signal(signal.{name})", waiting).replace("{reaction}", "raise")
     work = "from fastvoicegrad.stopping import until_stopped\n" + work
     result = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=False)
