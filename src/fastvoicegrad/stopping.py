@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -16,13 +17,14 @@ class Stopped(SystemExit):
     """Ends the process after a signal; all that is open is cleaned up on its way."""
 
     asked: int | None = None  # the exit code, once a signal came
+    stderr: TextIO | None = None  # what stderr was until then
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     ignore_signals()  # a second one must not disturb the cleaning up
     print("stopped", file=sys.stderr, flush=True)
+    Stopped.asked, Stopped.stderr = 128 + number, sys.stderr
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (libraries report what interrupts their callbacks and imports)
-    Stopped.asked = 128 + number
     raise Stopped(Stopped.asked)
 
 
@@ -54,4 +56,7 @@ def until_stopped() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt):
-        Stopped.asked, sys.stderr = None, sys.__stderr__
+        if Stopped.stderr is not None:
+            sys.stderr.close()
+            sys.stderr = Stopped.stderr
+        Stopped.asked = Stopped.stderr = None
