@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,27 @@ def test_time_not_steps_may_be_equal(runs: Path, store: Path, tmp_path: Path, mo
     assert "wave" not in asked
     assert made.left_out == {"wave": "1800 steps would take 10 h 00 min, over the limit of 3 h 00 min"}
     assert set(made.checkpoints) == {"teacher", "student", "mel", "mel-time", "wave-time"}
+
+
+def test_a_training_that_waits_leaves_its_turn_to_others(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher ends only after DiffVC has begun beside it. One failure ends all that have not begun."""
+    began = {name: threading.Event() for name in TRAININGS}
+
+    def pretend(self: Trainings, name: str, part: str, recipe: dict[str, Any], out: Path) -> Path:
+        began[name].set()
+        if name == "teacher":
+            assert began["diffvc-encoder"].wait(20)
+            raise InputError("training teacher failed")
+        return out
+
+    monkeypatch.setattr(Trainings, "_train", pretend)
+    monkeypatch.setattr(trainings, "restore", lambda *_: None)
+    wanted = replace(plan(["systems"], "small", tmp_path), store=store, jobs=2)
+    with pytest.raises(InputError, match="teacher failed"):
+        Trainings(wanted, Stopwatch(tmp_path / "times.json")).run()
+    assert not began["student"].is_set()
 
 
 def summary_of(rows: Any, **more: dict[str, float]) -> dict[str, Any]:

@@ -106,6 +106,9 @@ class Trainings:
     def __init__(self, plan: Reproduction, stopwatch: Stopwatch) -> None:
         self.plan, self.stopwatch = plan, stopwatch
         self.runs = Runs()
+        in_turn = plan.budget == "smoke"  # these run in this process
+        self.turns = threading.Semaphore(1 if in_turn else plan.jobs)  # a training that waits for another takes none
+        self.failed = threading.Event()
 
     def run(self) -> Runs:
         """Train all that the plan's rows need. A training waits for those that it needs."""
@@ -114,8 +117,7 @@ class Trainings:
         if self.plan.teacher is not None:
             self.runs.checkpoints["teacher"] = self.plan.teacher
         waiting = [name for name in names if name not in self.runs.checkpoints]
-        in_turn = self.plan.budget == "smoke"  # these run in this process
-        with ThreadPoolExecutor(1 if in_turn else self.plan.jobs) as pool:
+        with ThreadPoolExecutor(len(waiting) or 1) as pool:
             futures: dict[str, Future[None]] = {}
             for name in waiting:
                 needed = [futures[need] for need in TRAININGS[name].needs if need in futures]
@@ -124,7 +126,7 @@ class Trainings:
                 for future in futures.values():
                     future.result()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                self.failed.set()
                 raise
         return self.runs
 
@@ -134,7 +136,9 @@ class Trainings:
             future.result()
         training = TRAININGS[name]
         recipe = complete(self.plan, training, self.runs.checkpoints)
-        with self.stopwatch.part(f"training {name}"):
+        with self.turns, self.stopwatch.part(f"training {name}"):
+            if self.failed.is_set():
+                return
             if (training.as_long_as or training.optional) and not self._fits(name, training, recipe):
                 return
             self.runs.checkpoints[name] = self._train(name, training.part, recipe, self.plan.out / "runs" / name)
