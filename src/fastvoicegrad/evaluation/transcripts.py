@@ -7,6 +7,7 @@ import unicodedata
 from .asr import Whisper, error_rates
 from .metrics import Column, Figures, Metric, Utterance, fingerprints, load_16k
 
+LOST = 100.0  # CER in per cent of an output without one right character
 UNSPACED = ("zh", "ja", "th", "yue")  # languages without spaces between words
 
 
@@ -21,14 +22,14 @@ class SourceTranscript(Metric):
     """CER of an output's transcript against the source's, both by one multilingual recogniser.
 
     It applies to sources without a known text. Its errors are the conversion's; the recogniser's own errors in the
-    source do not count.
+    source do not count. An output counts at most `LOST`, because a recogniser may repeat a word without end.
     """
 
     columns = (Column("CER % source transcript", "lower", "source characters", 1),)
 
     def __init__(self, recogniser: Whisper) -> None:
         self.recogniser = recogniser
-        self.version = f"{recogniser.version}; transcript of the source"
+        self.version = f"{recogniser.version}; transcript of the source, at most {LOST}"
         self._transcripts: dict[tuple[str, str], str] = {}
 
     def _of_source(self, path: str, language: str) -> str:
@@ -47,7 +48,7 @@ class SourceTranscript(Metric):
         transcript = self.recogniser(utterance.wave, language)
         cer, _ = error_rates(expected, normalise_any(transcript, language))
         return {
-            self.columns[0].name: cer,
+            self.columns[0].name: min(cer, LOST),
             "source characters": float(len(expected)),
             "transcript of the source": expected,
             f"transcript {self.recogniser.name}": transcript,
