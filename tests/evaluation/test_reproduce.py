@@ -179,6 +179,32 @@ def test_a_training_that_waits_leaves_its_turn_to_others(
     assert not began["student"].is_set()
 
 
+def test_a_failure_ends_the_trainings_in_other_processes(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other training would take days."""
+    wanted = replace(plan(["losses"], "smoke", tmp_path), store=store)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "vocoder.safetensors").symlink_to(runs / "vocoder" / "last.safetensors")
+    recipe = complete(wanted, TRAININGS["student"], {"teacher": runs / "teacher" / "last.safetensors"})
+    endless = recipe | {"loop": recipe["loop"] | {"steps": 10**7}}
+    started = tmp_path / "runs" / "student" / "config.yaml"
+
+    def chosen(_: Any, training: trainings.Training, __: Any) -> dict[str, Any]:
+        if training == TRAININGS["student"]:
+            return endless
+        while not started.exists():
+            time.sleep(0.1)
+        return recipe | {"teacher": "none.safetensors"}
+
+    monkeypatch.setattr(trainings, "complete", chosen)
+    monkeypatch.setattr(trainings, "restore", lambda *_: None)
+    teacher = runs / "teacher" / "last.safetensors"
+    small = replace(wanted, budget="small", jobs=2, teacher=teacher)
+    with pytest.raises(InputError, match="(?i)no such"):
+        Trainings(small, Stopwatch(tmp_path / "times.json")).run()
+
+
 def summary_of(rows: Any, **more: dict[str, float]) -> dict[str, Any]:
     return {row.key: {"DNSMOS": FIGURE, **more} for row in rows}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,12 @@ class Trainings:
                 needed = [futures[need] for need in TRAININGS[name].needs if need in futures]
                 futures[name] = pool.submit(self._run, name, needed)
             try:
-                for future in futures.values():
+                for future in as_completed(futures.values()):
                     future.result()
             except BaseException:
                 self.failed.set()
+                for process in active_children():
+                    process.terminate()
                 raise
         return self.runs
 
