@@ -1,6 +1,6 @@
 """What adapting a voice is worth, over seconds of speech and minutes of training.
 
-    python benchmarks/adapt.py MANIFEST -o FOLDER --metric-weights WEIGHTS [--verifier CAMPPLUS] [--bundle BUNDLE]
+    python benchmarks/adapt.py MANIFEST -o FOLDER --metric-weights WEIGHTS [--bundle BUNDLE]
         [--corpus tsp ...] [--split test] [--voices 4] [--speech 60 ...] [--minutes 10 ...] [--sentences 3]
         [--threads 2]
 
@@ -65,9 +65,7 @@ def adapted(recordings: list[Recording], output: Path, minutes: float, arguments
         output.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "fastvoicegrad", "adapt", *(r.path for r in recordings), "-o", str(output)]
         options = ["--minutes", str(minutes), "--threads", str(arguments.threads)]
-        for name in ("bundle", "verifier"):
-            value = getattr(arguments, name)
-            options += [f"--{name}", str(value)] if value else []
+        options += ["--bundle", str(arguments.bundle)] if arguments.bundle else []
         if subprocess.run([*command, *options], check=False).returncode > 1:
             sys.exit(f"{output}: the command failed")
     return Voice.load(output) if output.exists() else None
@@ -148,7 +146,6 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--metric-weights", type=Path, required=True)
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--verifier", type=Path, help="checkpoint of CAM++, to take part in the training")
     parser.add_argument("--corpus", nargs="+", default=["tsp", "commonvoice"])
     parser.add_argument("--split", default="test")
     parser.add_argument("--voices", type=int, default=4, help="of each corpus")

@@ -47,7 +47,7 @@ def make_networks() -> Networks:
     made = (
         ContentEncoder(ContentConfig(width=32, layers=2, lookahead=1)).eval(),
         PitchTracker(PitchConfig(width=32, layers=2, classes=32)).eval(),
-        SpeakerEncoder(SpeakerConfig(width=32, layers=1)).eval(),
+        SpeakerEncoder(SpeakerConfig(width=4, entrance=8, growth=4, layers=(1, 1))).eval(),
         UNet(TINY_UNET).eval(),
         SpectralVocoder(VocoderConfig(width=32, layers=3, corrections=1)).eval(),
     )

@@ -65,7 +65,7 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConversionSettings:
     """Settings of a conversion; see `VoiceConverter.convert`."""
 
     steps: int = 1
@@ -170,7 +170,7 @@ class VoiceConverter:
             InputError: silent, shorter than one frame, not finite, or a setting that cannot be met.
         """
         tracks, rate = checked_array(wave, rate, _warn, channel)
-        samples, settings = len(tracks[0]), Settings(steps, seed, semitones, keep_pitch, formant, pauses)
+        samples, settings = len(tracks[0]), ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
         check_request(self.bundle, **asdict(settings))
         self.bundle.load_ahead("converter", "vocoder")  # while source and references are analysed
         delivery = Delivery(rate, watermark=watermark)
@@ -227,7 +227,7 @@ class VoiceConverter:
                 half-written, and an old output stays as it was.
         """
         started, timing, found = time.perf_counter(), Timing(), list[str]()
-        settings = Settings(steps, seed, semitones, keep_pitch, formant, pauses)
+        settings = ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
         tracks = audio.inspect_tracks(source, strict, channel)
         rate = output_rate(tracks[0].rate, rate)
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
@@ -257,7 +257,7 @@ class VoiceConverter:
         return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
 
     def convert_source(
-        self, source: Source, target: Voice, settings: Settings, timing: Timing, found: list[str]
+        self, source: Source, target: Voice, settings: ConversionSettings, timing: Timing, found: list[str]
     ) -> Iterator[Array]:
         """Converted blocks at 22,050 Hz; what was found about the source is added to `found`."""
         with timing.stage("voice"):

@@ -25,11 +25,10 @@ CLIPPED = 1.45  # times the density below: 99.5 % of clean clips lie below; 10 d
 
 TURN = 172  # frames (2 s) of which one speaker embedding is computed to tell speakers apart
 LEAST_TURNS = 2  # of each speaker
-# Cosine of two groups of windows. None of 280 files of one speaker lies below. Of files of two speakers 45 % of one
-# gender and 82 % of both do.
-APART = 0.42
-# Cosine of two recordings' embeddings. Of one person 99.9 % lie above; of two people 86 % lie below.
-STRANGERS = 0.3
+# Cosine of two groups of windows. All of 140 files of one speaker lie above, all of 140 files of two below.
+APART = 0.5
+# Cosine of two recordings' embeddings. Of one person 99.8 % lie above; of two people 85 % lie below.
+STRANGERS = 0.25
 LEAST_COMPARED = 2.0  # seconds of speech whose embedding is certain enough
 
 

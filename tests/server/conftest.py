@@ -40,9 +40,9 @@ def running(converter: Any, folder: Path, **settings: Any) -> Iterator[Running]:
     import httpx
 
     from fastvoicegrad.server.run import listening, make_server
-    from fastvoicegrad.server.settings import Settings
+    from fastvoicegrad.server.settings import ServerSettings
 
-    chosen = Settings(**{"port": 0, "voices": folder, "per_minute": 10**6, **settings})
+    chosen = ServerSettings(**{"port": 0, "voices": folder, "per_minute": 10**6, **settings})
     server, listener = make_server(converter, chosen, "warning"), listening(chosen)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     thread = threading.Thread(target=server.run, args=([listener],))

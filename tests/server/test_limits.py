@@ -17,7 +17,7 @@ pytest.importorskip("httpx")
 from fastvoicegrad import InputError
 from fastvoicegrad.server.limits import MOST_CLIENTS, SlidingWindow
 from fastvoicegrad.server.run import listening
-from fastvoicegrad.server.settings import Settings, is_loopback
+from fastvoicegrad.server.settings import ServerSettings, is_loopback
 from tests.server.conftest import Running, wait_until
 from tests.server.test_conversion import PATH
 
@@ -48,22 +48,22 @@ def status(answer: Any) -> tuple[int, str]:
 def test_loopback_is_known(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
     if expected:
-        Settings(host=host)
+        ServerSettings(host=host)
     else:
         with pytest.raises(InputError, match="FASTVOICEGRAD_API_KEY"):
-            Settings(host=host)
-        Settings(host=host, api_key=KEY)
+            ServerSettings(host=host)
+        ServerSettings(host=host, api_key=KEY)
 
 
 @pytest.mark.parametrize("key", ["", "  ", "schlüssel"])
 def test_a_key_is_plain_text(key: str) -> None:
     with pytest.raises(InputError, match="key"):
-        Settings(api_key=key)
+        ServerSettings(api_key=key)
 
 
 def test_a_port_that_is_taken_is_named() -> None:
-    with listening(Settings(port=0)) as first, pytest.raises(InputError, match="choose another --port"):
-        listening(Settings(port=first.getsockname()[1]))
+    with listening(ServerSettings(port=0)) as first, pytest.raises(InputError, match="choose another --port"):
+        listening(ServerSettings(port=first.getsockname()[1]))
 
 
 @pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--api-key", ""]])

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 from fastvoicegrad import VoiceConverter  # noqa: E402
 from fastvoicegrad.server.run import listening  # noqa: E402
-from fastvoicegrad.server.settings import Settings  # noqa: E402
+from fastvoicegrad.server.settings import ServerSettings  # noqa: E402
 from fastvoicegrad.server.stream_codecs import OPUS_PACKET, OPUS_RATE, Opus  # noqa: E402
 from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
 from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
@@ -326,7 +326,7 @@ def test_what_waits_is_answered_in_its_order(streams: Running) -> None:
 
 def test_no_answer_waits_for_a_confirmation() -> None:
     """Nagle's algorithm would hold an answer back until the client confirms the one before: a block later."""
-    with listening(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()) as client:
+    with listening(ServerSettings(port=0)) as listener, socket.create_connection(listener.getsockname()) as client:
         connection, _ = listener.accept()
         with connection:
             assert client.getpeername() == connection.getsockname()

@@ -39,7 +39,6 @@ OLD_RECIPE = {
     "own_guidance_cosines": 30,
     "content_learns": False,
     "draft_tolerance": 0.0,
-    "verifier": "c.pt",
     "recogniser": "w.pt",
     "content": "c.pt",
 }

@@ -19,6 +19,7 @@ from .common import (
     printable,
 )
 
+TRAINED = ("CAM++",)  # the bundle's speaker encoder
 SHORTEST, LONGEST = 0.1, 10_080  # minutes of training: six seconds, a week
 
 
@@ -35,9 +36,6 @@ def adapt(
     metric_weights: Annotated[
         Path | None, typer.Option(help="Folder of the weights of judges that take no part in training.")
     ] = None,
-    verifier: Annotated[
-        Path | None, typer.Option(help="Checkpoint of CAM++: it takes part in the training, and raises the likeness.")
-    ] = None,
     stream_bundle: StreamBundleOption = None,
     bundle: BundleOption = None,
     threads: ThreadsOption = None,
@@ -51,15 +49,10 @@ def adapt(
         raise InputError(f"{output}: a voice file must be named .voice")
     if metric_weights is not None and not metric_weights.is_dir():
         raise InputError(f"{metric_weights}: no such folder of metric weights")
-    if verifier is not None and not verifier.is_file():
-        raise InputError(f"{verifier}: no such checkpoint of a verifier")
-    if bundle_out is not None and (verifier or metric_weights or stream_bundle):
-        raise InputError(
-            "--verifier, --metric-weights and --stream-bundle are for one voice; leave them out with --bundle-out"
-        )
+    if bundle_out is not None and (metric_weights or stream_bundle):
+        raise InputError("--metric-weights and --stream-bundle are for one voice; leave them out with --bundle-out")
     run = developer_module("training.adapt.run")
-    trained = ("CAM++",) if verifier else ()
-    judges = developer_module("evaluation.judges").judges(metric_weights, trained) if metric_weights else None
+    judges = developer_module("evaluation.judges").judges(metric_weights, TRAINED) if metric_weights else None
     budget = run.Budget(minutes, steps, threads)
     if bundle_out is not None:
         developer_module("training.adapt.corpus").train_on(
@@ -73,7 +66,6 @@ def adapt(
             budget,
             bundle=bundle,
             stream_bundle=stream_bundle,
-            verifier=verifier,
             judges=judges,
             warn=_warn,
             note=_note,

@@ -40,10 +40,10 @@ def serve(
 
     try:
         from ..server.run import serve as run
-        from ..server.settings import Settings
+        from ..server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise InputError(f"this command needs '{error.name}': run pip install \"fastvoicegrad[serve]\"") from error
-    settings = Settings(
+    settings = ServerSettings(
         host=host,
         port=port,
         api_key=api_key,

@@ -31,7 +31,7 @@ class Encoder(ABC):
 
 
 class CamPlus(Encoder):
-    """CAM++ (arXiv 2303.00332), which this project's speaker encoder learns from."""
+    """CAM++ (arXiv 2303.00332), which this project's speaker encoder starts from."""
 
     name, kind = "CAM++", "CAM++ zh_en common (3D-Speaker)"
 

@@ -17,7 +17,7 @@ from .guard import Guard
 from .jobs import JobQueue
 from .metrics import Metrics
 from .service import MODEL, Service, service_of
-from .settings import Settings
+from .settings import ServerSettings
 from .streams import Streams
 
 DESCRIPTION = """Voice conversion in the shape of the ElevenLabs API.
@@ -60,7 +60,7 @@ async def metrics(request: Request) -> Response:
     return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def create_app(converter: VoiceConverter, settings: Settings) -> FastAPI:
+def create_app(converter: VoiceConverter, settings: ServerSettings) -> FastAPI:
     """A server's application. It can be run by any ASGI server; `run.serve` adds limits on connections."""
     queue = JobQueue(settings.workers, settings.waiting)
     streams = Streams.of(settings, converter.bundle.fingerprint)

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..audio import check_channel
-from ..converter import Settings
+from ..converter import ConversionSettings
 from ..errors import InputError
 from ..formants import MOST_FORMANT
 from ..pipeline import MOST_SEMITONES
@@ -59,9 +59,9 @@ async def sound(
         ),
     ] = 0.0,
     pauses: Annotated[Pause, Form(description="What stands where the recording has no speech.")] = "converted",
-) -> Settings:
+) -> ConversionSettings:
     """The fields of a conversion that change its sound."""
-    return Settings(seed=seed, semitones=semitones, keep_pitch=keep_pitch, formant=formant, pauses=pauses)
+    return ConversionSettings(seed=seed, semitones=semitones, keep_pitch=keep_pitch, formant=formant, pauses=pauses)
 
 
 def channel(
@@ -90,7 +90,7 @@ def channel(
     return name
 
 
-Sound = Annotated[Settings, Depends(sound)]
+Sound = Annotated[ConversionSettings, Depends(sound)]
 Channel = Annotated[str | None, Depends(channel)]
 AUDIO: dict[int | str, dict[str, Any]] = {
     200: {

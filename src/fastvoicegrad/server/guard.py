@@ -16,7 +16,7 @@ from .errors import ApiError, too_many
 from .jobs import JobQueue
 from .limits import SlidingWindow
 from .metrics import Metrics
-from .settings import Settings, is_loopback
+from .settings import ServerSettings, is_loopback
 
 OPEN_PATHS = ("/health", "/docs", "/openapi.json", "/live")  # they tell nothing about voices
 LINGER = 1.0  # seconds in which the rest of a refused body is read, so that the client sees the answer
@@ -27,9 +27,9 @@ class StalledError(Exception):
 
 
 class Guard:
-    """ASGI middleware with the limits of `Settings`."""
+    """ASGI middleware with the limits of `ServerSettings`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, queue: JobQueue, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, queue: JobQueue, metrics: Metrics) -> None:
         self.app, self.settings, self.queue, self.metrics = app, settings, queue, metrics
         self.window = SlidingWindow(settings.per_minute)
 
@@ -68,7 +68,7 @@ class Guard:
 class _Exchange:
     """One request and its answer, with their limits."""
 
-    def __init__(self, settings: Settings, headers: Headers, receive: Receive, send: Send) -> None:
+    def __init__(self, settings: ServerSettings, headers: Headers, receive: Receive, send: Send) -> None:
         self.settings, self._receive, self._send = settings, receive, send
         self.status = 0
         self._started, self._received = time.monotonic(), 0

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..converter import VoiceConverter
 from ..errors import InputError
 from .app import create_app
-from .settings import Settings
+from .settings import ServerSettings
 from .stream_codecs import MOST_BYTES
 from .uploads import remove_old
 
@@ -25,7 +25,7 @@ MOST_HEADER_BYTES = 1 << 14
 KEEP_ALIVE = 5  # seconds that a connection may wait for its next request
 
 
-def listening(settings: Settings) -> socket.socket:
+def listening(settings: ServerSettings) -> socket.socket:
     """A socket that listens.
 
     Raises:
@@ -46,7 +46,7 @@ def listening(settings: Settings) -> socket.socket:
 
 def serve(
     converter: VoiceConverter,
-    settings: Settings,
+    settings: ServerSettings,
     ready: Callable[[int], None] = lambda port: None,
     log_level: str = "info",
 ) -> None:
@@ -70,7 +70,7 @@ def serve(
     server.run([listener])
 
 
-def make_server(converter: VoiceConverter, settings: Settings, log_level: str = "info") -> Server:
+def make_server(converter: VoiceConverter, settings: ServerSettings, log_level: str = "info") -> Server:
     """A server that is not started yet."""
     config = uvicorn.Config(
         create_app(converter, settings),

@@ -13,7 +13,7 @@ from ..library import VoiceLibrary
 from .errors import ApiError
 from .jobs import Job, JobQueue
 from .metrics import Metrics
-from .settings import Settings
+from .settings import ServerSettings
 from .streams import Streams
 
 MODEL = "fastvoicegrad"
@@ -23,7 +23,7 @@ MODEL = "fastvoicegrad"
 class Service:
     """One converter, one library, one queue, and the streams."""
 
-    settings: Settings
+    settings: ServerSettings
     converter: VoiceConverter
     library: VoiceLibrary
     queue: JobQueue

@@ -27,7 +27,7 @@ from .errors import ApiError
 from .guard import check_origin, has_key
 from .log import log
 from .service import Service
-from .settings import Settings
+from .settings import ServerSettings
 from .stream_codecs import CODECS, OPUS_RATE, Codec
 from .uploads import reason_for_clients
 from .voices import load
@@ -93,7 +93,7 @@ async def stream(
         await websocket.send_denial_response(JSONResponse({"detail": refusal.detail}, 400))
 
 
-def _check(websocket: WebSocket, settings: Settings) -> str | None:
+def _check(websocket: WebSocket, settings: ServerSettings) -> str | None:
     """The protocol to accept, where the client may stream.
 
     Raises:

@@ -18,7 +18,7 @@ from ..mel import Array
 from ..stream.bundle import StreamBundle
 from ..stream.converter import StreamingConverter, push_all
 from .errors import ApiError
-from .settings import Settings
+from .settings import ServerSettings
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Streams:
         self._waiting: list[_Piece] = []
 
     @classmethod
-    def of(cls, settings: Settings, encoder: str) -> Streams:
+    def of(cls, settings: ServerSettings, encoder: str) -> Streams:
         """Streams with the bundle of the settings, or the one of the package where the voices fit it.
 
         Args:

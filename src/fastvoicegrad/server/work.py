@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import audio
 from ..audio.reading import decoded_blocks
-from ..converter import Settings
+from ..converter import ConversionSettings
 from ..mel import MEL, Array
 from ..preview import render_preview
 from ..reference import encode_voice
@@ -29,7 +29,7 @@ class Conversion:
     source: Upload
     voice: Voice
     form: Format
-    settings: Settings = field(default_factory=Settings)
+    settings: ConversionSettings = field(default_factory=ConversionSettings)
     channel: str | None = None  # see `audio.inspect_tracks`
 
 

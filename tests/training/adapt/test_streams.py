@@ -34,16 +34,16 @@ class Warmth(torch.nn.Module):
 
 @pytest.fixture
 def fitted(speech_folder: Path, bundle: Path, stream_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Fits an adapter with some encoders; the mel counts little, so that they decide."""
+    """Fits an adapter with an encoder; the mel counts little, so that it decides."""
     monkeypatch.setattr(streams, "STEPS", 15)
     converter, networks = VoiceConverter.load(bundle), restored_networks(bundle, tmp_path)
     recordings = read_voice(converter.bundle, [str(speech_folder)], "anna", print)
 
-    def fit(*encoders: torch.nn.Module, speaker_weight: float) -> Adapter | None:
+    def fit(encoder: torch.nn.Module, speaker_weight: float) -> Adapter | None:
         monkeypatch.setattr(streams, "SPEAKER_WEIGHT", speaker_weight)
         torch.manual_seed(0)
         opened = StreamBundle.open(stream_bundle)
-        lent = streams.StreamNetworks(opened, restored_stream_converter(opened), encoders, FrozenFeatures(networks))
+        lent = streams.StreamNetworks(opened, restored_stream_converter(opened), encoder, FrozenFeatures(networks))
         return streams.stream_adapter(lent, converter, recordings, recordings.voice, shipped_sources(converter)[:2])
 
     return fit

@@ -20,7 +20,7 @@ from fastvoicegrad.training.stream_export import StreamExportSettings, export_st
 from fastvoicegrad.training.stream_networks import load_stream_content  # noqa: E402
 from fastvoicegrad.training.tasks.registry import make_task, section  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
-from tests.training.tasks.stand_ins import Recogniser, Verifier  # noqa: E402
+from tests.training.tasks.stand_ins import Recogniser  # noqa: E402
 from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
 
 STREAMS = ("stream-content", "stream-pitch", "stream-renderer", "stream-converter")
@@ -81,13 +81,13 @@ def test_every_discriminator_can_judge_the_converter(runs: Path, store: Path, ki
 def test_pretrained_networks_can_judge_the_converter(
     runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelSpeakerTeacher", Verifier)
     monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
     for name in ("stream-content", "student", "vocoder"):
         (tmp_path / name).symlink_to(runs / name)
-    with pytest.raises(InputError, match="verifier"):
+    with pytest.raises(InputError, match="speaker encoder"):
         trainer(store, tmp_path, "stream-converter", "weights.speaker=1.0")
-    networks = ("verifier=verifier.pt", "recogniser=whisper.pt", "recogniser_margins=[0.1,0.1]")
+    speaker = runs / "speaker" / "last.safetensors"
+    networks = (f"speaker={speaker}", "recogniser=whisper.pt", "recogniser_margins=[0.1,0.1]")
     weights = [f"weights.{name}=1.0" for name in ("mel", "dist", "adv", "fm", "speaker", "recogniser")]
     run = trainer(store, tmp_path, "stream-converter", *weights, *networks)
     losses = run.train_step()

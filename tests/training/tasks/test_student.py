@@ -16,7 +16,7 @@ from fastvoicegrad.training.checkpoint import average  # noqa: E402
 from fastvoicegrad.training.data.conversion import as_conversions, speaker_conditions  # noqa: E402
 from fastvoicegrad.training.networks import load_content  # noqa: E402
 from fastvoicegrad.training.tasks.student import StudentTask  # noqa: E402
-from tests.training.tasks.stand_ins import Recogniser, Verifier  # noqa: E402
+from tests.training.tasks.stand_ins import Recogniser  # noqa: E402
 from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
 
 
@@ -73,11 +73,11 @@ def test_a_teacher_with_another_noise_schedule_is_refused(store: Path, tmp_path:
 def test_conversions_have_losses_of_pretrained_networks(
     runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelSpeakerTeacher", Verifier)
     monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
-    with pytest.raises(InputError, match="verifier"):
+    with pytest.raises(InputError, match="speaker encoder"):
         trainer(store, tmp_path, "student", "weights.speaker=1.0")
-    settings = ("weights.speaker=1.0", "verifier=verifier.pt", "weights.consistency=1.0")
+    speaker = runs / "speaker" / "last.safetensors"
+    settings = ("weights.speaker=1.0", f"speaker={speaker}", "weights.consistency=1.0")
     with pytest.raises(InputError, match="content"):
         trainer(store, tmp_path, "student", *settings)
     with pytest.raises(InputError, match="Whisper"):

@@ -16,7 +16,6 @@ from typing import cast
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import nn
 
 from ...converter import VoiceConverter
 from ...errors import InputError
@@ -35,7 +34,6 @@ from .recordings import Recordings, Warn, read_voice
 from .report import Judges, Report, compare
 from .settings import AdaptConfig, adapter_loop, converter_loop
 from .shipped import Source, shipped_sources, with_views
-from .speakers import load_verifier
 from .streams import StreamNetworks, stream_adapter
 from .strength import Weakened, strongest
 from .task import ADAPTER, AdaptTask
@@ -73,7 +71,6 @@ class Work:
     sources: list[Source]
     folder: Path
     name: str = ADAPTER
-    verifier: Path | None = None
 
     def config(self, steps: int, threads: int) -> AdaptConfig:
         loop = adapter_loop(steps, threads) if self.name == ADAPTER else converter_loop(steps, threads)
@@ -93,7 +90,7 @@ class Work:
         """A trainer that continues from what is in `out`."""
         config = self.config(steps, threads)
         networks = restored_networks(bundle, self.folder / "networks")
-        task = AdaptTask(self.converter.bundle, networks, self.voices, self.sources, config, self.name, self.verifier)
+        task = AdaptTask(self.converter.bundle, networks, self.voices, self.sources, config, self.name)
         return AdaptTrainer(task, out, config)
 
     @property
@@ -102,8 +99,6 @@ class Work:
         found = hashlib.sha256(self.converter.bundle.converter_fingerprint.encode())
         for clip in (clip for voice in self.voices for clip in (*voice.train, *voice.held)):
             found.update(clip.mel.tobytes())
-        if self.verifier is not None:
-            found.update(self.verifier.read_bytes())
         return found.hexdigest()
 
 
@@ -114,7 +109,6 @@ def adapt(
     *,
     bundle: str | Path | None = None,
     stream_bundle: str | Path | None = None,
-    verifier: Path | None = None,
     judges: Judges | None = None,
     warn: Warn = print,
     note: Callable[[str], None] = print,
@@ -126,7 +120,6 @@ def adapt(
     Args:
         output: the ``.voice`` file.
         stream_bundle: whose streams are adapted too, if it takes voices of the bundle.
-        verifier: checkpoint of CAM++, which then takes part in the training.
         judges: measure the result; None: the bundle's own speaker encoder does.
         warn, note: receive sentences about the recordings, and about what is being done.
     Raises:
@@ -146,7 +139,7 @@ def adapt(
         note("the stream bundle takes no voices of this bundle, so streams are not adapted")
     voice = read_voice(converter.bundle, recordings, output.stem, warn)
     note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
-    work = replace(prepared(converter, [voice], folder), verifier=verifier)
+    work = prepared(converter, [voice], folder)
     trained(work, bundle, budget, note)
     gained = bool(read_meta(folder / "best.safetensors")["step"])
     with tempfile.TemporaryDirectory() as restored:
@@ -233,10 +226,7 @@ def _with_streams(
 ) -> Voice:
     """The adapted voice with an adapter for streams, where this gains."""
     note("adapting streams")
-    encoders: list[nn.Module] = [networks.speaker]
-    if work.verifier is not None:
-        encoders.append(load_verifier(work.verifier, work.voices, work.sources).requires_grad_(False))
-    lent = StreamNetworks(streams, stream_converter, encoders, FrozenFeatures(networks))
+    lent = StreamNetworks(streams, stream_converter, networks.speaker, FrozenFeatures(networks))
     found = stream_adapter(lent, work.converter, work.voices[0], adapted, work.sources)
     if found is None:
         note("streams gain nothing, so they keep the plain voice")

@@ -31,7 +31,7 @@ from .speakers import mean_embedding
 
 STEPS, LEARNING_RATE, COOLDOWN = 150, 0.02, 0.4  # the rate falls to zero over the last share of the steps
 BATCH, FRAMES = 8, 96  # crops, and frames of each
-FEATURES_WEIGHT, SPEAKER_WEIGHT = 2.0, 2.0  # of features and of each speaker encoder, against 1 of the mel
+FEATURES_WEIGHT, SPEAKER_WEIGHT = 2.0, 2.0  # of features and of speaker embeddings, against 1 of the mel
 MOST_CLIPS = 60  # of the voice
 
 
@@ -57,13 +57,13 @@ class StreamNetworks:
     Attributes:
         bundle: whose streams are adapted.
         converter: its converter.
-        encoders: speaker encoders of log-mels; the last one decides.
+        speaker: the speaker encoder of log-mels; it also decides.
         features: of the full bundle.
     """
 
     bundle: StreamBundle
     converter: StreamConverter
-    encoders: Sequence[nn.Module]
+    speaker: nn.Module
     features: FrozenFeatures
 
 
@@ -80,13 +80,13 @@ def stream_adapter(
         adapted: the voice with the full converter's adapter.
     """
     streams, network = networks.bundle, networks.converter
-    encoders, features = networks.encoders, networks.features
+    encode, features = networks.speaker, networks.features
     plain = streams.voice(replace(adapted, adapter=None))
     film, memory = torch.from_numpy(plain.film), torch.from_numpy(plain.memory)
     lessons = [_conversion(streams, converter, source, adapted) for source in sources]
     lessons += [_own(streams, clip) for clip in recordings.train[:MOST_CLIPS]]
     lessons = [lesson for lesson in lessons if len(lesson.mel) > FRAMES]
-    voices = [mean_embedding(encoder, recordings.train) for encoder in encoders]
+    target = mean_embedding(encode, recordings.train)
     style = features.style([lesson.mel.T.numpy() for lesson in lessons])
     offsets = nn.Parameter(torch.zeros_like(film))
     optimiser = torch.optim.Adam([offsets], LEARNING_RATE)
@@ -95,7 +95,8 @@ def stream_adapter(
     for _ in track(range(STEPS), "adapting streams", transient=True, disable=hidden):
         content, pitch, mel = _drawn(lessons, random)
         made = _converted(network, content, pitch, film + offsets, memory)
-        loss = _loss(made, mel[:, :, scored(FRAMES, 0)], features, style, encoders, voices)
+        loss = _distance(made, mel[:, :, scored(FRAMES, 0)], features, style)
+        loss = loss + SPEAKER_WEIGHT * (1 - (encode(made) @ target).mean())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -107,7 +108,7 @@ def stream_adapter(
     @torch.inference_mode()
     def likeness(film: Tensor) -> float:
         made = [_converted(network, x.content[None], x.pitch[None], film, memory) for x in held]
-        return float(torch.stack([encoders[-1](mel)[0] @ voices[-1] for mel in made]).mean())
+        return float(torch.stack([encode(mel)[0] @ target for mel in made]).mean())
 
     if not gains(likeness(film), likeness(film + values)):
         return None
@@ -158,15 +159,6 @@ def _converted(network: StreamConverter, content: Tensor, pitch: Tensor, film: T
     return mel.transpose(1, 2)[:, :, scored(content.shape[1], 0)]
 
 
-def _loss(
-    made: Tensor,
-    mel: Tensor,
-    features: FrozenFeatures,
-    style: Style,
-    encoders: Sequence[nn.Module],
-    voices: Sequence[Tensor],
-) -> Tensor:
-    """E|x - x*| of mels (B, 80, T) and of frozen networks' features, and the distance of speaker embeddings."""
-    cosines = [(encoder(made) @ voice).mean() for encoder, voice in zip(encoders, voices, strict=True)]
-    distance = (made - mel).abs().mean() + FEATURES_WEIGHT * features.distance(made, mel, style)
-    return distance + SPEAKER_WEIGHT * (1 - torch.stack(cosines)).sum()
+def _distance(made: Tensor, mel: Tensor, features: FrozenFeatures, style: Style) -> Tensor:
+    """E|x - x*| of mels (B, 80, T) and of frozen networks' features."""
+    return (made - mel).abs().mean() + FEATURES_WEIGHT * features.distance(made, mel, style)

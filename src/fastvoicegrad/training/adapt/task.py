@@ -10,7 +10,6 @@ pays only in trainings of hours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,10 +38,9 @@ from .networks import BundleNetworks, VoiceAdapter
 from .recordings import Recordings
 from .settings import AdaptConfig
 from .shipped import NATURAL, Source
-from .speakers import load_verifier, mean_cosine, mean_embedding
+from .speakers import mean_cosine, mean_embedding
 
 ADAPTER, CONVERTER = "adapter", "student"  # names of the trained network; checkpoints of converters are students'
-ENCODERS: tuple[str, ...] = ("speaker", "verifier")  # of speakers, in losses
 VALIDATED = 4  # voices that a validation converts to
 VALIDATION_FRAMES = 512  # of the reference
 
@@ -52,7 +50,6 @@ class AdaptTask(AdversarialTask):
     voices: to adapt to; an adapter takes one.
     sources: shipped speech, the natural recordings first.
     name: ADAPTER trains offsets of the frozen converter, CONVERTER the converter itself.
-    verifier: CAM++'s checkpoint, for a loss of conversions; None: the bundle's own speaker encoder has to do.
     """
 
     def __init__(
@@ -63,7 +60,6 @@ class AdaptTask(AdversarialTask):
         sources: Sequence[Source],
         config: AdaptConfig,
         name: str = ADAPTER,
-        verifier: Path | None = None,
     ) -> None:
         self.name, self.bundle, self.config, self.loop = name, bundle, config, config.loop
         self.networks, self.voices, self.sources = networks, voices, sources[: len(NATURAL)]
@@ -71,8 +67,6 @@ class AdaptTask(AdversarialTask):
         torch.manual_seed(config.loop.seed)
         self.alpha_bar = torch.from_numpy(bundle.alpha_bar).float()
         self.frozen = {"content": networks.content, "speaker": networks.speaker, "vocoder": networks.vocoder}
-        if verifier is not None:
-            self.frozen["verifier"] = load_verifier(verifier, voices, sources)
         if name == ADAPTER:
             fold_weight_norm(networks.unet)
             self.frozen["converter"] = networks.unet.requires_grad_(False).eval()
@@ -83,14 +77,12 @@ class AdaptTask(AdversarialTask):
             self.modules[DISCRIMINATOR] = MelDiscriminator(config.channels)
         self.embeddings = torch.from_numpy(np.stack([recordings.voice.embedding for recordings in voices]))
         with torch.no_grad():
-            self.trained_voices = {
-                name: torch.stack([mean_embedding(self.frozen[name], r.train) for r in voices])
-                for name in ENCODERS
-                if name in self.frozen
-            }
-            judge = self.frozen[self._judge_name]
-            self.held_voices = torch.stack([mean_embedding(judge, r.held) for r in voices])
-            self.natural = [mean_cosine(judge, r.train, held) for r, held in zip(voices, self.held_voices, strict=True)]
+            encode = networks.speaker
+            self.trained_voices = torch.stack([mean_embedding(encode, r.train) for r in voices])
+            self.held_voices = torch.stack([mean_embedding(encode, r.held) for r in voices])
+            self.natural = [
+                mean_cosine(encode, r.train, held) for r, held in zip(voices, self.held_voices, strict=True)
+            ]
         self.features = FrozenFeatures(networks)
         self.styles = [self.features.style([clip.mel for clip in r.train]) for r in voices]
 
@@ -165,17 +157,17 @@ class AdaptTask(AdversarialTask):
         source = inside(batch["window"])[len(batch["mel"]) :]
         with torch.no_grad():
             content = self.networks.content(source)
-        losses = {name: self._similarity(name, source, batch) for name in self.trained_voices}
+        losses = {"speaker": self._similarity(source, batch)}
         style = self.styles[int(batch["target"][0])]
         losses["features"] = self.features.distance(self._reconstructed, batch["mel"], style)
         losses["style"] = self.features.style_distance(self._converted, style)
         losses["consistency"] = content_consistency_loss(self.networks.content(self._converted), content)
         return losses | (self._adversarial_losses(batch) if self.adversarial else {})
 
-    def _similarity(self, encoder: str, source: Tensor, batch: Batch) -> Tensor:
-        """`speaker_similarity_loss` of conversions, by an encoder."""
-        encode = self.frozen[encoder]
-        target = self.trained_voices[encoder].to(source.device)[batch["target"]][len(batch["mel"]) :]
+    def _similarity(self, source: Tensor, batch: Batch) -> Tensor:
+        """`speaker_similarity_loss` of conversions."""
+        encode = self.networks.speaker
+        target = self.trained_voices.to(source.device)[batch["target"]][len(batch["mel"]) :]
         with torch.no_grad():
             embedding = encode(source)
         return speaker_similarity_loss(encode(self._converted), target, embedding)
@@ -197,8 +189,7 @@ class AdaptTask(AdversarialTask):
     def validate(self) -> Scalars:
         """Scores of the demo's recordings in the voices.
 
-        "likeness": the cosine to what is held back, by the verifier if there is one. It counts up to that of the
-        voice's own recordings: an encoder that trained the bundle rates conversions above these.
+        "likeness": the cosine to what is held back. It counts up to that of the voice's own recordings.
         "words": 1 minus the consistency loss. "quality": minus the `frechet_distance` of the vocoder's features to
         those of what is held back. "score", their sum.
         """
@@ -213,16 +204,12 @@ class AdaptTask(AdversarialTask):
             batch = {name: x.to(device) for name, x in self._whole(source, index, number).items()}
             mel, wanted = self.convert(batch), inside(batch["window"])
             mels.append(mel)
-            cosines.append(float(self.frozen[self._judge_name](mel)[0] @ held))
+            cosines.append(float(self.networks.speaker(mel)[0] @ held))
             words.append(1 - float(content_consistency_loss(self.networks.content(mel), self.networks.content(wanted))))
         real = [torch.from_numpy(clip.mel)[None].to(device) for clip in self.voices[index].held]
         quality = -self.features.frechet_distance(real, mels)
         likeness = min(float(np.mean(cosines)), self.natural[index])
         return {"likeness": likeness, "words": float(np.mean(words)), "quality": quality}
-
-    @property
-    def _judge_name(self) -> str:
-        return "verifier" if "verifier" in self.frozen else "speaker"
 
     @property
     def _device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""Pretrained networks that serve as teachers. None of their weights ships with this project.
+"""Pretrained networks that serve as teachers. Of their weights only CAM++'s ship, trained on: see models/speaker.py.
 
 Each takes the path of its published weights; MODEL_CARD.md names the sources and licences.
 """
@@ -6,7 +6,7 @@ Each takes the path of its published weights; MODEL_CARD.md names the sources an
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,18 @@ class SpeakerTeacher:
     @torch.inference_mode()
     def __call__(self, wave: np.ndarray) -> np.ndarray:
         """``(N,)`` at 16 kHz -> ``(192,)`` of unit length."""
-        from torchaudio.compliance.kaldi import fbank
-
-        features = fbank(torch.from_numpy(wave)[None], num_mel_bins=80, sample_frequency=TEACHER_RATE)
+        features = kaldi_features(wave)
         features = features - features.mean(0)
         embedding = self.model(features[None])[0].numpy()
         return np.asarray(embedding / np.linalg.norm(embedding))
+
+
+def kaldi_features(wave: np.ndarray) -> torch.Tensor:
+    """What CAM++ reads: ``(N,)`` at 16 kHz -> log-mel (T, 80), whose first frame is centred on 12.5 ms."""
+    from torchaudio.compliance.kaldi import fbank
+
+    features: torch.Tensor = fbank(torch.from_numpy(wave)[None], num_mel_bins=80, sample_frequency=TEACHER_RATE)
+    return features
 
 
 class MelFeatures(torch.nn.Module):
@@ -123,32 +129,6 @@ class MelFeatures(torch.nn.Module):
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         """(B, 80, T) log-mel -> (B, T', 80)."""
         return self._neighbours(mel) @ self.map
-
-
-class MelSpeakerTeacher(torch.nn.Module):
-    """CAM++ on this project's log-mels, differentiable.
-
-    With a map fitted on sixty recordings of 6 s, its embeddings of others have a cosine of 0.84 to those of the
-    waveforms.
-
-    Args:
-        weights: path of CAM++'s checkpoint.
-        waves: see `MelFeatures`.
-    """
-
-    def __init__(self, weights: str, waves: list[np.ndarray]) -> None:
-        from torchaudio.compliance.kaldi import fbank
-
-        super().__init__()
-        self.model = SpeakerTeacher(weights).model.requires_grad_(False)
-        features = partial(fbank, num_mel_bins=80, sample_frequency=TEACHER_RATE)
-        self.features = MelFeatures(waves, lambda wave: features(wave[None]), first=0.0125)  # of windows of 25 ms
-
-    def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        """(B, 80, T) log-mel -> (B, 192) of unit length."""
-        features = self.features(mel)
-        embedding: torch.Tensor = self.model(features - features.mean(1, keepdim=True))
-        return torch.nn.functional.normalize(embedding, dim=1)
 
 
 class MelRecogniser(torch.nn.Module):

@@ -1,30 +1,33 @@
 """Train the speaker encoder: a pretrained verifier's embeddings from this project's mel, for windows of any length.
 
-The targets are the verifier's embeddings of whole recordings, from the store. With `teacher` they are its embeddings of
-the very windows, which also allows augmented voices.
+The targets are the verifier's embeddings of whole recordings, from the store. With `published` training starts from the
+verifier itself. Then a few hundred steps are enough: only the mel is new to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ...errors import InputError
-from ..data.crops import Crops, statistics
-from ..data.perturb import PerturbConfig, draw_perturbations, perturb
+from ...mel import MEL, log_mel
+from ..data.crops import Crops
+from ..data.perturb import PerturbConfig, perturb
 from ..data.store import Store
-from ..data.teachers import MelSpeakerTeacher
+from ..data.teachers import TEACHER_RATE, kaldi_features, to_teacher_rate
 from ..losses import weighted_sum
-from ..models.speaker import SpeakerConfig, SpeakerEncoder
+from ..models.speaker import RATE, SpeakerConfig, SpeakerEncoder, resampled
 from ..task import Batch, LoopConfig, Scalars, Task
 from ..verification import equal_error, verification_scores
 
 LENGTHS = 4  # window lengths, from `shortest` to `longest`
-FITTED = 96  # windows on which the teacher's front-end is fitted
+FITTED = 512  # windows on which the front-end is fitted
+RIDGE = 0.1  # of that fit
+DELAY = round((0.0125 - 0.5 / RATE) * TEACHER_RATE)  # samples between the first frames of the two mels
 VALIDATED, VALIDATION_SEED = 192, 1  # held-out windows
 
 
@@ -33,16 +36,10 @@ class SpeakerRecipe:
     store: str
     loop: LoopConfig
     model: SpeakerConfig = field(default_factory=SpeakerConfig)
+    published: str = ""  # path of CAM++'s checkpoint, from which training starts; "": from random weights
     # Room and microphone, which leave the voice as it is: no stretching.
     perturb: PerturbConfig = field(
         default_factory=lambda: PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.15, gain=0.2, noise=0.2)
-    )
-    teacher: str = ""  # path of CAM++'s checkpoint; "": the embeddings in the store
-    views: int = 1  # parts of every window, at least half as long, that have the window's embedding as target
-    repeat_after: int = 0  # steps after which the windows repeat, with new views and known targets; 0: never
-    augmented_voices: float = 0.0  # probability that a window gets another voice; needs the teacher
-    voice_augmentation: PerturbConfig = field(
-        default_factory=lambda: PerturbConfig(formant=1.15, pitch=1.3, equaliser=0.3, gain=0.0, noise=0.0)
     )
     shortest: int = 96  # frames of a window: 1.1 s
     longest: int = 320
@@ -68,77 +65,36 @@ class SpeakerTask(Task):
     def __init__(self, recipe: SpeakerRecipe) -> None:
         self.recipe, self.loop = recipe, recipe.loop
         self.store = Store(recipe.store)
-        if recipe.augmented_voices and not recipe.teacher:
-            raise InputError("augmented_voices needs a teacher; set teacher to the path of CAM++'s weights")
-        kind: type[Crops] = Crops if recipe.teacher else LabelledCrops
         self.crops = {
-            frames: kind(self.store, "train", frames, recipe.corpora)
+            frames: LabelledCrops(self.store, "train", frames, recipe.corpora)
             for frames in np.linspace(recipe.shortest, recipe.longest, LENGTHS).astype(int).tolist()
         }
         self.held_out = LabelledCrops(self.store, "valid", recipe.shortest * 2)
         torch.manual_seed(recipe.loop.seed)
         model = SpeakerEncoder(recipe.model)
-        model.norm.fit(statistics(self.store, next(iter(self.crops.values())), "mel"))
+        if recipe.published:
+            model.fill(torch.load(recipe.published, map_location="cpu", weights_only=True))
+            crops = self.crops[recipe.longest]
+            fit_front(model, [wave.numpy() for wave in crops.wave(crops.draw(np.random.default_rng(0), FITTED))])
         self.modules = {"speaker": model}
         self.frozen = {}
-        self._targets: dict[bytes, Tensor] = {}  # by the window's digest
-        if recipe.teacher:
-            crops = self.crops[recipe.longest]
-            waves = [wave.numpy() for wave in crops.wave(crops.draw(np.random.default_rng(0), FITTED))]
-            self.frozen["teacher"] = MelSpeakerTeacher(recipe.teacher, waves).eval()
 
     def model_config(self) -> SpeakerConfig:
         return self.recipe.model
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        """mel (B, 80, T) and target (B, S); with a teacher mel (B, views, 80, T') and window (B, 80, T).
-
-        Batches of longer windows have fewer of them, at about the same cost.
-        """
-        recipe, period = self.recipe, self.recipe.repeat_after
-        windows = np.random.default_rng((self.loop.seed, self.step % period)) if period else random
-        crops = self.crops[int(windows.choice(list(self.crops)))]
-        size = size * recipe.longest // crops.frames // 2
-        drawn = crops.draw(windows, size)
-        mel = crops.take("mel", drawn)
-        if not recipe.teacher:
-            target = torch.from_numpy(self.store.array("speaker_teacher")[[c.row for c in drawn]])
-            return {"mel": perturb(mel, random, recipe.perturb), "target": target}
-        augmented = torch.from_numpy(windows.random(size) < recipe.augmented_voices)[:, None, None]
-        mel = torch.where(augmented, draw_perturbations(windows, size, recipe.voice_augmentation)(mel), mel)
-        views = perturb(self._views(mel, random), random, recipe.perturb)
-        return {"mel": views.unflatten(0, (size, -1)), "window": mel}
-
-    def _views(self, mel: Tensor, random: np.random.Generator) -> Tensor:
-        """Random parts of every window, all of one length: (B, 80, T) -> (B * views, 80, T')."""
-        count, frames = self.recipe.views, mel.shape[2]
-        length = int(random.integers(frames // 2, frames + 1)) if count > 1 else frames
-        starts = random.integers(0, frames - length + 1, count * len(mel))
-        windows = mel.repeat_interleave(count, 0)
-        return torch.stack([window[:, s : s + length] for window, s in zip(windows, starts, strict=True)])
-
-    @torch.no_grad()
-    def _teacher_embeddings(self, windows: Tensor) -> Tensor:
-        """The teacher's embeddings of windows (B, 80, T): (B, S). They are kept where windows repeat."""
-        if not self.recipe.repeat_after:
-            embeddings: Tensor = self.frozen["teacher"](windows)
-            return embeddings
-        keys = [sha256(window.cpu().numpy().tobytes()).digest() for window in windows]
-        if new := [i for i, key in enumerate(keys) if key not in self._targets]:
-            embeddings = self.frozen["teacher"](windows[new])
-            self._targets |= zip((keys[i] for i in new), embeddings, strict=True)
-        return torch.stack([self._targets[key] for key in keys])
+        """mel (B, 80, T) and target (B, S). Batches of longer windows have fewer of them, at about the same cost."""
+        crops = self.crops[int(random.choice(list(self.crops)))]
+        drawn = crops.draw(random, size * self.recipe.longest // crops.frames // 2)
+        target = torch.from_numpy(self.store.array("speaker_teacher")[[c.row for c in drawn]])
+        return {"mel": perturb(crops.take("mel", drawn), random, self.recipe.perturb), "target": target}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """cosine: E[1 - cos(e, e*)]. geometry: 10 E[(e_i e_j - e*_i e*_j)^2] over the pairs of a batch.
 
         The second compares the angles between embeddings, which is what a verifier is used for.
         """
-        mel, target = batch["mel"], batch.get("target")
-        if target is None:
-            target = self._teacher_embeddings(batch["window"]).repeat_interleave(mel.shape[1], 0)
-            mel = mel.flatten(0, 1)
-        embedding = self.modules["speaker"](mel)
+        target, embedding = batch["target"], self.modules["speaker"](batch["mel"])
         angles = (embedding @ embedding.T - target @ target.T).square().mean()
         return {"cosine": (1 - (embedding * target).sum(1)).mean(), "geometry": angles * 10}
 
@@ -157,3 +113,20 @@ class SpeakerTask(Task):
             "eer": equal_error(*verification_scores(embedding, voices))[0],
             "teacher_eer": equal_error(*verification_scores(target, voices))[0],
         }
+
+
+@torch.no_grad()
+def fit_front(model: SpeakerEncoder, waves: Sequence[np.ndarray]) -> None:
+    """Fit the front-end to the verifier's own features, by least squares on samples (N,) at 22,050 Hz."""
+    kernel, inputs = model.front.kernel_size[0], model.front.in_channels
+    size = kernel * inputs + 1
+    gram, cross = torch.zeros(size, size).double(), torch.zeros(size, inputs).double()
+    for wave in waves:
+        target = kaldi_features(np.pad(to_teacher_rate(wave, MEL.sample_rate), (DELAY, 0))).double()
+        mel = F.pad(resampled(torch.from_numpy(log_mel(wave))[None]), (kernel // 2, kernel // 2), mode="replicate")
+        x = F.pad(mel[0].unfold(1, kernel, 1).permute(1, 2, 0).flatten(1), (0, 1), value=1.0).double()
+        count = min(len(x), len(target))
+        gram, cross = gram + x[:count].T @ x[:count], cross + x[:count].T @ target[:count]
+    found = torch.linalg.solve(gram + RIDGE * torch.eye(size), cross).float()
+    model.front.weight.copy_(found[:-1].unflatten(0, (kernel, inputs)).permute(2, 1, 0))
+    model.front.bias.copy_(found[-1])

@@ -64,13 +64,13 @@ class StreamConverterRecipe:
     conversions: int = 4  # crops of a batch that are also converted to another voice
     perturb: PerturbConfig = field(default_factory=PerturbConfig)  # of the reconstructions' sources
     train_content: bool = False  # train the content encoder on, with the converter; the loss "content" anchors it
-    verifier: str = ""  # path of CAM++'s checkpoint, for the loss "speaker"
+    speaker: str = ""  # checkpoint of the speaker encoder, for the loss "speaker"
     recogniser: str = ""  # path of a Whisper checkpoint, for the loss "recogniser"
     recogniser_margins: tuple[float, ...] = ()  # see `StudentRecipe`
     weights: dict[str, float] = field(default_factory=lambda: dict(STREAM_WEIGHTS))
 
     def __post_init__(self) -> None:
-        require_networks(self.weights, self.verifier, self.recogniser)
+        require_networks(self.weights, self.speaker, self.recogniser)
 
 
 class StreamConverterTask(AdversarialTask):
@@ -97,7 +97,7 @@ class StreamConverterTask(AdversarialTask):
         self.modules = {self.name: model, DISCRIMINATOR: self.adversary.discriminator()}
         (self.modules if recipe.train_content else self.frozen)["content"] = content
         self.pretrained = PretrainedLosses(
-            recipe.weights, recipe.verifier, recipe.recogniser, recipe.recogniser_margins, self._waves
+            recipe.weights, recipe.speaker, recipe.recogniser, recipe.recogniser_margins, self._waves
         )
         self.frozen |= {"teacher": teacher, "vocoder": vocoder, **self.pretrained.networks}
 

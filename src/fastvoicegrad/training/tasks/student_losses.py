@@ -1,4 +1,4 @@
-"""Losses of the student that are not in FastVoiceGrad: a verifier, a recogniser and a content encoder on its output.
+"""Losses of the student that are not in FastVoiceGrad, by frozen networks: of speakers, words and content.
 
 All but "recogniser" look at conversions to other voices alone, as the authors' later ADCD (arXiv 2508.17868) does.
 """
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ..data.teachers import MelRecogniser, MelSpeakerTeacher
+from ..data.teachers import MelRecogniser
 from ..losses import content_consistency_loss, recogniser_loss, speaker_similarity_loss, weighted_sum
 from ..models.content import ContentEncoder, ContentModel
-from ..networks import load_content
+from ..networks import load_content, load_speaker
 from ..task import Batch
 from .content import CONTENT_WEIGHTS, content_losses, prosody_targets
 from .student_recipe import StudentRecipe
@@ -27,7 +27,7 @@ class PretrainedLosses:
 
     Args:
         weights: of the losses, by name.
-        verifier, recogniser: paths of the networks' checkpoints.
+        speaker, recogniser: paths of the networks' checkpoints.
         margins: of `recogniser_loss`, for conversions.
         waves: returns recordings (N,) on which the networks' front-ends are fitted.
     Attributes:
@@ -39,7 +39,7 @@ class PretrainedLosses:
     def __init__(
         self,
         weights: dict[str, float],
-        verifier: str,
+        speaker: str,
         recogniser: str,
         margins: tuple[float, ...],
         waves: Callable[[], list[np.ndarray]],
@@ -47,7 +47,7 @@ class PretrainedLosses:
         self.margins = margins
         self.networks: dict[str, nn.Module] = {}
         if weights.get("speaker"):
-            self.networks["verifier"] = MelSpeakerTeacher(verifier, waves()).eval()
+            self.networks["speaker"] = load_speaker(speaker).requires_grad_(False)
         if weights.get("recogniser"):
             network = MelRecogniser(recogniser, waves()).eval()
             if margins and len(margins) != network.depth:
@@ -63,9 +63,9 @@ class PretrainedLosses:
             batch: has "to_source" (B', 80, T), "verified_speaker" and "to_verified_speaker".
         """
         losses = {}
-        if "verifier" in self.networks:
+        if "speaker" in self.networks:
             target, source = batch["to_verified_speaker"], batch["verified_speaker"][: len(conversion)]
-            losses["speaker"] = speaker_similarity_loss(self.networks["verifier"](conversion), target, source)
+            losses["speaker"] = speaker_similarity_loss(self.networks["speaker"](conversion), target, source)
         if "recogniser" in self.networks:
             losses["recogniser"] = self._recogniser(made, real, ())
             if len(conversion):
@@ -95,7 +95,7 @@ class ExtraLosses:
     def __init__(self, recipe: StudentRecipe, waves: Callable[[], list[np.ndarray]]) -> None:
         self.recipe = recipe
         self.pretrained = PretrainedLosses(
-            recipe.weights, recipe.verifier, recipe.recogniser, recipe.recogniser_margins, waves
+            recipe.weights, recipe.speaker, recipe.recogniser, recipe.recogniser_margins, waves
         )
         self.networks = dict(self.pretrained.networks)
         if recipe.content:

@@ -46,14 +46,13 @@ class StudentRecipe:
     # Guidance weight of the student's own conversions, as at run time, so every loss gets the guided result.
     conversion_guidance: float = 0.0
     conversion_guidance_cosines: int = MEL.n_mels  # lowest cosine components of that term that are kept
-    verifier: str = ""  # path of CAM++'s checkpoint, for the loss "speaker"
+    speaker: str = ""  # checkpoint of the speaker encoder, for the loss "speaker" and the score "voice"
     recogniser: str = ""  # path of a Whisper checkpoint, for the loss "recogniser"
     # Distance of conversions that counts as none, for each block of the recogniser. Two natural speakers differ too, so
     # a smaller distance would keep the source's voice. Reconstructions have no margin.
     recogniser_margins: tuple[float, ...] = ()
     content: str = ""  # checkpoint of the content encoder, for the loss "consistency" and the score "words"
     train_content: bool = False  # train that encoder with the student (arXiv 2508.17868)
-    speaker: str = ""  # checkpoint of the speaker encoder, for the score "voice"
 
     def __post_init__(self) -> None:
         """Raises InputError where settings do not fit each other."""
@@ -62,7 +61,7 @@ class StudentRecipe:
             raise InputError(f"distill_steps must end at schedule.steps, {self.schedule.steps}, or before")
         if not 1 <= self.conversion_guidance_cosines <= MEL.n_mels:
             raise InputError(f"conversion_guidance_cosines must lie between 1 and {MEL.n_mels}")
-        require_networks(weights, self.verifier, self.recogniser)
+        require_networks(weights, self.speaker, self.recogniser)
         if weights.get("consistency") and not self.content:
             raise InputError("the loss 'consistency' needs the content encoder; set content to its checkpoint")
         if self.train_content and not (self.content and self.data.context):
@@ -80,13 +79,13 @@ class StudentRecipe:
         return self.guided or losses or self.train_content
 
 
-def require_networks(weights: dict[str, float], verifier: str, recogniser: str) -> None:
+def require_networks(weights: dict[str, float], speaker: str, recogniser: str) -> None:
     """Check that each loss has its pretrained network.
 
     Raises:
         InputError: one has not.
     """
-    if weights.get("speaker") and not verifier:
-        raise InputError("the loss 'speaker' needs a verifier; set verifier to the path of CAM++'s weights")
+    if weights.get("speaker") and not speaker:
+        raise InputError("the loss 'speaker' needs the speaker encoder; set speaker to its checkpoint")
     if weights.get("recogniser") and not recogniser:
         raise InputError("the loss 'recogniser' needs a recogniser; set recogniser to a Whisper checkpoint")

@@ -1,0 +1,69 @@
+"""The speaker encoder equals the published CAM++ behind its front-end."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn import functional as F  # noqa: E402
+
+from fastvoicegrad.training.models.speaker import (  # noqa: E402
+    SEGMENT,
+    SpeakerConfig,
+    SpeakerEncoder,
+    context_averages,
+    resampled,
+)
+
+
+@pytest.mark.parametrize("frames", [40, 260, 600])
+def test_published_weights_give_the_published_network(frames: int) -> None:
+    published = pytest.importorskip("speakerlab.models.campplus.DTDNN").CAMPPlus(80, 192).eval()
+    torch.manual_seed(0)
+    for module in published.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            if module.affine:
+                module.weight.data.uniform_(0.5, 1.5)
+                module.bias.data.normal_(0, 0.1)
+    encoder = SpeakerEncoder(SpeakerConfig())
+    encoder.fill(published.state_dict())
+    mel = torch.randn(2, 80, frames)
+    with torch.inference_mode():
+        features = encoder.front(resampled(mel)).transpose(1, 2)
+        wanted = F.normalize(published(features - features.mean(1, keepdim=True)), dim=1)
+        torch.testing.assert_close(encoder(mel), wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_other_weights_are_refused() -> None:
+    small = SpeakerEncoder(SpeakerConfig(width=4, entrance=8, growth=4, layers=(1, 1)))
+    with pytest.raises(ValueError, match="fewer layers"):
+        small.fill({})
+    with pytest.raises(ValueError, match="more layers"):
+        small.fill(dict(_as_published(small)) | {"extra.weight": torch.zeros(1)})
+
+
+def _as_published(encoder: SpeakerEncoder) -> list[tuple[str, torch.Tensor]]:
+    """The weights of all layers, under numbered names."""
+    layers = [
+        m for m in encoder.modules() if m is not encoder.front and not list(m.children()) and list(m.parameters())
+    ]
+    return [(f"{i}.{kind}", value) for i, layer in enumerate(layers) for kind, value in layer.named_parameters()]
+
+
+def test_the_context_is_the_mean_over_time_and_over_the_segment() -> None:
+    x = torch.randn(1, 3, SEGMENT + 20)
+    context = x @ context_averages(x)
+    torch.testing.assert_close(context[:, :, 0], x.mean(2) + x[:, :, :SEGMENT].mean(2))
+    torch.testing.assert_close(context[:, :, -1], x.mean(2) + x[:, :, SEGMENT:].mean(2))
+
+
+def test_the_mel_is_resampled_to_100_frames_a_second() -> None:
+    """A second has 86.13 frames here. A ramp over time stays a ramp, whose first frame is centred on 5 ms."""
+    mel = torch.arange(861.0).expand(1, 80, -1)
+    out = resampled(mel)
+    assert out.shape[2] == 999
+    step = 22050 / 256 / 100
+    torch.testing.assert_close(out[0, 0, 10:900], (torch.arange(10, 900) + 0.5) * step - 0.5, atol=1e-3, rtol=1e-4)
