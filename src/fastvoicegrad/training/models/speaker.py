@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -116,8 +117,9 @@ class SpeakerEncoder(nn.Module):
         x = self.head((x - x.mean(2, keepdim=True))[:, None]).flatten(1, 2)
         x = F.relu(self.entrance(x))
         averages = context_averages(x)
-        for block, transition in self.blocks:  # type: ignore[misc]
-            for layer in block:
+        for block in self.blocks:
+            layers, transition = cast(nn.ModuleList, block)
+            for layer in cast(nn.ModuleList, layers):
                 x = torch.cat([x, layer(x, averages)], 1)
             x = transition(x)
         out: Tensor = self.out(x)
@@ -146,7 +148,7 @@ class SpeakerEncoder(nn.Module):
                 gain, offset = operations.pop(0)
                 weight, bias = weight * gain.view(-1, *[1] * (weight.ndim - 1)), offset
             module.weight.copy_(weight.view_as(module.weight))
-            if module.bias is not None:
+            if module.bias is not None and bias is not None:
                 module.bias.copy_(bias.view_as(module.bias))
         if operations:
             raise ValueError("the checkpoint holds more layers than CAM++ has")

@@ -129,4 +129,5 @@ def fit_front(model: SpeakerEncoder, waves: Sequence[np.ndarray]) -> None:
         gram, cross = gram + x[:count].T @ x[:count], cross + x[:count].T @ target[:count]
     found = torch.linalg.solve(gram + RIDGE * torch.eye(size), cross).float()
     model.front.weight.copy_(found[:-1].unflatten(0, (kernel, inputs)).permute(2, 1, 0))
+    assert model.front.bias is not None
     model.front.bias.copy_(found[-1])
