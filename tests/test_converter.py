@@ -97,7 +97,7 @@ def test_silence_around_a_reference_changes_little(
     wave, rate = soundfile.read(reference_file)
     soundfile.write(tmp_path / "padded.wav", np.concatenate([np.zeros(rate), wave, np.zeros(rate)]), rate)
     a, b = converter.voice([reference_file]), converter.voice([tmp_path / "padded.wav"])
-    assert float(a.embedding @ b.embedding) > 0.98
+    assert float(a.embedding @ b.embedding) > 0.95
 
 
 def test_files_in_any_format(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_graph_cannot_read_other_files(opened: Callable[[Any], Bundle], locati
         opened(model.SerializeToString() + extra)
 
 
-@pytest.mark.parametrize("operator", ["Loop", "If", "Scan", "ConstantOfShape", "Range", "RandomNormal", "NoSuch", ""])
+@pytest.mark.parametrize("operator", ["Loop", "If", "Scan", "ConstantOfShape", "Resize", "RandomNormal", "NoSuch", ""])
 def test_an_operator_that_networks_do_not_need_is_refused(opened: Callable[[Any], Bundle], operator: str) -> None:
     model = pitch_graph()
     model.graph.node[3].op_type = operator
