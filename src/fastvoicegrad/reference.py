@@ -21,7 +21,7 @@ from .voice import MOST_FRAMES, Voice, evenly_spaced
 
 SHORTEST_WINDOW = 16  # frames below which a speaker embedding means nothing
 SPEAKER_WINDOW = 344  # frames (4 s) of a reference of which one speaker embedding is computed
-MOST_TURNS = 8  # windows of 2 s among which speakers are distinguished
+MOST_TURNS = 6  # windows of 2 s among which speakers are distinguished
 SOURCE_WINDOWS = 2  # windows of 4 s that describe the source speaker
 SOURCE_FRAMES = 430  # frames (5 s) of the source for retrieval: 18 ms of content encoding
 SHORTEST_REFERENCE = 0.35  # seconds below which no speech can be found
