@@ -25,6 +25,7 @@ from .models.vocoder import SpectralVocoder
 
 OPSET = 20  # the first with Gelu as one operator
 FRAMES, MEMORY = 64, 48  # of the traced example: input frames, reference frames
+LEAST_FRAMES = 16  # of a speaker embedding
 PROBED = 1024  # frames of the input on which receptive fields are measured
 NEAR_S_K, ALPHA_BAR_NEAR_S_K = 950, 0.006  # the traced example's step
 
@@ -127,6 +128,7 @@ def to_onnx(
     stride: int,
     remembered: dict[str, int] | None = None,
     batched: bool = False,
+    least: int = 2,
 ) -> bytes:
     """Trace a network.
 
@@ -136,8 +138,9 @@ def to_onnx(
         timed: time axis of each input that has one; these have one length, a multiple of `stride`.
         remembered: the same for the reference's frames, of any number.
         batched: whether the first axis of every input is a batch of any size.
+        least: frames, in strides.
     """
-    frames = torch.export.Dim("frames", min=2, max=2**20)
+    frames = torch.export.Dim("frames", min=least, max=2**20)
     length: Any = stride * frames if stride > 1 else frames
     axes: dict[str, dict[int, Any]] = {name: {} for name in inputs}
     for name in inputs if batched else ():
@@ -193,7 +196,8 @@ def pitch_graph(tracker: PitchTracker) -> Graph:
 def speaker_graph(speaker: SpeakerEncoder) -> Graph:
     """The receptive field is (0, 0) by convention: the embedding depends on all frames."""
     mel = torch.randn(1, MEL.n_mels, FRAMES)
-    return Graph(to_onnx(speaker, speaker.config, {"mel": mel}, ["embedding"], {"mel": 2}, 1), (0, 0), 1)
+    data = to_onnx(speaker, speaker.config, {"mel": mel}, ["embedding"], {"mel": 2}, 1, least=LEAST_FRAMES)
+    return Graph(data, (0, 0), 1)
 
 
 def converter_graph(unet: UNet) -> Graph:

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...mel import MEL
-
 RATE = 100.0  # Hz, of the published network's frames
+FINER, COARSER = 512, 441  # that rate, and the mel's: 22050 / 256
 SEGMENT = 100  # frames whose mean is the local context of a mask
 LEAST_VARIANCE = 1e-10
 EPSILON = 1e-5  # of the published batch normalisations
@@ -79,7 +78,7 @@ class DenseLayer(nn.Module):
             averages: see `context_averages`.
         """
         x = self.between(self.reduce(self.before(x)))
-        context = x @ averages
+        context = torch.bmm(x, averages.expand(len(x), -1, -1))
         return self.local(x) * torch.sigmoid(self.mask(F.relu(self.squeeze(context))))
 
 
@@ -161,8 +160,13 @@ class SpeakerEncoder(nn.Module):
 
 
 def resampled(mel: Tensor) -> Tensor:
-    """Log-mel (B, 80, T) at the published rate of frames: (B, 80, T')."""
-    return F.interpolate(mel, scale_factor=RATE * MEL.hop_length / MEL.sample_rate, mode="linear")
+    """Log-mel (B, 80, T) at the published rate of frames, (B, 80, 512 T // 441), by linear interpolation."""
+    frames = mel.shape[2]
+    place = (torch.arange(frames * FINER // COARSER, device=mel.device) + 0.5) * (COARSER / FINER) - 0.5
+    place = place.clamp(0, frames - 1)
+    low = place.floor()
+    first, second = (mel[:, :, (low + i).long().clamp(max=frames - 1)] for i in (0, 1))
+    return torch.lerp(first, second, (place - low).to(mel.dtype))
 
 
 def context_averages(x: Tensor) -> Tensor:
