@@ -25,7 +25,8 @@ CLIPPED = 1.45  # times the density below: 99.5 % of clean clips lie below; 10 d
 
 TURN = 172  # frames (2 s) of which one speaker embedding is computed to tell speakers apart
 LEAST_TURNS = 2  # of each speaker
-# Cosine of two groups of windows. All of 140 files of one speaker lie above, all of 140 files of two below.
+# Cosine of two groups of windows. All of 140 joined files of one speaker lie above. All of 140
+# files of two speakers lie below.
 APART = 0.5
 # Cosine of two recordings' embeddings. Of one person 99.8 % lie above; of two people 85 % lie below.
 STRANGERS = 0.25

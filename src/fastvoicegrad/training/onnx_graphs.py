@@ -138,7 +138,7 @@ def to_onnx(
         timed: time axis of each input that has one; these have one length, a multiple of `stride`.
         remembered: the same for the reference's frames, of any number.
         batched: whether the first axis of every input is a batch of any size.
-        least: frames, in strides.
+        least: length that the graph must take, in strides.
     """
     frames = torch.export.Dim("frames", min=least, max=2**20)
     length: Any = stride * frames if stride > 1 else frames

@@ -1,8 +1,8 @@
 """Speaker encoder: a few seconds of log-mel in, one unit vector per voice out.
 
-The paper uses GE2E. This network is CAM++ (arXiv 2303.00332), a verifier that knows 200,000 speakers. Its front-end is
-a convolution of this project's mel, and it is trained on from its published weights. Its batch normalisations are
-folded into what stands beside them.
+The paper uses GE2E. This network is CAM++ (arXiv 2303.00332), a verifier trained on 200,000 speakers. Its front-end is
+a convolution of this project's mel. Training continues from the published weights. Their batch normalisations are
+folded into the neighbouring layers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 RATE = 100.0  # Hz, of the published network's frames
-FINER, COARSER = 512, 441  # that rate, and the mel's: 22050 / 256
+FINER, COARSER = 512, 441  # their ratio is that of this rate to the mel's, 22050 / 256 Hz
 SEGMENT = 100  # frames whose mean is the local context of a mask
 LEAST_VARIANCE = 1e-10
 EPSILON = 1e-5  # of the published batch normalisations
@@ -59,7 +59,7 @@ class BandBlock(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """A layer of a densely connected TDNN, whose output a mask of its context weighs (sections 2.2 and 2.3)."""
+    """A layer of a densely connected TDNN. A mask, computed from the context, weighs its output."""
 
     def __init__(self, inputs: int, growth: int, dilation: int) -> None:
         super().__init__()
@@ -180,7 +180,8 @@ def context_averages(x: Tensor) -> Tensor:
 def _operations(published: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
     """(weight, bias) of every published convolution, (gain, offset) of every batch normalisation, in order."""
     parts: dict[str, dict[str, Tensor]] = {}
-    for name, value in sorted(published.items(), key=lambda item: ".out_nonlinear." in item[0]):  # last in the file
+    # In the published file this layer is the last. A new network lists it before.
+    for name, value in sorted(published.items(), key=lambda item: ".out_nonlinear." in item[0]):
         module, _, kind = name.rpartition(".")
         parts.setdefault(module, {})[kind] = value
     for part in parts.values():
