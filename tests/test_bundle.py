@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastvoicegrad import Bundle, InputError, Voice
+from fastvoicegrad import Bundle, InputError, Voice, graphs
 from fastvoicegrad.bundle import DEFAULT, LARGEST_CONFIG, LARGEST_GRAPH
 from fastvoicegrad.bundle_config import RENAMED, RENAMED_POSTFILTER, write_config
 from fastvoicegrad.diffusion import cosine_schedule, laplace_schedule
@@ -224,6 +224,22 @@ def test_a_bundle_can_be_pickled() -> None:
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened)).content(mel), expected)
 
 
+def test_the_default_bundle_would_pass_the_checks_that_it_is_spared() -> None:
+    opened = Bundle.open()
+    assert opened.trusted
+    for name in opened.config.networks:
+        graphs.check_graph(opened.graph(name))
+
+
+def test_windows_on_several_threads_have_the_embeddings_of_each_alone() -> None:
+    mel = np.random.default_rng(0).standard_normal((80, 200), np.float32) - 5
+    windows = [mel[:, :90], mel[:, 50:], mel]
+    alone = [Bundle.open(threads=1).speaker(window) for window in windows]
+    for threads in (1, 2):
+        together = Bundle.open(threads=threads).speakers(windows)
+        np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
 def test_networks_are_loaded_once_beside_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, made = Bundle.open(threads=2 if available_cores() > 1 else None), list[str]()
     load = opened._loaded
@@ -258,11 +274,20 @@ def with_network(name: str, **changes: Any) -> Bundle:
 
 
 def test_the_fingerprint_is_that_of_the_networks_that_make_a_voice() -> None:
-    known = Bundle.open().fingerprint
-    for name in ("speaker", "content", "pitch"):
-        assert with_network(name, sha256="0" * 64).fingerprint != known, name
-    for name in ("converter", "vocoder"):
-        assert with_network(name, sha256="0" * 64).fingerprint == known, name
+    own = {name: with_network(name, sha256="0" * 64) for name in Bundle.open().config.networks}
+    for bundle in (opened := Bundle.open(), *own.values()):
+        bundle.config = replace(bundle.config, encoder="")
+    changed = {name for name, bundle in own.items() if bundle.fingerprint != opened.fingerprint}
+    assert changed == {"speaker", "content", "pitch"}
+
+
+def test_voices_of_an_older_bundle_fit_one_that_names_it(voice: Voice) -> None:
+    opened = Bundle.open()
+    assert opened.config.encoder == opened.fingerprint
+    renamed = Bundle(replace(opened.config, encoder="0" * 16), opened.read)
+    renamed.check_voice(replace(voice, encoder="0" * 16))
+    with pytest.raises(InputError, match="another bundle"):
+        renamed.check_voice(voice)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .stopping import stoppable
@@ -9,6 +10,8 @@ from .stopping import stoppable
 
 def run() -> None:
     """Run the command line; stopped by a signal, it cleans up."""
+    # NumPy multiplies small matrices here. Its threads would wait busily for the next ones, beside the networks'.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with stoppable():
         for stream in (sys.stdout, sys.stderr):
             # A console that lacks a character must not end a conversion.

@@ -77,6 +77,8 @@ class BundleConfig:
     guidance_cosines: Annotated[int, msgspec.Meta(ge=1, le=MEL.n_mels)] = MEL.n_mels  # components of that term kept
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
+    # Fingerprint of an older bundle, whose voices fit: its encoders give nearly the same embeddings. "": none's.
+    encoder: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{16})?$")] = ""
 
     @property
     def alpha_bar(self) -> NDArray[np.float64]:
@@ -156,4 +158,6 @@ def write_config(folder: Path, config: BundleConfig) -> None:
     settings = asdict(config)
     if config.schedule == "cosine":  # so that versions before 0.13, which know no other schedule, read the bundle
         del settings["schedule"], settings["schedule_scale"]
+    if not config.encoder:  # the same for versions before 0.16.1
+        del settings["encoder"]
     (folder / "config.json").write_text(json.dumps({"format": FORMAT} | settings, indent=1) + "\n")

@@ -172,7 +172,7 @@ class VoiceConverter:
         tracks, rate = checked_array(wave, rate, _warn, channel)
         samples, settings = len(tracks[0]), ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
         check_request(self.bundle, **asdict(settings))
-        self.bundle.load_ahead("converter", "vocoder")  # while source and references are analysed
+        self._load_ahead(voice)
         delivery = Delivery(rate, watermark=watermark)
         passes = [(partial(blocks_of_array, track, rate), lambda: samples / rate) for track in tracks]
         sources, target, found = first_passes(passes, "the source"), self.voice(voice), list[str]()
@@ -233,7 +233,7 @@ class VoiceConverter:
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
         _check_distinct(output, source, voice)
         check_request(self.bundle, **asdict(settings))
-        self.bundle.load_ahead("converter", "vocoder")  # while source and references are analysed
+        self._load_ahead(voice)
         delivery = Delivery(rate, loudness, watermark)
         with timing.stage("read"):
             passes = [(partial(audio.read_blocks, track), track.decoded_seconds) for track in tracks]
@@ -255,6 +255,11 @@ class VoiceConverter:
             _warn(message)
         elapsed = time.perf_counter() - started
         return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
+
+    def _load_ahead(self, references: References) -> None:
+        """Load networks in a thread, in the order of their use, while source and references are read and analysed."""
+        recordings = any(is_recording(reference) for reference in _listed(references))
+        self.bundle.load_ahead(*["speaker"] * recordings, "converter", "vocoder")
 
     def convert_source(
         self, source: Source, target: Voice, settings: ConversionSettings, timing: Timing, found: list[str]

@@ -169,8 +169,12 @@ def _number(data: memoryview, position: int) -> tuple[int, int]:
 # -- the session --------------------------------------------------------------------------------------------
 
 
-def session_options(threads: int) -> Any:
-    """Settings of every session: no more threads than asked for, and no way to other files."""
+def session_options(threads: int, graph: bytes = b"") -> Any:
+    """Settings of a session: no more threads than asked for, and no way to other files.
+
+    Args:
+        graph: its file; only one with quantised activations keeps integer arithmetic.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # The arena would keep the largest activations of every network at once.
@@ -178,6 +182,8 @@ def session_options(threads: int) -> Any:
     options.log_severity_level = 4  # what goes wrong is raised
     # Else each network's threads would busy-wait beside whatever comes next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Weights in 8 bits become float32 constants.
+    options.add_session_config_entry("session.disable_quant_qdq", str(int(b"QuantizeLinear" not in graph)))
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options
 

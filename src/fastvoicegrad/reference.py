@@ -56,11 +56,11 @@ def encode_voice(
         raise InputError(
             f"{label} is not a voice: no speech was found in it; give a reference in which somebody speaks"
         )
+    keys, mel = _retrieval_frames(bundle, frames, MOST_FRAMES)  # first: the speaker encoder may still be loading
+    embedding = _speaker(bundle, frames.mel[:, frames.spoken])
     if warn:
         for sentence in judge_reference(label, segments, frames, turns(bundle, frames)):
             warn(sentence)
-    embedding = _speaker(bundle, frames.mel[:, frames.spoken])
-    keys, mel = _retrieval_frames(bundle, frames, MOST_FRAMES)
     duration = seconds(frames.spoken) * sampler.weight
     return Voice(embedding, keys, mel, _median_pitch(frames), bundle.fingerprint, duration, [name])
 
@@ -104,19 +104,19 @@ def _speaker(bundle: Bundle, mel: Array, most: int | None = None) -> Array:
         most: windows that are embedded, spread evenly; None: all.
     """
     windows = np.array_split(mel, -(-mel.shape[1] // SPEAKER_WINDOW), axis=1)
-    kept = evenly_spaced(len(windows), most or len(windows))
-    total = np.sum([bundle.speaker(windows[k]) * windows[k].shape[1] for k in kept], axis=0)
+    windows = [windows[k] for k in evenly_spaced(len(windows), most or len(windows))]
+    total = np.array([window.shape[1] for window in windows]) @ bundle.speakers(windows)
     return np.asarray(total / np.linalg.norm(total), np.float32)
 
 
 def turns(bundle: Bundle, frames: Frames) -> Array:
-    """Speaker embeddings of 2 s of speech each, spread evenly, in order: (n, S), n at most 8."""
+    """Speaker embeddings of 2 s of speech each, spread evenly, in order: (n, S), n at most 6."""
     spoken = np.flatnonzero(frames.spoken)
     count = min(MOST_TURNS, len(spoken) // TURN)
     if count < 2 * LEAST_TURNS:
         return np.zeros((0, 0), np.float32)
     starts = np.linspace(0, len(spoken) - TURN, count).round().astype(int)
-    return np.stack([bundle.speaker(frames.mel[:, spoken[start : start + TURN]]) for start in starts])
+    return bundle.speakers([frames.mel[:, spoken[start : start + TURN]] for start in starts])
 
 
 def _median_pitch(frames: Frames) -> float:

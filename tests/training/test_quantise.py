@@ -79,11 +79,11 @@ def test_bad_input_is_refused_in_a_line(folder: Path, eight: Path, speech: list[
     assert not (tmp_path / "out").exists()
 
 
-def test_the_storage_of_the_weights_is_kept(folder: Path, speech: list[Path], tmp_path: Path) -> None:
+def test_a_bundle_stored_in_bytes_can_be_quantised(folder: Path, speech: list[Path], tmp_path: Path) -> None:
     store_bundle(folder, tmp_path / "byte", "byte")
     quantise(tmp_path / "byte", speech[:2], tmp_path / "eight")
     plain, quantised = Bundle.open(tmp_path / "byte"), Bundle.open(tmp_path / "eight")
-    assert storage_of(onnx.load_from_string(quantised.graph(NETWORK))) == "byte"
+    assert storage_of(onnx.load_from_string(quantised.graph(NETWORK))) == "half"
     inputs = inputs_of_conversions(plain, speech[:2])[0]
     (whole,), (eight_bit,) = plain.run(NETWORK, **inputs), quantised.run(NETWORK, **inputs)
     assert 0 < np.square(whole - eight_bit).mean() < 0.05**2 * np.square(whole).mean()

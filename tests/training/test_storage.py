@@ -14,6 +14,7 @@ import onnxruntime  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
 from fastvoicegrad.bundle import DEFAULT, Bundle  # noqa: E402
+from fastvoicegrad.graphs import session_options  # noqa: E402
 from fastvoicegrad.training.restore import restore  # noqa: E402
 from fastvoicegrad.training.storage import (  # noqa: E402
     full_weights,
@@ -85,13 +86,12 @@ def test_bytes_give_nearly_the_outputs_of_halves(folder: Path, byte_bundle: Path
 def test_the_session_computes_with_float32_weights(byte_bundle: Path, tmp_path: Path, name: str) -> None:
     """Its optimised graph holds the scaled bytes as constants, and no byte is left."""
     graph = Bundle.open(byte_bundle).graph(name)
-    options = onnxruntime.SessionOptions()
+    options = session_options(1, graph)
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     optimised = onnx.load(tmp_path / "optimised.onnx").graph
-    stored = {"_half", "_byte", "_byte_scale", "_byte_unscaled"}
-    assert not [n for node in optimised.node for n in node.input if n.endswith(tuple(stored))]
+    assert not [n for node in optimised.node for n in node.input if n.endswith(("_half", "_byte", "_byte_scale"))]
     assert not [t.name for t in optimised.initializer if t.data_type == onnx.TensorProto.INT8]
     full = full_weights(onnx.load_from_string(graph)).SerializeToString()
     plain = onnxruntime.InferenceSession(full, providers=["CPUExecutionProvider"])
@@ -104,26 +104,58 @@ def test_the_session_computes_with_float32_weights(byte_bundle: Path, tmp_path: 
 def test_bytes_are_within_half_a_step_of_each_channels_scale(folder: Path, byte_bundle: Path, name: str) -> None:
     model = onnx.load(byte_bundle / f"{name}.onnx")
     scales = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("_byte_scale")}
+    axes = {n.output[0]: n.attribute[0].i for n in model.graph.node if n.op_type == "DequantizeLinear"}
     half, byte = weights(Bundle.open(folder).graph(name)), weights(Bundle.open(byte_bundle).graph(name))
     assert half.keys() == byte.keys()
     for key, weight in half.items():
         if weight.ndim > 1:
-            assert (np.abs(byte[key] - weight) <= 0.51 * scales[f"{key}_byte_scale"]).all(), key
+            step = along(scales[f"{key}_byte_scale"], axes[key], weight)
+            assert (np.abs(byte[key] - weight) <= 0.51 * step).all(), key
         else:
             np.testing.assert_array_equal(byte[key], weight)
 
 
-def test_scales_belong_to_output_channels() -> None:
-    shapes = {
-        tensor.name.removesuffix("_byte_scale"): tuple(tensor.dims)
-        for name in NETWORKS
-        for tensor in onnx.load(DEFAULT / f"{name}.onnx").graph.initializer
-        if tensor.name.endswith("_byte_scale")
-    }
-    assert shapes["unet.conv1.conv.weight"] == (384, 1, 1)
-    assert shapes["unet.conv8.conv.weight"] == (1, 512, 1)  # transposed: (in, out, kernel)
-    assert shapes["unet.conv1.bias.weight"] == (384, 1)
-    assert (1, 960) in shapes.values()  # a factor of a matrix product of the content encoder: (in, out)
+def along(scale: np.ndarray, axis: int, weight: np.ndarray) -> np.ndarray:
+    """Scales that broadcast over a weight."""
+    return scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
+
+
+def test_scales_belong_to_output_channels(byte_bundle: Path) -> None:
+    """One for each index of the axis: 0, but 1 in a transposed convolution and in a factor of a matrix product."""
+    found = {}
+    for name in ("converter", "content"):
+        graph = onnx.load(byte_bundle / f"{name}.onnx").graph
+        dims = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "DequantizeLinear":
+                shape, axis = dims[node.input[0]], node.attribute[0].i
+                assert dims[node.input[1]] == (shape[axis],)
+                found[node.output[0]] = axis
+    assert found["unet.conv1.conv.weight"] == 0
+    assert found["unet.conv8.conv.weight"] == 1  # transposed: (in, out, kernel)
+    assert 1 in {axis for name, axis in found.items() if name.startswith("val_")}
+
+
+def test_bytes_of_versions_before_0_16_1_are_read() -> None:
+    """They have a Cast and a Mul by scales that broadcast."""
+    values, scale = np.array([[1, -2], [3, 4]], np.int8), np.array([[0.5], [2.0]], np.float32)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [
+                onnx.helper.make_node("Cast", ["w_byte"], ["w_byte_unscaled"], to=onnx.TensorProto.FLOAT),
+                onnx.helper.make_node("Mul", ["w_byte_unscaled", "w_byte_scale"], ["w"]),
+                onnx.helper.make_node("MatMul", ["w", "x"], ["y"]),
+            ],
+            "old",
+            [],
+            [],
+            [numpy_helper.from_array(values, "w_byte"), numpy_helper.from_array(scale, "w_byte_scale")],
+        )
+    )
+    graph = full_weights(model).graph
+    assert [node.op_type for node in graph.node] == ["MatMul"]
+    (weight,) = graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(weight), values * scale)
 
 
 def test_storing_twice_changes_nothing(folder: Path) -> None:

@@ -132,7 +132,7 @@ class Conversion(System):
         return self.converter.voice([self._voice_of(r.path) for r in pair.references])
 
     def _voice_of(self, path: str) -> Voice:
-        key = (self.converter.bundle.fingerprint, fingerprint(path))
+        key = (self.converter.bundle.encoders, fingerprint(path))
         if key not in _VOICES:
             _VOICES[key] = self.converter.voice([path])
         return _VOICES[key]

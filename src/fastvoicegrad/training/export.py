@@ -100,10 +100,11 @@ def with_converter(
         settings: None: post-filter and guidance are neutral, as those of `base` were chosen for its own student.
     """
     networks = {n: Graph(base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
+    encoder = base.config.encoder
     if "content" in read_meta(converter).get("others", {}):
-        networks["content"] = content_graph(load_content(converter).encoder)
+        networks["content"], encoder = content_graph(load_content(converter).encoder), ""
     settings = settings or ExportSettings(name, storage=settings_of(base).storage)
-    _write_with(converter, teacher, Path(folder), settings, networks, base.config.corrections)
+    _write_with(converter, teacher, Path(folder), settings, networks, base.config.corrections, encoder)
 
 
 def settings_of(bundle: Bundle) -> ExportSettings:
@@ -127,13 +128,14 @@ def _write_with(
     settings: ExportSettings,
     networks: Mapping[str, Graph],
     corrections: int,
+    encoder: str = "",
 ) -> None:
     """Write a bundle of these networks and of a checkpoint's U-Net, with the schedule of its training."""
     unet = load_unet(converter).eval()
     schedule = build(ScheduleConfig, read_meta(converter)["recipe"]["schedule"])
     graphs = {**networks, "converter": converter_graph(unet)}
     max_steps = schedule.start if teacher else 1
-    write_bundle(folder, settings, graphs, unet, schedule, max_steps, corrections=corrections)
+    write_bundle(folder, settings, graphs, unet, schedule, max_steps, corrections=corrections, encoder=encoder)
 
 
 def write_bundle(
@@ -145,6 +147,7 @@ def write_bundle(
     max_steps: int,
     *,
     corrections: int,
+    encoder: str = "",
 ) -> None:
     """Write graphs and config.json.
 
@@ -152,6 +155,7 @@ def write_bundle(
         networks: by name; float32 weights get `settings.storage`, stored ones stay as they are, to the byte.
         unet: lends its normalisation and its settings.
         corrections: iterations of the vocoder's mel matching.
+        encoder: see `BundleConfig`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries = {}
@@ -183,6 +187,7 @@ def write_bundle(
         guidance_cosines=settings.guidance_cosines,
         postfilter=settings.postfilter,
         corrections=corrections,
+        encoder=encoder,
         notes=settings.notes,
     )
     write_config(folder, config)

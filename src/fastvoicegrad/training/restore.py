@@ -65,22 +65,28 @@ def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tenso
     return weights
 
 
-def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
-    """Give a network a graph's weights, in place. What the graph lacks, the content's heads, stays as it is."""
-    weights = _weights(graph, renamed)
+def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> list[str]:
+    """Give a network a graph's weights, in place. What the graph lacks, the content's heads, stays as it is.
+
+    Returns:
+        the names of weights that the network lacks.
+    """
+    weights, used = _weights(graph, renamed), set[str]()
     folded = [w for name, w in weights.items() if name.startswith(FOLDED) and w.ndim == 2]
     with torch.no_grad():
         for path, part in model.named_modules():
-            for kind in ("weight", "bias", "scale", "mean", "std"):
+            for kind in ("weight", "bias", "scale", "level", "mean", "std"):
                 value, name = getattr(part, kind, None), f"{path}.{kind}".lstrip(".")
                 if not isinstance(value, Tensor):
                     continue
+                used.add(name)
                 if name in weights and kind == "weight" and is_parametrized(part):
                     part.weight = weights[name]  # sets direction and length
                 elif name in weights:
                     value.copy_(weights[name])
-                elif isinstance(part, nn.Linear) and kind == "weight":
+                elif isinstance(part, nn.Linear) and kind == "weight" and folded:
                     value.copy_(folded.pop(0).T)
+    return [name for name in weights if name.endswith((".weight", ".bias")) and name not in used]
 
 
 def restore(bundle: str | Path | None, out: Path) -> list[Path]:
@@ -92,7 +98,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
     Returns:
         the checkpoints.
     Raises:
-        InputError: the graphs do not store their networks' settings.
+        InputError: the graphs do not store their networks' settings, or another version's networks wrote them.
     """
     opened = Bundle.open(bundle)
     out.mkdir(parents=True, exist_ok=True)
@@ -106,7 +112,8 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
             raise InputError(f"'{part}' of this bundle lacks its network's settings; export the bundle again")
         config = model_settings(json.loads(stored["model"]))
         model = network(build(settings, config))
-        fill(model, proto.graph, renamed)
+        if unknown := fill(model, proto.graph, renamed):
+            raise InputError(f"'{part}' of this bundle has '{unknown[0]}'; restore it with the version that wrote it")
         meta = {"step": 0, "task": task, "model": config, "ema": False, "recipe": {"schedule": schedule}}
         written.append(out / f"{task}.safetensors")
         checkpoint.save(written[-1], {task: model}, {}, meta)

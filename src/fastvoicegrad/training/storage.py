@@ -1,8 +1,7 @@
 """How the weights of a bundle's graphs are stored: in 16 or in 8 bits. The arithmetic stays float32.
 
-Plain nodes behind each stored weight restore it: a Cast for halves, a Cast and a Mul by the scales for bytes. ONNX
-Runtime folds them into float32 constants when it makes a session. (It would fuse DequantizeLinear into integer layers,
-with other arithmetic.)
+A node behind each stored weight restores it: Cast for halves, DequantizeLinear for bytes. ONNX Runtime folds them into
+float32 constants when it makes a session (see `graphs.session_options`).
 """
 
 from __future__ import annotations
@@ -22,12 +21,7 @@ Storage = Literal["byte", "half"]
 
 SMALLEST = 1024  # values of a weight that is worth storing in fewer bits
 LARGEST_BYTE = 127
-HALF, BYTE, SCALE, UNSCALED = (
-    "_half",
-    "_byte",
-    "_byte_scale",
-    "_byte_unscaled",
-)  # suffixes of what is stored for a weight
+HALF, BYTE, SCALE = "_half", "_byte", "_byte_scale"  # suffixes of what is stored for a weight
 CHANNEL_AXIS = {"ConvTranspose": 1, "MatMul": -1}  # of the output channels in a weight; 0 for every other operator
 
 
@@ -51,34 +45,44 @@ def byte_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(_store_half(tensor))
             continue
         name, weight = tensor.name, numpy_helper.to_array(tensor)
-        values, scale = to_bytes(weight, axes.get(name, 0))
+        axis = axes.get(name, 0) % weight.ndim
+        values, scale = to_bytes(weight, axis)
         tensor.CopyFrom(numpy_helper.from_array(values, name + BYTE))
-        model.graph.initializer.append(numpy_helper.from_array(scale, name + SCALE))
-        nodes.append(helper.make_node("Cast", [name + BYTE], [name + UNSCALED], to=TensorProto.FLOAT))
-        nodes.append(helper.make_node("Mul", [name + UNSCALED, name + SCALE], [name]))
+        model.graph.initializer.append(numpy_helper.from_array(scale.ravel(), name + SCALE))
+        nodes.append(helper.make_node("DequantizeLinear", [name + BYTE, name + SCALE], [name], axis=axis))
     return _prepend(model, nodes)
 
 
 def full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Undo `half_weights` or `byte_weights` in place, but for the rounding."""
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    kept, scales = [], set()
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    kept, full = [], {}
     for node in model.graph.node:
-        if node.op_type == "Cast" and node.input[0].endswith((HALF, BYTE)) and node.input[0] in stored:
-            tensor = stored[node.input[0]]
-            name = node.output[0].removesuffix(UNSCALED)
-            values = numpy_helper.to_array(tensor).astype(np.float32)
-            if node.input[0].endswith(BYTE):
-                values = values * numpy_helper.to_array(stored[name + SCALE])
-                scales.add(name + SCALE)
-            tensor.CopyFrom(numpy_helper.from_array(values, name))
-        elif not (node.op_type == "Mul" and node.input[0].endswith(UNSCALED)):
+        if node.input and node.input[0] in stored and node.input[0].endswith((HALF, BYTE)):
+            full[node.output[0]] = _restored(node, *(stored[name] for name in node.input))
+        elif len(node.input) == 2 and node.input[1] in stored and node.input[1].endswith(SCALE):
+            # Versions before 0.16.1 wrote a Mul by scales that broadcast.
+            full[node.output[0]] = full.pop(node.input[0]) * stored[node.input[1]]
+        else:
             kept.append(node)
-    initializers = [tensor for tensor in model.graph.initializer if tensor.name not in scales]
+    initializers = []
+    for tensor in model.graph.initializer:
+        name = tensor.name.removesuffix(HALF).removesuffix(BYTE)
+        if not name.endswith(SCALE):
+            initializers.append(numpy_helper.from_array(full[name], name) if name in full else tensor)
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(kept)
     model.graph.initializer.extend(initializers)
     return model
+
+
+def _restored(node: NodeProto, values: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
+    """A stored weight in float32."""
+    values = values.astype(np.float32)
+    if scale is None:
+        return values
+    axis = next(attribute.i for attribute in node.attribute if attribute.name == "axis")
+    return values * scale.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
 
 
 def storage_of(model: onnx.ModelProto) -> Storage | None:

@@ -12,7 +12,8 @@ from fastvoicegrad.training.models.speaker import (  # noqa: E402
     SEGMENT,
     SpeakerConfig,
     SpeakerEncoder,
-    context_averages,
+    Threshold,
+    context_of,
     resampled,
 )
 
@@ -50,14 +51,49 @@ def _as_published(encoder: SpeakerEncoder) -> list[tuple[str, torch.Tensor]]:
     layers = [
         m for m in encoder.modules() if m is not encoder.front and not list(m.children()) and list(m.parameters())
     ]
-    return [(f"{i}.{kind}", value) for i, layer in enumerate(layers) for kind, value in layer.named_parameters()]
+    named = []
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Threshold):  # published as a batch normalisation
+            ones = torch.ones(len(layer.level))
+            named += [(f"{i}.running_mean", 0 * ones), (f"{i}.running_var", ones)]
+        else:
+            named += [(f"{i}.{kind}", value) for kind, value in layer.named_parameters()]
+    return named
 
 
 def test_the_context_is_the_mean_over_time_and_over_the_segment() -> None:
     x = torch.randn(1, 3, SEGMENT + 20)
-    context = x @ context_averages(x)
-    torch.testing.assert_close(context[:, :, 0], x.mean(2) + x[:, :, :SEGMENT].mean(2))
-    torch.testing.assert_close(context[:, :, -1], x.mean(2) + x[:, :, SEGMENT:].mean(2))
+    context = context_of(x)
+    means = x @ context.averages
+    assert means.shape == (1, 3, 2)
+    assert context.segment.tolist() == [0] * SEGMENT + [1] * 20
+    torch.testing.assert_close(means[:, :, 0], x.mean(2) + x[:, :, :SEGMENT].mean(2))
+    torch.testing.assert_close(means[:, :, 1], x.mean(2) + x[:, :, SEGMENT:].mean(2))
+
+
+def test_a_threshold_is_a_normalisation_and_relu_up_to_a_linear_map() -> None:
+    x, gain, offset = torch.randn(2, 5, 7), torch.rand(5) + 0.1, torch.randn(5)
+    threshold = Threshold(5)
+    with torch.no_grad():
+        threshold.fill(gain, offset)
+        ours = gain[:, None] * threshold(x) + offset[:, None]
+    torch.testing.assert_close(ours, F.relu(gain[:, None] * x + offset[:, None]))
+
+
+def test_balanced_weights_give_the_same_embedding() -> None:
+    torch.manual_seed(0)
+    encoder = SpeakerEncoder(SpeakerConfig(width=4, entrance=8, growth=4, layers=(2, 3)))
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            sizes = torch.logspace(-2, 0, len(parameter))
+            parameter.copy_(torch.randn_like(parameter) * sizes.view(-1, *[1] * (parameter.ndim - 1)))
+        mel = torch.randn(2, 80, 100)
+        expected = encoder(mel)
+        encoder.balance()
+        torch.testing.assert_close(encoder(mel), expected, atol=1e-4, rtol=1e-3)
+        (layer, *_), _ = encoder.blocks[0]
+        columns = layer.reduce.weight[:, :8, 0] / layer.reduce.weight.square().mean((1, 2)).sqrt()[:, None]
+        assert columns.square().mean(0).max() < 30 * columns.square().mean(0).min()  # 10,000 before
 
 
 def test_the_mel_is_resampled_to_100_frames_a_second() -> None:

@@ -7,9 +7,9 @@ folded into the neighbouring layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,21 @@ from torch.nn import functional as F
 
 RATE = 100.0  # Hz, of the published network's frames
 FINER, COARSER = 512, 441  # their ratio is that of this rate to the mel's, 22050 / 256 Hz
-SEGMENT = 100  # frames whose mean is the local context of a mask
+SEGMENT = 100  # frames that share a mask: 2 s
 LEAST_VARIANCE = 1e-10
+UNBOUNDED = 1e4  # a level of -1e4 changes no value
 EPSILON = 1e-5  # of the published batch normalisations
+
+
+class Context(NamedTuple):
+    """Segments of 2 s of the features (B, C, T).
+
+    `segment` (T,) numbers them. What (B, C, T) times `averages` (T, segments) is: the sum of the mean over time and the
+    mean over each segment.
+    """
+
+    segment: Tensor
+    averages: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,25 @@ class Affine(nn.Module):
         return F.relu(x * self.weight + self.bias)
 
 
+class Threshold(nn.Module):
+    """max(x, level), one level per channel: (B, C, T) -> (B, C, T).
+
+    This is batch normalisation and ReLU, but for a gain g and an offset o that the next layer takes over:
+    ReLU(g x + o) = g max(x, -o / g) + o, for g > 0.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x, self.level)
+
+    def fill(self, gain: Tensor, offset: Tensor) -> None:
+        """Take over a normalisation. A gain below 0 (7 of 40,384 are) loses its ReLU."""
+        self.level.copy_(torch.where(gain > 0, -offset / gain, -UNBOUNDED)[:, None])
+
+
 class BandBlock(nn.Module):
     """Residual block over bands and time: (B, C, N, T) -> (B, C, N / stride, T)."""
 
@@ -59,27 +90,23 @@ class BandBlock(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """A layer of a densely connected TDNN. A mask, computed from the context, weighs its output."""
+    """A layer of a densely connected TDNN. A mask, computed from each segment's context, weighs its output."""
 
     def __init__(self, inputs: int, growth: int, dilation: int) -> None:
         super().__init__()
         inner = 4 * growth
-        self.before = Affine(inputs)
-        self.reduce = nn.Conv1d(inputs, inner, 1, bias=False)
-        self.between = Affine(inner)
+        self.before = Threshold(inputs)
+        self.reduce = nn.Conv1d(inputs, inner, 1)
         self.local = nn.Conv1d(inner, growth, 3, padding=dilation, dilation=dilation, bias=False)
         self.squeeze = nn.Conv1d(inner, inner // 2, 1)
         self.mask = nn.Conv1d(inner // 2, growth, 1)
 
-    def forward(self, x: Tensor, averages: Tensor) -> Tensor:
-        """(B, C, T) -> (B, growth, T).
-
-        Args:
-            averages: see `context_averages`.
-        """
-        x = self.between(self.reduce(self.before(x)))
-        context = torch.bmm(x, averages.expand(len(x), -1, -1))
-        return self.local(x) * torch.sigmoid(self.mask(F.relu(self.squeeze(context))))
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(B, C, T) -> (B, growth, T)."""
+        x = F.relu(self.reduce(self.before(x)))
+        mean = torch.bmm(x, context.averages.expand(len(x), -1, -1))
+        mask = torch.sigmoid(self.mask(F.relu(self.squeeze(mean))))
+        return self.local(x) * mask.index_select(2, context.segment)
 
 
 class SpeakerEncoder(nn.Module):
@@ -115,11 +142,11 @@ class SpeakerEncoder(nn.Module):
         x = self.front(resampled(mel))
         x = self.head((x - x.mean(2, keepdim=True))[:, None]).flatten(1, 2)
         x = F.relu(self.entrance(x))
-        averages = context_averages(x)
+        context = context_of(x)
         for block in self.blocks:
             layers, transition = cast(nn.ModuleList, block)
             for layer in cast(nn.ModuleList, layers):
-                x = torch.cat([x, layer(x, averages)], 1)
+                x = torch.cat([x, layer(x, context)], 1)
             x = transition(x)
         out: Tensor = self.out(x)
         return out
@@ -139,24 +166,59 @@ class SpeakerEncoder(nn.Module):
             ValueError: there are more or fewer of them.
         """
         operations = list(_operations(published))
+        before: tuple[Tensor, Tensor] | None = None
         for module in self._operators():
             if not operations:
                 raise ValueError("the checkpoint holds fewer layers than CAM++ has")
             weight, bias = operations.pop(0)
+            if isinstance(module, Threshold):
+                assert bias is not None
+                before = weight, bias
+                module.fill(weight, bias)
+                continue
             if not isinstance(module, Affine) and module.bias is not None and bias is None:
                 gain, offset = operations.pop(0)
                 weight, bias = weight * gain.view(-1, *[1] * (weight.ndim - 1)), offset
+            if before and bias is not None:
+                gain, offset = before
+                weight, bias, before = weight * gain[:, None], bias + weight[:, :, 0] @ offset, None
             module.weight.copy_(weight.view_as(module.weight))
             if module.bias is not None and bias is not None:
                 module.bias.copy_(bias.view_as(module.bias))
         if operations:
             raise ValueError("the checkpoint holds more layers than CAM++ has")
+        self.balance()
 
-    def _operators(self) -> Iterator[nn.Conv1d | nn.Conv2d | Affine]:
+    def _operators(self) -> Iterator[nn.Conv1d | nn.Conv2d | Affine | Threshold]:
         """Layers with weights, in the published order."""
         for module in self.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | Affine) and module is not self.front:
+            if isinstance(module, nn.Conv1d | nn.Conv2d | Affine | Threshold) and module is not self.front:
                 yield module
+
+    @torch.no_grad()
+    def balance(self) -> None:
+        """Scale every channel so that the layers behind it have weights of like size. The output stays the same.
+
+        The gains of the published normalisations differ by a factor of 1,000. Eight bits would lose the small weights.
+        """
+        source = self.entrance
+        for block in self.blocks:
+            layers, transition = cast(nn.ModuleList, block)
+            inside = [cast(DenseLayer, layer) for layer in cast(nn.ModuleList, layers)]
+            affine, following = cast(nn.Sequential, transition)
+            start = 0
+            for number, producer in enumerate([source, *(layer.local for layer in inside)]):
+                channels = slice(start, start + producer.out_channels)
+                scale = _column_size([layer.reduce.weight for layer in inside[number:]], channels)
+                producer.weight.mul_(scale[:, None, None])
+                if producer.bias is not None:
+                    producer.bias.mul_(scale)
+                for layer in inside[number:]:
+                    layer.before.level[channels].mul_(scale[:, None])
+                    layer.reduce.weight[:, channels].div_(scale[:, None])
+                cast(Affine, affine).weight[channels].div_(scale[:, None])
+                start = channels.stop
+            source = cast(nn.Conv1d, following)
 
 
 def resampled(mel: Tensor) -> Tensor:
@@ -169,12 +231,13 @@ def resampled(mel: Tensor) -> Tensor:
     return torch.lerp(first, second, (place - low).to(mel.dtype))
 
 
-def context_averages(x: Tensor) -> Tensor:
-    """What (B, C, T) times it is the sum of the mean over time and the mean over each frame's segment: (T, T)."""
+def context_of(x: Tensor) -> Context:
+    """The segments of (B, C, T)."""
     frames = x.shape[2]
     segment = torch.arange(frames, device=x.device) // SEGMENT
-    shared = (segment[:, None] == segment).to(x.dtype)
-    return shared / shared.sum(0) + 1 / frames
+    among = torch.arange((frames + SEGMENT - 1) // SEGMENT, device=x.device)
+    shared = (segment[:, None] == among).to(x.dtype)
+    return Context(segment, shared / shared.sum(0) + 1 / frames)
 
 
 def _operations(published: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -190,3 +253,11 @@ def _operations(published: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tenso
             yield gain, part.get("bias", torch.zeros(())) - part["running_mean"] * gain
         else:
             yield part["weight"], part.get("bias")
+
+
+def _column_size(weights: Sequence[Tensor], channels: slice) -> Tensor:
+    """Root mean square of the weights (O, C, 1) of each input channel, beside rows of like size. Without weights: 1."""
+    if not weights:
+        return torch.ones(channels.stop - channels.start)
+    rows = [w / w.square().mean((1, 2), keepdim=True).sqrt() for w in weights]
+    return torch.stack([row[:, channels].square().mean((0, 2)) for row in rows]).mean(0).sqrt()
