@@ -106,6 +106,29 @@ def test_a_killed_run_continues_to_the_same_bytes(
 
 
 @pytest.mark.usefixtures("lenient")
+@pytest.mark.parametrize(("seconds", "precision", "steps"), [([2.0, 1.0], "bf16", 6), ([1.0, 4.0], "no", 6)])
+def test_minutes_become_steps_in_the_faster_precision(
+    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    seconds: list[float], precision: str, steps: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(run, "FEWEST", 1)
+    monkeypatch.setattr(run, "_seconds_a_step", lambda trainer: seconds.pop(0))
+    notes, used, step = list[str](), set[str](), AdaptTrainer.train_step
+
+    def watched(trainer: AdaptTrainer) -> Scalars:
+        used.add(trainer.accelerator.mixed_precision)
+        return step(trainer)
+
+    monkeypatch.setattr(AdaptTrainer, "train_step", watched)
+    budget = Budget(minutes=6 / 54, threads=1)
+    adapt([speech_folder], tmp_path / "anna.voice", budget, bundle=bundle, warn=quiet, note=notes.append)
+    plan = json.loads((tmp_path / "anna.adapt" / "plan.json").read_text())
+    assert (plan["steps"], plan["precision"], used) == (steps, precision, {precision})
+    how = " in bfloat16" if precision == "bf16" else ""
+    assert f"training for {steps} steps with 1 thread{how}" in notes
+
+
+@pytest.mark.usefixtures("lenient")
 def test_an_encoder_that_took_part_decides_nothing(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
     def embed(wave: np.ndarray) -> np.ndarray:
         return np.ones(4, np.float32) / 2

@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from safetensors import safe_open
 
 from ...converter import VoiceConverter
@@ -32,7 +33,7 @@ from .features import FrozenFeatures
 from .networks import BundleNetworks, restored_networks
 from .recordings import Recordings, Warn, read_voice
 from .report import Judges, Report, compare
-from .settings import AdaptConfig, adapter_loop, converter_loop
+from .settings import AdaptConfig, Plan, adapter_loop, converter_loop
 from .shipped import Source, shipped_sources, with_views
 from .streams import StreamNetworks, stream_adapter
 from .strength import Weakened, strongest
@@ -72,8 +73,8 @@ class Work:
     folder: Path
     name: str = ADAPTER
 
-    def config(self, steps: int, threads: int) -> AdaptConfig:
-        loop = adapter_loop(steps, threads) if self.name == ADAPTER else converter_loop(steps, threads)
+    def config(self, plan: Plan) -> AdaptConfig:
+        loop = adapter_loop(plan) if self.name == ADAPTER else converter_loop(plan)
         config = self.converter.bundle.config
         schedule = ScheduleConfig(
             steps=config.steps,
@@ -86,11 +87,12 @@ class Work:
         )
         return AdaptConfig(loop, schedule)
 
-    def trainer(self, bundle: str | Path | None, out: Path, steps: int, threads: int) -> AdaptTrainer:
+    def trainer(self, bundle: str | Path | None, out: Path, plan: Plan) -> AdaptTrainer:
         """A trainer that continues from what is in `out`."""
-        config = self.config(steps, threads)
+        config = self.config(plan)
         networks = restored_networks(bundle, self.folder / "networks")
         task = AdaptTask(self.converter.bundle, networks, self.voices, self.sources, config, self.name)
+        AcceleratorState._reset_state()  # it would keep the precision of an earlier trainer
         return AdaptTrainer(task, out, config)
 
     @property
@@ -169,9 +171,9 @@ def prepared(converter: VoiceConverter, voices: Sequence[Recordings], folder: Pa
 
 def trained(work: Work, bundle: str | Path | None, budget: Budget, note: Callable[[str], None]) -> None:
     """Train to the budget, from where an earlier run was killed. The best step is ``best.safetensors`` then."""
-    steps, threads = _planned(work, bundle, budget, note)
+    plan = _planned(work, bundle, budget, note)
     try:
-        work.trainer(bundle, work.folder, steps, threads).run()
+        work.trainer(bundle, work.folder, plan).run()
     finally:
         shutil.rmtree(work.folder / "networks", ignore_errors=True)
 
@@ -183,8 +185,8 @@ def threads_of(folder: Path, budget: Budget) -> int:
     return int(saved or budget.threads or default_threads())
 
 
-def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callable[[str], None]) -> tuple[int, int]:
-    """Steps and threads, which are saved: a continued run keeps them, and so its result.
+def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callable[[str], None]) -> Plan:
+    """The plan, which is saved: a continued run keeps it, and so its result.
 
     Raises:
         InputError: the folder belongs to other recordings, another bundle, or another budget.
@@ -192,28 +194,41 @@ def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callab
     path, threads = work.folder / PLAN, threads_of(work.folder, budget)
     asked = {"digest": work.digest, "minutes": budget.minutes, "asked": budget.steps}
     if path.exists():
-        plan = json.loads(path.read_text())
-        if {name: plan.get(name) for name in asked} != asked:
+        saved = json.loads(path.read_text())
+        if {name: saved.get(name) for name in asked} != asked:
             raise InputError(f"{shown(work.folder)} belongs to another adaptation; delete it, or name another output")
-        return int(plan["steps"]), threads
-    steps = budget.steps or _steps_in(budget.minutes, work, bundle, threads)
+        return Plan(int(saved["steps"]), threads, saved.get("precision", "no"))
+    plan = Plan(budget.steps, threads) if budget.steps else _fastest(budget.minutes, work, bundle, threads)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(asked | {"steps": steps, "threads": threads}) + "\n")
+    part.write_text(json.dumps(asked | plan._asdict()) + "\n")
     part.replace(path)
-    note(f"training for {steps} steps with {threads} thread{'s' if threads > 1 else ''}")
-    return steps, threads
+    how = " in bfloat16" if plan.precision == "bf16" else ""
+    note(f"training for {plan.steps} steps with {threads} thread{'s' if threads > 1 else ''}{how}")
+    return plan
 
 
-def _steps_in(minutes: float, work: Work, bundle: str | Path | None, threads: int) -> int:
-    """Steps that this machine takes in so many minutes, measured on a training that is thrown away."""
+def _fastest(minutes: float, work: Work, bundle: str | Path | None, threads: int) -> Plan:
+    """The precision that is faster on this machine, and the steps that it takes in so many minutes.
+
+    Both are measured on a training that is thrown away.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        trainer = work.trainer(bundle, Path(folder), TIMED, threads)
-        durations = []
-        for _ in range(TIMED):
-            started = time.perf_counter()
-            trainer.train_step()
-            durations.append(time.perf_counter() - started)
-    return max(FEWEST, int(SHARE * 60 * minutes / float(np.median(durations[1:]))))
+        trainer = work.trainer(bundle, Path(folder), Plan(2 * TIMED, threads))
+        device = trainer.accelerator.device.type
+        seconds = {"no": _seconds_a_step(trainer)}
+        with torch.autocast(device, torch.bfloat16):
+            seconds["bf16"] = _seconds_a_step(trainer)
+    precision = min(seconds, key=lambda name: seconds[name])
+    return Plan(max(FEWEST, int(SHARE * 60 * minutes / seconds[precision])), threads, precision)
+
+
+def _seconds_a_step(trainer: AdaptTrainer) -> float:
+    durations = []
+    for _ in range(TIMED):
+        started = time.perf_counter()
+        trainer.train_step()
+        durations.append(time.perf_counter() - started)
+    return float(np.median(durations[1:]))
 
 
 def _with_streams(

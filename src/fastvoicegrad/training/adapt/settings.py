@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ..data.perturb import PerturbConfig
 from ..schedule import ScheduleConfig
@@ -41,10 +42,18 @@ class AdaptConfig:
     patience: int = 10  # validations without a better score after which training stops
 
 
-def adapter_loop(steps: int, threads: int) -> LoopConfig:
+class Plan(NamedTuple):
+    """What fits one machine and one budget: number of steps, CPU threads, and the precision of the arithmetic."""
+
+    steps: int
+    threads: int
+    precision: str = "no"  # or "bf16"
+
+
+def adapter_loop(plan: Plan) -> LoopConfig:
     """The loop for an adapter: few values, so large steps."""
     return LoopConfig(
-        steps=steps,
+        steps=plan.steps,
         batch_size=0,  # see AdaptConfig
         learning_rate=4e-3,
         adversary_rate=0.05,
@@ -53,12 +62,13 @@ def adapter_loop(steps: int, threads: int) -> LoopConfig:
         cooldown=0.4,
         clip=100.0,
         ema=0.95,
-        validate_every=max(VALIDATE_EVERY, steps // VALIDATIONS),
+        validate_every=max(VALIDATE_EVERY, plan.steps // VALIDATIONS),
         keep_best="score",
-        threads=threads,
+        threads=plan.threads,
+        mixed_precision=plan.precision,
     )
 
 
-def converter_loop(steps: int, threads: int) -> LoopConfig:
+def converter_loop(plan: Plan) -> LoopConfig:
     """The loop for a whole converter."""
-    return replace(adapter_loop(steps, threads), learning_rate=2e-4, adversary_rate=1.0, ema=0.99)
+    return replace(adapter_loop(plan), learning_rate=2e-4, adversary_rate=1.0, ema=0.99)

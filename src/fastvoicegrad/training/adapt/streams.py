@@ -161,4 +161,4 @@ def _converted(network: StreamConverter, content: Tensor, pitch: Tensor, film: T
 
 def _distance(made: Tensor, mel: Tensor, features: FrozenFeatures, style: Style) -> Tensor:
     """E|x - x*| of mels (B, 80, T) and of frozen networks' features."""
-    return (made - mel).abs().mean() + FEATURES_WEIGHT * features.distance(made, mel, style)
+    return (made - mel).abs().mean() + FEATURES_WEIGHT * features.distance(features(made), mel, style)

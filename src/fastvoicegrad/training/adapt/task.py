@@ -157,20 +157,19 @@ class AdaptTask(AdversarialTask):
         source = inside(batch["window"])[len(batch["mel"]) :]
         with torch.no_grad():
             content = self.networks.content(source)
-        losses = {"speaker": self._similarity(source, batch)}
-        style = self.styles[int(batch["target"][0])]
-        losses["features"] = self.features.distance(self._reconstructed, batch["mel"], style)
-        losses["style"] = self.features.style_distance(self._converted, style)
+        style, converted = self.styles[int(batch["target"][0])], self.features(self._converted)
+        losses = {"speaker": self._similarity(self.features.embedding(converted), source, batch)}
+        losses["features"] = self.features.distance(self.features(self._reconstructed), batch["mel"], style)
+        losses["style"] = self.features.style_distance(converted, style)
         losses["consistency"] = content_consistency_loss(self.networks.content(self._converted), content)
         return losses | (self._adversarial_losses(batch) if self.adversarial else {})
 
-    def _similarity(self, source: Tensor, batch: Batch) -> Tensor:
-        """`speaker_similarity_loss` of conversions."""
-        encode = self.networks.speaker
+    def _similarity(self, embedding: Tensor, source: Tensor, batch: Batch) -> Tensor:
+        """`speaker_similarity_loss` of conversions' embeddings (B', S) from the sources (B', 80, T)."""
         target = self.trained_voices.to(source.device)[batch["target"]][len(batch["mel"]) :]
         with torch.no_grad():
-            embedding = encode(source)
-        return speaker_similarity_loss(encode(self._converted), target, embedding)
+            other = self.networks.speaker(source)
+        return speaker_similarity_loss(embedding, target, other)
 
     def _adversarial_losses(self, batch: Batch) -> dict[str, Tensor]:
         discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)

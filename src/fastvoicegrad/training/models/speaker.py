@@ -153,9 +153,13 @@ class SpeakerEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 80, T) -> (B, 192)."""
-        x = self.features(mel)
-        mean = x.mean(2, keepdim=True)
-        std = ((x - mean).square().sum(2, keepdim=True) / max(x.shape[2] - 1, 1)).clamp(min=LEAST_VARIANCE).sqrt()
+        return self.pooled(self.features(mel))
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """The embedding (B, 192) of `features`, by their mean and standard deviation over time."""
+        mean = features.mean(2, keepdim=True)
+        square = (features - mean).square().sum(2, keepdim=True)
+        std = (square / max(features.shape[2] - 1, 1)).clamp(min=LEAST_VARIANCE).sqrt()
         return F.normalize(self.project(torch.cat([mean, std], 1))[:, :, 0], dim=1)
 
     @torch.no_grad()
