@@ -32,7 +32,6 @@ from .voice import Voice
 __all__ = ["DEFAULT", "Bundle", "BundleConfig", "Network", "write_config"]
 DEFAULT = Path(__file__).parent / "bundles" / "default"
 GIVE = "give the folder or .zip that 'fastvoicegrad dev export' wrote"
-PARALLEL = ("speaker",)  # networks that run on several windows at once, one thread each: 2 s fill no second thread
 LARGEST_CONFIG, LARGEST_GRAPH = 1 << 20, 1 << 28  # bytes
 
 
@@ -43,7 +42,7 @@ class Bundle:
         config: its settings.
         read: returns the bytes of one of its files by name, or raises InputError.
         threads: CPU threads of each network, the cores at most; None: see `default_threads`.
-        trusted: whether only the checksums of its graphs are checked: it comes with this package.
+        trusted: true for the bundle of this package: only the checksums of its graphs are checked.
     """
 
     def __init__(
@@ -95,7 +94,8 @@ class Bundle:
 
     def _loaded(self, name: str) -> onnxruntime.InferenceSession:
         data = self._graphs.pop(name, None) or self.graph(name)
-        options = graphs.session_options(1 if name in PARALLEL else self.threads, data)
+        # Windows for the speaker encoder are short. Two threads run one only 1.6 times as fast, so each takes one.
+        options = graphs.session_options(1 if name == "speaker" else self.threads, data)
         with blamed_on(name):
             session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             graphs.check_session(session, *self._shapes(name))
@@ -188,13 +188,12 @@ class Bundle:
 
     def speakers(self, windows: Sequence[Array]) -> Array:
         """Speaker embeddings (n, S) of n windows (80, T), at least one; each takes one thread."""
-        if self.threads == 1 or len(windows) == 1:
-            return np.stack([self.speaker(window) for window in windows])
-        self.session("speaker")  # an error of loading is raised here
-        with ThreadPoolExecutor(self.threads) as pool:
-            embeddings = np.stack(list(pool.map(self.speaker, windows)))
-        release_memory()  # each thread keeps its own
-        return embeddings
+        if self.threads > 1 and len(windows) > 1:
+            with suppress(RuntimeError), ThreadPoolExecutor(self.threads) as pool:  # there may be no more threads
+                embeddings = list(pool.map(self.speaker, windows))
+                release_memory()  # each thread keeps its own
+                return np.stack(embeddings)
+        return np.stack([self.speaker(window) for window in windows])
 
     @property
     def fingerprint(self) -> str:
@@ -249,10 +248,13 @@ class Bundle:
             command = "adapt" if voice.adapter else "voice make"
             raise InputError(f"the voice was made with another bundle; {again} again with 'fastvoicegrad {command}'")
         voice.check()
-        sizes = [self.session(name).get_outputs()[0].shape[1] for name in ("speaker", "content")]
-        if [len(voice.embedding), len(voice.keys)] != sizes:
-            raise InputError("the voice does not fit the bundle; make it again with 'fastvoicegrad voice make'")
         self._check_adapter(voice)
+
+    def check_sizes(self, voice: Voice) -> None:
+        """Raises InputError where a voice's arrays are not what the converter reads; it is loaded for that."""
+        shapes = {value.name: value.shape for value in self.session("converter").get_inputs()}
+        if (len(voice.embedding), len(voice.keys)) != (shapes["speaker"][1], shapes["content"][1]):
+            raise InputError("the voice does not fit the bundle; make it again with 'fastvoicegrad voice make'")
 
     def _check_adapter(self, voice: Voice) -> None:
         if voice.adapter is None:

@@ -18,8 +18,9 @@ from .errors import InputError
 from .mel import MEL, MelConfig
 from .postfilter import PostFilter
 
-# 3: a pitch network; 4: settings that may be missing; 5: the version, plain names; 6: adapters
-FORMAT, OLDEST = 6, 3
+# 3: a pitch network; 4: settings that may be missing; 5: the version, plain names; 6: adapters; 7: `encoder`, weights
+# behind DequantizeLinear
+FORMAT, OLDEST = 7, 3
 NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 RENAMED = {"draft": "retrieval"}  # settings of formats 3 and 4, and their names today
 RENAMED_POSTFILTER = {"varied": "match_variance"}
@@ -77,7 +78,7 @@ class BundleConfig:
     guidance_cosines: Annotated[int, msgspec.Meta(ge=1, le=MEL.n_mels)] = MEL.n_mels  # components of that term kept
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
-    # Fingerprint of an older bundle, whose voices fit: its encoders give nearly the same embeddings. "": none's.
+    # Fingerprint of an older bundle, whose voices fit: its encoders give nearly the same embeddings. "": none.
     encoder: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{16})?$")] = ""
 
     @property
@@ -155,9 +156,4 @@ def _one_line(error: Exception) -> str:
 
 def write_config(folder: Path, config: BundleConfig) -> None:
     """Write ``config.json``; the networks' files must be there already."""
-    settings = asdict(config)
-    if config.schedule == "cosine":  # so that versions before 0.13, which know no other schedule, read the bundle
-        del settings["schedule"], settings["schedule_scale"]
-    if not config.encoder:  # the same for versions before 0.16.1
-        del settings["encoder"]
-    (folder / "config.json").write_text(json.dumps({"format": FORMAT} | settings, indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps({"format": FORMAT} | asdict(config), indent=1) + "\n")

@@ -258,8 +258,10 @@ class VoiceConverter:
 
     def _load_ahead(self, references: References) -> None:
         """Load networks in a thread, in the order of their use, while source and references are read and analysed."""
-        recordings = any(is_recording(reference) for reference in _listed(references))
-        self.bundle.load_ahead(*["speaker"] * recordings, "converter", "vocoder")
+        if any(is_recording(reference) for reference in _listed(references)):
+            self.bundle.load_ahead("speaker", "converter", "vocoder")
+        else:
+            self.bundle.load_ahead("converter", "vocoder")
 
     def convert_source(
         self, source: Source, target: Voice, settings: ConversionSettings, timing: Timing, found: list[str]

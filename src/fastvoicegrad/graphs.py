@@ -169,12 +169,13 @@ def _number(data: memoryview, position: int) -> tuple[int, int]:
 # -- the session --------------------------------------------------------------------------------------------
 
 
-def session_options(threads: int, graph: bytes = b"") -> Any:
-    """Settings of a session: no more threads than asked for, and no way to other files.
+def computes_in_bytes(graph: bytes) -> bool:
+    """Whether a graph quantises activations. (DequantizeLinear alone restores weights.)"""
+    return b"QuantizeLinear" in graph
 
-    Args:
-        graph: its file; only one with quantised activations keeps integer arithmetic.
-    """
+
+def session_options(threads: int, graph: bytes) -> Any:
+    """Settings of a graph's session: no more threads than asked for, and no way to other files."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # The arena would keep the largest activations of every network at once.
@@ -183,7 +184,7 @@ def session_options(threads: int, graph: bytes = b"") -> Any:
     # Else each network's threads would busy-wait beside whatever comes next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Weights in 8 bits become float32 constants.
-    options.add_session_config_entry("session.disable_quant_qdq", str(int(b"QuantizeLinear" not in graph)))
+    options.add_session_config_entry("session.disable_quant_qdq", str(int(not computes_in_bytes(graph))))
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options
 

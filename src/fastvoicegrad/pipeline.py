@@ -107,6 +107,7 @@ def convert_blocks(
     """
     check_request(bundle, steps, seed, semitones, keep_pitch, formant, pauses)
     bundle.check_voice(voice)
+    bundle.check_sizes(voice)
     filler = PauseFiller(pauses, blocks, gain, background)
     tap = HopTap(filler)
     request = Request(voice, source, steps, seed, semitones, keep_pitch, formant)

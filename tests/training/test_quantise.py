@@ -17,6 +17,7 @@ from typer.testing import CliRunner  # noqa: E402
 from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.cli import app  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
+from fastvoicegrad.graphs import session_options  # noqa: E402
 from fastvoicegrad.training.quantise import NETWORK, inputs_of_conversions, quantise  # noqa: E402
 from fastvoicegrad.training.restore import restore  # noqa: E402
 from fastvoicegrad.training.storage import storage_of, store_bundle  # noqa: E402
@@ -49,9 +50,10 @@ def test_outputs_are_nearly_the_same(folder: Path, eight: Path, speech: list[Pat
 
 
 def test_the_runtime_multiplies_bytes(folder: Path, eight: Path, tmp_path: Path) -> None:
-    options = onnxruntime.SessionOptions()
+    quantised = Bundle.open(eight).graph(NETWORK)
+    options = session_options(1, quantised)
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(Bundle.open(eight).graph(NETWORK), options)
+    onnxruntime.InferenceSession(quantised, options)
     graph = onnx.load(tmp_path / "optimised.onnx").graph
     plain = onnx.load_from_string(Bundle.open(folder).graph(NETWORK)).graph
     layers = sum(node.op_type == "Conv" for node in plain.node)
@@ -87,3 +89,13 @@ def test_a_bundle_stored_in_bytes_can_be_quantised(folder: Path, speech: list[Pa
     inputs = inputs_of_conversions(plain, speech[:2])[0]
     (whole,), (eight_bit,) = plain.run(NETWORK, **inputs), quantised.run(NETWORK, **inputs)
     assert 0 < np.square(whole - eight_bit).mean() < 0.05**2 * np.square(whole).mean()
+
+
+def test_a_bundle_that_computes_in_bytes_can_be_stored_again(eight: Path, tmp_path: Path) -> None:
+    store_bundle(eight, tmp_path / "byte", "byte")
+    graph = Bundle.open(tmp_path / "byte").graph(NETWORK)
+    assert storage_of(onnx.load_from_string(graph)) == "half"
+    options = session_options(1, graph)
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(graph, options)
+    assert "QLinearConv" in {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}

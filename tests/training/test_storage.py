@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from fastvoicegrad.training.storage import (  # noqa: E402
     store_bundle,
     to_bytes,
     with_storage,
+    write_networks,
 )
 
 NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
@@ -156,6 +158,14 @@ def test_bytes_of_versions_before_0_16_1_are_read() -> None:
     assert [node.op_type for node in graph.node] == ["MatMul"]
     (weight,) = graph.initializer
     np.testing.assert_array_equal(numpy_helper.to_array(weight), values * scale)
+
+
+def test_new_encoders_fit_no_older_voices(folder: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(folder)
+    named = Bundle(replace(bundle.config, encoder="0" * 16), bundle.read)
+    for changed, encoder in (("converter", "0" * 16), ("content", "")):
+        write_networks(tmp_path / changed, named, {changed: with_storage(bundle.graph(changed), "byte")})
+        assert Bundle.open(tmp_path / changed).config.encoder == encoder
 
 
 def test_storing_twice_changes_nothing(folder: Path) -> None:

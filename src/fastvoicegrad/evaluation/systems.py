@@ -22,7 +22,7 @@ from .cache import digest, fingerprint
 from .pairs import Pair
 
 THREADS = 1  # of a system while it renders; several processes render at once
-_VOICES: dict[tuple[str, str], Voice] = {}  # of this process, by the encoders and the recording
+_VOICES: dict[tuple[str, ...], Voice] = {}  # of this process, by the encoders and the recording
 
 
 class System(ABC):
@@ -132,7 +132,8 @@ class Conversion(System):
         return self.converter.voice([self._voice_of(r.path) for r in pair.references])
 
     def _voice_of(self, path: str) -> Voice:
-        key = (self.converter.bundle.encoders, fingerprint(path))
+        bundle = self.converter.bundle
+        key = (bundle.encoders, bundle.fingerprint, fingerprint(path))
         if key not in _VOICES:
             _VOICES[key] = self.converter.voice([path])
         return _VOICES[key]

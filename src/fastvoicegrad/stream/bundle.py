@@ -89,7 +89,8 @@ class StreamBundle:
             InputError: it is damaged, or not the network that the bundle names.
         """
         if name not in self._sessions:
-            data, options = self.graph(name), graphs.session_options(self.threads)
+            data = self.graph(name)
+            options = graphs.session_options(self.threads, data)
             options.enable_cpu_mem_arena = True  # the activations of a few frames are small
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             with blamed_on(name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class ExportSettings:
     guidance: float = 0.0  # w in x0 + w (x0_target - x0_source)
     guidance_cosines: int = MEL.n_mels  # lowest cosine components of that term that are kept
     storage: Storage = "half"  # of the weights
+    encoder: str = ""  # see BundleConfig
     notes: dict[str, Any] = field(default_factory=dict)  # licence, training data and other texts of the bundle
 
     def __post_init__(self) -> None:
@@ -100,11 +101,12 @@ def with_converter(
         settings: None: post-filter and guidance are neutral, as those of `base` were chosen for its own student.
     """
     networks = {n: Graph(base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
-    encoder = base.config.encoder
+    own = settings_of(base)
+    settings = settings or ExportSettings(name, storage=own.storage, encoder=own.encoder)
     if "content" in read_meta(converter).get("others", {}):
-        networks["content"], encoder = content_graph(load_content(converter).encoder), ""
-    settings = settings or ExportSettings(name, storage=settings_of(base).storage)
-    _write_with(converter, teacher, Path(folder), settings, networks, base.config.corrections, encoder)
+        networks["content"] = content_graph(load_content(converter).encoder)
+        settings = replace(settings, encoder="")
+    _write_with(converter, teacher, Path(folder), settings, networks, base.config.corrections)
 
 
 def settings_of(bundle: Bundle) -> ExportSettings:
@@ -117,6 +119,7 @@ def settings_of(bundle: Bundle) -> ExportSettings:
         config.guidance,
         config.guidance_cosines,
         storage_of(onnx.load_from_string(bundle.graph("content"))) or "half",
+        config.encoder,
         config.notes,
     )
 
@@ -128,14 +131,13 @@ def _write_with(
     settings: ExportSettings,
     networks: Mapping[str, Graph],
     corrections: int,
-    encoder: str = "",
 ) -> None:
     """Write a bundle of these networks and of a checkpoint's U-Net, with the schedule of its training."""
     unet = load_unet(converter).eval()
     schedule = build(ScheduleConfig, read_meta(converter)["recipe"]["schedule"])
     graphs = {**networks, "converter": converter_graph(unet)}
     max_steps = schedule.start if teacher else 1
-    write_bundle(folder, settings, graphs, unet, schedule, max_steps, corrections=corrections, encoder=encoder)
+    write_bundle(folder, settings, graphs, unet, schedule, max_steps, corrections=corrections)
 
 
 def write_bundle(
@@ -147,7 +149,6 @@ def write_bundle(
     max_steps: int,
     *,
     corrections: int,
-    encoder: str = "",
 ) -> None:
     """Write graphs and config.json.
 
@@ -155,7 +156,6 @@ def write_bundle(
         networks: by name; float32 weights get `settings.storage`, stored ones stay as they are, to the byte.
         unet: lends its normalisation and its settings.
         corrections: iterations of the vocoder's mel matching.
-        encoder: see `BundleConfig`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries = {}
@@ -187,7 +187,7 @@ def write_bundle(
         guidance_cosines=settings.guidance_cosines,
         postfilter=settings.postfilter,
         corrections=corrections,
-        encoder=encoder,
+        encoder=settings.encoder,
         notes=settings.notes,
     )
     write_config(folder, config)

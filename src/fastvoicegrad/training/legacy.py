@@ -1,9 +1,13 @@
-"""Names that older checkpoints, graphs and feature stores use for today's settings and arrays."""
+"""What older checkpoints, graphs and feature stores hold: names of settings and arrays, and weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from torch import Tensor
+
+from .models.speaker import behind_threshold, level
 
 # Settings of a network: old name -> new name; None: the setting is gone.
 MODEL: dict[str, str | None] = {
@@ -90,3 +94,18 @@ def upgraded_meta(meta: dict[str, Any]) -> dict[str, Any]:
     if isinstance(meta.get("recipe"), dict):
         upgraded["recipe"] = renamed(meta["recipe"], RECIPE)
     return upgraded
+
+
+def with_thresholds(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the speaker encoder of 0.16.0, whose normalisations were layers of their own, under today's names."""
+    found = dict(weights)
+    for name in weights:
+        if name.endswith(".between.weight"):
+            layer = name.removesuffix("between.weight")
+            before = [found.pop(f"{layer}before.{kind}")[:, 0] for kind in ("weight", "bias")]
+            gain, offset = (found.pop(f"{layer}between.{kind}")[:, 0] for kind in ("weight", "bias"))
+            weight = found[f"{layer}reduce.weight"] * gain[:, None, None]
+            found[f"{layer}before.level"] = level(before[0], before[1])
+            behind = behind_threshold(weight, offset, before[0], before[1])
+            found[f"{layer}reduce.weight"], found[f"{layer}reduce.bias"] = behind
+    return found

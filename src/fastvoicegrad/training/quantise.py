@@ -1,6 +1,6 @@
 """8-bit arithmetic for the convolutions of a bundle's converter: about twice as fast on CPUs with byte products.
 
-Weights stay in the file as they are; a quantiser behind each is folded away when a session is made. So training can
+The file holds the weights in 16 bits; a quantiser behind each is folded away when a session is made. So training can
 still continue from the bundle (restore.py). Conversions of real speech give the ranges of activations. Weights get
 seven bits: with eight, sums of two products overflow on CPUs without VNNI.
 
@@ -22,6 +22,7 @@ from .. import audio
 from ..bundle import Bundle
 from ..converter import VoiceConverter
 from ..errors import InputError
+from ..graphs import computes_in_bytes
 from ..mel import MEL, Array
 from .storage import full_weights, with_storage, write_networks
 
@@ -63,8 +64,7 @@ def quantised(graph: bytes, inputs: Sequence[Inputs]) -> bytes:
     Args:
         inputs: calibration data; activations outside its range saturate.
     """
-    model = onnx.load_from_string(graph)
-    model = full_weights(model)
+    model = full_weights(onnx.load_from_string(graph))
     layers = [node.name for node in model.graph.node if node.op_type == LAYER]
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, written = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
@@ -100,6 +100,6 @@ def quantise(bundle: str | Path | None, speech: Sequence[Path], out: Path) -> No
         raise InputError("give two recordings or more: each is converted to the voice of the next")
     opened = Bundle.open(bundle)
     graph = opened.graph(NETWORK)
-    if b"QuantizeLinear" in graph:
+    if computes_in_bytes(graph):
         raise InputError("this bundle computes in 8 bits already; give the one that 'fastvoicegrad dev export' wrote")
     write_networks(out, opened, {NETWORK: quantised(graph, inputs_of_conversions(opened, speech))})

@@ -20,7 +20,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from ..bundle import Bundle
 from ..errors import InputError
 from . import checkpoint
-from .legacy import model_settings
+from .legacy import model_settings, with_thresholds
 from .models.content import ContentConfig, ContentModel
 from .models.pitch import PitchConfig, PitchTracker
 from .models.speaker import SpeakerConfig, SpeakerEncoder
@@ -62,7 +62,7 @@ def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tenso
             name = new + name.removeprefix(old) if named else name
         if np.issubdtype(values.dtype, np.floating):
             weights[name] = torch.from_numpy(values.astype(np.float32))
-    return weights
+    return with_thresholds(weights)
 
 
 def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> list[str]:
@@ -84,7 +84,7 @@ def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> l
                     part.weight = weights[name]  # sets direction and length
                 elif name in weights:
                     value.copy_(weights[name])
-                elif isinstance(part, nn.Linear) and kind == "weight" and folded:
+                elif isinstance(part, nn.Linear) and kind == "weight":
                     value.copy_(folded.pop(0).T)
     return [name for name in weights if name.endswith((".weight", ".bias")) and name not in used]
 

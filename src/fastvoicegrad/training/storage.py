@@ -16,6 +16,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..bundle import Bundle, write_config
+from ..graphs import computes_in_bytes
 
 Storage = Literal["byte", "half"]
 
@@ -94,9 +95,12 @@ def storage_of(model: onnx.ModelProto) -> Storage | None:
 
 
 def with_storage(graph: bytes, storage: Storage) -> bytes:
-    """A graph, stored in any way, with its weights in the given one."""
+    """A graph, stored in any way, with its weights in the given one; in halves if it computes in eight bits.
+
+    ONNX Runtime folds no DequantizeLinear there.
+    """
     model = full_weights(onnx.load_from_string(graph))
-    store = byte_weights if storage == "byte" else half_weights
+    store = byte_weights if storage == "byte" and not computes_in_bytes(graph) else half_weights
     return bytes(store(model).SerializeToString())
 
 
@@ -117,14 +121,15 @@ def store_bundle(bundle: str | Path | None, out: Path, storage: Storage) -> None
 
 
 def write_networks(out: Path, bundle: Bundle, graphs: dict[str, bytes]) -> None:
-    """Write a bundle with some of its graphs replaced, in the folder `out`."""
+    """Write a bundle with some of its graphs replaced, in the folder `out`. New encoders fit no older voices."""
     out.mkdir(parents=True, exist_ok=True)
     networks = {}
     for name, network in bundle.config.networks.items():
         data = graphs.get(name) or bundle.graph(name)
         (out / f"{name}.onnx").write_bytes(data)
         networks[name] = replace(network, file=f"{name}.onnx", sha256=hashlib.sha256(data).hexdigest())
-    write_config(out, replace(bundle.config, networks=networks))
+    encoder = "" if graphs.keys() & {"speaker", "content", "pitch"} else bundle.config.encoder
+    write_config(out, replace(bundle.config, networks=networks, encoder=encoder))
 
 
 def to_bytes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,15 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
+from fastvoicegrad.training.legacy import with_thresholds  # noqa: E402
 from fastvoicegrad.training.models.speaker import (  # noqa: E402
     SEGMENT,
+    DenseLayer,
     SpeakerConfig,
     SpeakerEncoder,
     Threshold,
     context_of,
+    level,
     resampled,
 )
 
@@ -75,9 +78,27 @@ def test_a_threshold_is_a_normalisation_and_relu_up_to_a_linear_map() -> None:
     x, gain, offset = torch.randn(2, 5, 7), torch.rand(5) + 0.1, torch.randn(5)
     threshold = Threshold(5)
     with torch.no_grad():
-        threshold.fill(gain, offset)
+        threshold.level.copy_(level(gain, offset))
         ours = gain[:, None] * threshold(x) + offset[:, None]
     torch.testing.assert_close(ours, F.relu(gain[:, None] * x + offset[:, None]))
+
+
+def test_weights_of_0_16_0_become_thresholds() -> None:
+    """There a layer was ReLU(gain x + offset), a convolution, and ReLU(gain x + offset)."""
+    torch.manual_seed(0)
+    layer, x = DenseLayer(6, 4, 1), torch.randn(2, 6, 9)
+    old = {f"before.{kind}": torch.rand(6, 1) + 0.1 for kind in ("weight", "bias")}
+    old |= {f"between.{kind}": torch.randn(16, 1) for kind in ("weight", "bias")}
+    old["reduce.weight"] = torch.randn(16, 6, 1)
+    new = with_thresholds({f"0.{name}": weight for name, weight in old.items()})
+    assert set(new) == {"0.before.level", "0.reduce.weight", "0.reduce.bias"}
+    with torch.no_grad():
+        layer.before.level.copy_(new["0.before.level"])
+        layer.reduce.weight.copy_(new["0.reduce.weight"])
+        layer.reduce.bias.copy_(new["0.reduce.bias"])
+        expected = F.relu(x * old["before.weight"] + old["before.bias"])
+        expected = F.conv1d(expected, old["reduce.weight"]) * old["between.weight"] + old["between.bias"]
+        torch.testing.assert_close(layer.reduce(layer.before(x)), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_balanced_weights_give_the_same_embedding() -> None:

@@ -20,14 +20,15 @@ FINER, COARSER = 512, 441  # their ratio is that of this rate to the mel's, 2205
 SEGMENT = 100  # frames that share a mask: 2 s
 LEAST_VARIANCE = 1e-10
 UNBOUNDED = 1e4  # a level of -1e4 changes no value
+LEAST_SIZE = 1e-8  # by which weights are divided
 EPSILON = 1e-5  # of the published batch normalisations
 
 
 class Context(NamedTuple):
     """Segments of 2 s of the features (B, C, T).
 
-    `segment` (T,) numbers them. What (B, C, T) times `averages` (T, segments) is: the sum of the mean over time and the
-    mean over each segment.
+    `segment` (T,) numbers them. (B, C, T) times `averages` (T, segments) is the mean over time plus the mean over each
+    segment.
     """
 
     segment: Tensor
@@ -70,10 +71,6 @@ class Threshold(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.maximum(x, self.level)
-
-    def fill(self, gain: Tensor, offset: Tensor) -> None:
-        """Take over a normalisation. A gain below 0 (7 of 40,384 are) loses its ReLU."""
-        self.level.copy_(torch.where(gain > 0, -offset / gain, -UNBOUNDED)[:, None])
 
 
 class BandBlock(nn.Module):
@@ -178,14 +175,14 @@ class SpeakerEncoder(nn.Module):
             if isinstance(module, Threshold):
                 assert bias is not None
                 before = weight, bias
-                module.fill(weight, bias)
+                module.level.copy_(level(weight, bias))
                 continue
             if not isinstance(module, Affine) and module.bias is not None and bias is None:
                 gain, offset = operations.pop(0)
                 weight, bias = weight * gain.view(-1, *[1] * (weight.ndim - 1)), offset
             if before and bias is not None:
-                gain, offset = before
-                weight, bias, before = weight * gain[:, None], bias + weight[:, :, 0] @ offset, None
+                weight, bias = behind_threshold(weight, bias, *before)
+                before = None
             module.weight.copy_(weight.view_as(module.weight))
             if module.bias is not None and bias is not None:
                 module.bias.copy_(bias.view_as(module.bias))
@@ -211,7 +208,7 @@ class SpeakerEncoder(nn.Module):
             inside = [cast(DenseLayer, layer) for layer in cast(nn.ModuleList, layers)]
             affine, following = cast(nn.Sequential, transition)
             start = 0
-            for number, producer in enumerate([source, *(layer.local for layer in inside)]):
+            for number, producer in enumerate([source, *(layer.local for layer in inside[:-1])]):
                 channels = slice(start, start + producer.out_channels)
                 scale = _column_size([layer.reduce.weight for layer in inside[number:]], channels)
                 producer.weight.mul_(scale[:, None, None])
@@ -223,6 +220,16 @@ class SpeakerEncoder(nn.Module):
                 cast(Affine, affine).weight[channels].div_(scale[:, None])
                 start = channels.stop
             source = cast(nn.Conv1d, following)
+
+
+def level(gain: Tensor, offset: Tensor) -> Tensor:
+    """The threshold (C, 1) of a normalisation with these (C,). A gain below 0 (5 of 30,656 are) loses its ReLU."""
+    return torch.where(gain > 0, -offset / gain, -UNBOUNDED)[:, None]
+
+
+def behind_threshold(weight: Tensor, bias: Tensor, gain: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (O, C, 1) and bias (O,) of a layer that takes over gain and offset (C,) of the normalisation before it."""
+    return weight * gain[:, None], bias + weight[:, :, 0] @ offset
 
 
 def resampled(mel: Tensor) -> Tensor:
@@ -260,8 +267,7 @@ def _operations(published: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tenso
 
 
 def _column_size(weights: Sequence[Tensor], channels: slice) -> Tensor:
-    """Root mean square of the weights (O, C, 1) of each input channel, beside rows of like size. Without weights: 1."""
-    if not weights:
-        return torch.ones(channels.stop - channels.start)
-    rows = [w / w.square().mean((1, 2), keepdim=True).sqrt() for w in weights]
-    return torch.stack([row[:, channels].square().mean((0, 2)) for row in rows]).mean(0).sqrt()
+    """Root mean square of weights (O, C, 1) in each input channel, after each row is scaled to size 1."""
+    rows = [w / w.square().mean((1, 2), keepdim=True).sqrt().clamp(min=LEAST_SIZE) for w in weights]
+    columns = torch.stack([row[:, channels].square().mean((0, 2)) for row in rows])
+    return columns.mean(0).sqrt().clamp(min=LEAST_SIZE)
