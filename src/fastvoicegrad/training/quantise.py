@@ -26,7 +26,7 @@ from ..graphs import computes_in_bytes
 from ..mel import MEL, Array
 from .storage import full_weights, with_storage, write_networks
 
-# Content and vocoder would take longer to prepare than they save in short recordings; the pitch tracker gains nothing.
+# Content encoder and vocoder, rounded when they are loaded, take longer to load than short recordings gain.
 NETWORK, LAYER = "converter", "Conv"
 
 Inputs = dict[str, np.ndarray]  # of a network, by name
