@@ -26,6 +26,7 @@ from .models.vocoder import SpectralVocoder
 OPSET = 20  # the first with Gelu as one operator
 FRAMES, MEMORY = 64, 48  # of the traced example: input frames, reference frames
 LEAST_FRAMES = 16  # of a speaker embedding
+LONGEST = 2**18  # strides that tracing assumes; a graph takes more
 PROBED = 1024  # frames of the input on which receptive fields are measured
 NEAR_S_K, ALPHA_BAR_NEAR_S_K = 950, 0.006  # the traced example's step
 
@@ -140,7 +141,7 @@ def to_onnx(
         batched: whether the first axis of every input is a batch of any size.
         least: length that the graph must take, in strides.
     """
-    frames = torch.export.Dim("frames", min=least, max=2**20)
+    frames = torch.export.Dim("frames", min=least, max=LONGEST)
     length: Any = stride * frames if stride > 1 else frames
     axes: dict[str, dict[int, Any]] = {name: {} for name in inputs}
     for name in inputs if batched else ():

@@ -28,7 +28,7 @@ class Context(NamedTuple):
     """Segments of 2 s of the features (B, C, T).
 
     `segment` (T,) numbers them. (B, C, T) times `averages` (T, segments) is the mean over time plus the mean over each
-    segment.
+    segment; the last segments may be empty.
     """
 
     segment: Tensor
@@ -246,9 +246,10 @@ def context_of(x: Tensor) -> Context:
     """The segments of (B, C, T)."""
     frames = x.shape[2]
     segment = torch.arange(frames, device=x.device) // SEGMENT
-    among = torch.arange((frames + SEGMENT - 1) // SEGMENT, device=x.device)
+    # One or two more than there are: tracing would fix a number of 1, and the frames with it.
+    among = torch.arange(frames // SEGMENT + 2, device=x.device)
     shared = (segment[:, None] == among).to(x.dtype)
-    return Context(segment, shared / shared.sum(0) + 1 / frames)
+    return Context(segment, shared / shared.sum(0).clamp(min=1) + 1 / frames)
 
 
 def _operations(published: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
