@@ -39,7 +39,7 @@ class ExportSettings:
     guidance: float = 0.0  # w in x0 + w (x0_target - x0_source)
     guidance_cosines: int = MEL.n_mels  # lowest cosine components of that term that are kept
     storage: Storage = "half"  # of the weights
-    encoder: str = ""  # see BundleConfig
+    encoder: str = ""  # see BundleConfig; no recipe names one, as newly trained encoders fit no older voices
     notes: dict[str, Any] = field(default_factory=dict)  # licence, training data and other texts of the bundle
 
     def __post_init__(self) -> None:
