@@ -7,9 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from fastvoicegrad import VoiceConverter  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
 from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
-from fastvoicegrad.training.restore_stream import restored_stream_converter  # noqa: E402
+from fastvoicegrad.training.restore_stream import restore_stream, restored_stream_converter  # noqa: E402
+from fastvoicegrad.training.stream_export import StreamExportSettings, export_stream  # noqa: E402
 from tests.tiny_stream import StreamNetworks  # noqa: E402
 
 
@@ -22,6 +24,16 @@ def test_a_stream_bundle_restores_its_converter(stream_folder: Path, stream_netw
     inputs = torch.randn(2, 40, 144), torch.full((2, 40), 150.0), *original.voice(*voice)
     torch.testing.assert_close(restored(*inputs)[0], original(*inputs)[0], atol=1e-5, rtol=1e-5)
     assert not any(weight.requires_grad for weight in restored.parameters())
+
+
+def test_restored_checkpoints_export_the_same_bundle(
+    stream_folder: Path, converter: VoiceConverter, tmp_path: Path
+) -> None:
+    parts = {path.stem.removeprefix("stream-"): path for path in restore_stream(stream_folder, tmp_path)}
+    export_stream(tmp_path / "again", StreamExportSettings(), converter.bundle, **parts)
+    old, new = StreamBundle.open(stream_folder), StreamBundle.open(tmp_path / "again")
+    for part in ("content", "pitch", "converter", "renderer", "voice"):
+        assert new.graph(part) == old.graph(part)
 
 
 @pytest.mark.parametrize(("lost", "message"), [("settings", "its converter's settings"), ("head", "lacks weights")])

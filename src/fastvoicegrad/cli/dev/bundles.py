@@ -108,8 +108,18 @@ def restore(
         console.print(str(path))
 
 
+@friendly
+def restore_stream(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")],
+    bundle: Annotated[Path | None, typer.Option(help="Stream bundle; default: the built-in one.")] = None,
+) -> None:
+    """Write checkpoints from a stream bundle, to train from (loop.start_from) or to export again."""
+    for path in developer_module("training.restore_stream").restore_stream(bundle, output):
+        console.print(str(path))
+
+
 def _report_size(bundle: Path) -> None:
     console.print(f"{bundle}: {sum(f.stat().st_size for f in bundle.iterdir()) / 1e6:.1f} MB")
 
 
-COMMANDS = (export, export_stream, store, quantise, restore)
+COMMANDS = (export, export_stream, store, quantise, restore, restore_stream)

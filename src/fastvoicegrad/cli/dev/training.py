@@ -66,4 +66,15 @@ def average(
     developer_module("training.checkpoint").average(checkpoints, output, share or ())
 
 
-COMMANDS = (train, align, average)
+@friendly
+def deepen(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of stream-content or stream-converter.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write.")],
+    settings: SettingsOption = None,
+) -> None:
+    """Add layers to a trained network that streams (--set layers=12). It computes the same until it is trained on."""
+    existing(checkpoint, "CHECKPOINT")
+    developer_module("training.deepen").deepen(checkpoint, output, settings or [])
+
+
+COMMANDS = (train, align, average, deepen)
