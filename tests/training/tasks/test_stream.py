@@ -11,9 +11,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.postfilter import NO_SUMS, PostFilter  # noqa: E402
 from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
 from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
 from fastvoicegrad.stream.frontend import stream_mel  # noqa: E402
+from fastvoicegrad.training.data.conversion import as_conversions  # noqa: E402
 from fastvoicegrad.training.data.stream_crops import WARM_UP, StreamMel, on_time, scored  # noqa: E402
 from fastvoicegrad.training.recipe import read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings, export_stream  # noqa: E402
@@ -107,6 +109,19 @@ def test_the_content_encoder_can_train_on_with_the_converter(runs: Path, store: 
     assert after.keys() == before.keys()
     assert not torch.equal(after["encoder.bottleneck.1.weight"], before["encoder.bottleneck.1.weight"])
     assert torch.equal(after["units.weight"], before["units.weight"])
+
+
+@torch.inference_mode()
+def test_the_teacher_shows_conversions_behind_the_post_filter(runs: Path, store: Path, tmp_path: Path) -> None:
+    for name in ("stream-content", "student", "vocoder"):
+        (tmp_path / name).symlink_to(runs / name)
+    settings = "postfilter.smoothing=0.1", "postfilter.sharpening=1.3"
+    plain, filtered = (trainer(store, tmp_path, "stream-converter", *some).task for some in ((), settings))
+    batch = as_conversions(plain.batch(np.random.default_rng(0), 4))
+    for made, taught in zip(plain.teach(batch).numpy(), filtered.teach(batch).numpy(), strict=True):
+        expected, _ = PostFilter(0.1, 1.3)(made, made, slice(0, made.shape[1]), NO_SUMS)
+        np.testing.assert_allclose(taught, expected, atol=1e-4)
+        assert np.abs(taught - made).max() > 1e-3
 
 
 def test_trained_networks_become_a_stream(runs: Path, tmp_path: Path, converter: Any, voice: Any) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...diffusion import initial_state
 from ...mel import MEL
+from ...postfilter import PostFilter, sharpen, smooth
 from ..checkpoint import read_meta
 from ..data.conversion import ConversionData, as_conversions, conditions_of
 from ..data.crops import statistics
@@ -61,6 +62,7 @@ class StreamConverterRecipe:
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     adversary_start: int = 0  # first step with the discriminator
     temperature: float = 1.0  # standard deviation of the noise from which the teacher starts
+    postfilter: PostFilter = field(default_factory=PostFilter)  # of the teacher's conversions; no variance matching
     conversions: int = 4  # crops of a batch that are also converted to another voice
     perturb: PerturbConfig = field(default_factory=PerturbConfig)  # of the reconstructions' sources
     train_content: bool = False  # train the content encoder on, with the converter; the loss "content" anchors it
@@ -133,14 +135,19 @@ class StreamConverterTask(AdversarialTask):
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> Tensor:
-        """Log-mel (B', 80, T') of the scored frames of the full converter's conversions."""
+        """Log-mel (B', 80, T') of the scored frames of the full converter's conversions, behind the post-filter."""
         unet: UNet = inner(self.frozen["teacher"])
         x0, noise = unet.norm(batch["source"]), batch["start_noise"]
         step = torch.full((len(x0),), self.schedule.start, device=x0.device)
         ab = self.alpha_bar.to(x0.device)[step]
         x = initial_state(self.schedule.initial, x0, noise, ab[:, None, None])
         x0 = Denoiser(unet)(x, step, ab, batch["speaker"], batch["content"], conditions_of(unet, batch))[0]
-        return unet.norm.undo(x0)[:, :, self.scored]
+        mel = unet.norm.undo(x0)[:, :, self.scored]
+        return torch.from_numpy(np.stack([self._filtered(one) for one in mel.cpu().numpy()])).to(mel)
+
+    def _filtered(self, mel: np.ndarray) -> np.ndarray:
+        """The frame-wise part of the post-filter of (80, T): the student learns it, so no stream has to compute it."""
+        return sharpen(smooth(mel, self.recipe.postfilter.smoothing), self.recipe.postfilter.sharpening)
 
     def _normal(self, mel: Tensor) -> Tensor:
         """In the units of the full converter."""
