@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 
+from ..models.content import ContentEncoder
+from ..models.speaker import SpeakerEncoder
 from ..networks import load_content, load_speaker
+from .filling import Shape, fill
 from .perturb import PerturbConfig, perturb
-from .store import Store, create, finish
+from .store import Entry, Store, finish
+
+Checkpoint = tuple[str, int]  # a file and the time of its last change, so another one of its name is another one
 
 
-@torch.inference_mode()
-def embed_content(store: Store, checkpoint: str | Path, perturbation: PerturbConfig | None, seed: int = 0) -> None:
+def embed_content(
+    store: Store, checkpoint: str | Path, perturbation: PerturbConfig | None, seed: int = 0, jobs: int = 1
+) -> None:
     """Write content.npy and content_unperturbed.npy.
 
     The first encodes every recording in a random other voice. What is left of a voice in such content never fits the
@@ -23,38 +29,66 @@ def embed_content(store: Store, checkpoint: str | Path, perturbation: PerturbCon
     Args:
         checkpoint: of the content encoder.
         perturbation: of the recording; None encodes the recording as it is in both.
+        jobs: processes at once.
     """
-    model = load_content(checkpoint)
-    random = np.random.default_rng(seed)
-    mel = store.array("mel")
-    shape = store.total_frames, model.encoder.config.dim
-    content, unperturbed = (
-        create(store.root / f"{name}.npy", shape, np.float16) for name in ("content", "content_unperturbed")
-    )
-    for entry in track(store.entries, "content"):
-        x = torch.from_numpy(mel[entry.slice].astype(np.float32).T[None].copy())
-        x = torch.nn.functional.pad(x, (0, entry.frames % 2), mode="replicate")
-        plain = model.encoder(x)[0, :, : entry.frames].T.numpy()
-        unperturbed[entry.slice] = plain
-        if perturbation is None:
-            content[entry.slice] = plain
-        else:
-            content[entry.slice] = model.encoder(perturb(x, random, perturbation))[0, :, : entry.frames].T.numpy()
-    finish(store.root / "content_unperturbed.npy", unperturbed)
-    finish(store.root / "content.npy", content)
+    file = _checkpoint(checkpoint)
+    shape = Shape("frames", (_content_encoder(file).config.dim,), np.float16)
+    shapes = {"content": shape, "content_unperturbed": shape}
+    given = str(store.root.resolve()), file, perturbation, seed
+    arrays = fill(store, shapes, contents_of, *given, jobs=jobs)
+    for name in ("content_unperturbed", "content"):
+        finish(store.root / f"{name}.npy", arrays[name])
 
 
 @torch.inference_mode()
-def embed_speaker(store: Store, checkpoint: str | Path, longest: int = 1024) -> None:
+def contents_of(
+    number: int, entry: Entry, store: str, checkpoint: Checkpoint, perturbation: PerturbConfig | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Content embeddings (T, C) of a recording in a random other voice, and as it is; float16."""
+    encoder = _content_encoder(checkpoint)
+    x = torch.from_numpy(_mel(store)[entry.slice].astype(np.float32).T[None].copy())
+    x = torch.nn.functional.pad(x, (0, entry.frames % 2), mode="replicate")
+    plain = encoder(x)[0, :, : entry.frames].T.numpy().astype(np.float16)
+    if perturbation is None:
+        return plain, plain
+    other = perturb(x, np.random.default_rng((seed, number)), perturbation)
+    return encoder(other)[0, :, : entry.frames].T.numpy().astype(np.float16), plain
+
+
+def embed_speaker(store: Store, checkpoint: str | Path, longest: int = 1024, jobs: int = 1) -> None:
     """Write speaker.npy from the first `longest` frames of every recording.
 
     Args:
         checkpoint: of the speaker encoder.
+        jobs: processes at once.
     """
-    model = load_speaker(checkpoint)
-    mel = store.array("mel")
-    embeddings = create(store.root / "speaker.npy", (len(store.entries), model.config.dim), np.float32)
-    for row, entry in enumerate(track(store.entries, "speaker")):
-        x = mel[entry.start : entry.start + min(entry.frames, longest)].astype(np.float32).T[None]
-        embeddings[row] = model(torch.from_numpy(x.copy()))[0].numpy()
-    finish(store.root / "speaker.npy", embeddings)
+    file = _checkpoint(checkpoint)
+    shapes = {"speaker": Shape("recordings", (_speaker_encoder(file).config.dim,), np.float32)}
+    given = str(store.root.resolve()), file, longest
+    finish(store.root / "speaker.npy", fill(store, shapes, speaker_of, *given, jobs=jobs)["speaker"])
+
+
+@torch.inference_mode()
+def speaker_of(_: int, entry: Entry, store: str, checkpoint: Checkpoint, longest: int) -> tuple[np.ndarray]:
+    """Speaker embedding (S,) of a recording."""
+    x = _mel(store)[entry.start : entry.start + min(entry.frames, longest)].astype(np.float32).T[None]
+    return (_speaker_encoder(checkpoint)(torch.from_numpy(x.copy()))[0].numpy(),)
+
+
+def _checkpoint(path: str | Path) -> Checkpoint:
+    return str(Path(path).resolve()), Path(path).stat().st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _content_encoder(checkpoint: Checkpoint) -> ContentEncoder:
+    return load_content(checkpoint[0]).encoder
+
+
+@lru_cache(maxsize=1)
+def _speaker_encoder(checkpoint: Checkpoint) -> SpeakerEncoder:
+    return load_speaker(checkpoint[0])
+
+
+@lru_cache(maxsize=1)
+def _mel(store: str) -> np.ndarray:
+    return Store(store).array("mel")

@@ -1,8 +1,12 @@
-"""From a manifest to a feature store, one stage for each array. A stage whose array exists is skipped."""
+"""From a manifest to a feature store, one stage for each array.
+
+A stage whose array exists is skipped. A stage that was killed continues.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +18,8 @@ from rich.progress import track
 from ...audio.level import TARGET_LEVEL, speech_level
 from ...mel import MEL, log_mel
 from .corpus import Recording, limit_per_voice, read_manifest
-from .store import Entry, Store, create, finish, write_index
+from .filling import Shape, fill
+from .store import JOURNAL, Entry, Store, create, finish, write_index
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class PrepareConfig:
     speaker_recordings: int = 8  # recordings per voice that get a speaker teacher's embedding
     speaker_seconds: float = 6.0  # length of each that it reads
     seed: int = 0
+    jobs: int = 1  # processes at once
 
 
 def load(recording: Recording, rate: int) -> np.ndarray:
@@ -64,39 +70,43 @@ def prepare_index(config: PrepareConfig) -> None:
 
 def prepare_mel(config: PrepareConfig, store: Store) -> None:
     """Stage "mel": mel.npy and wave.npy."""
-    mel = create(store.root / "mel.npy", (store.total_frames, MEL.n_mels), np.float16)
-    wave = create(store.root / "wave.npy", (store.total_frames * MEL.hop_length,), np.int16)
-    for entry in track(store.entries, "mel"):
-        samples = load(entry.recording, MEL.sample_rate)
-        samples = np.pad(samples, (0, max(0, entry.frames * MEL.hop_length - len(samples))))
-        mel[entry.slice] = log_mel(samples)[:, : entry.frames].T
-        first, count = entry.start * MEL.hop_length, entry.frames * MEL.hop_length
-        wave[first : first + count] = np.clip(samples[:count] * 32767, -32768, 32767).astype(np.int16)
-    finish(store.root / "wave.npy", wave)
-    finish(store.root / "mel.npy", mel)
+    shapes = {"mel": Shape("frames", (MEL.n_mels,), np.float16), "wave": Shape("samples", (), np.int16)}
+    arrays = fill(store, shapes, mel_and_wave, jobs=config.jobs)
+    finish(store.root / "wave.npy", arrays["wave"])
+    finish(store.root / "mel.npy", arrays["mel"])
+
+
+def mel_and_wave(_: int, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
+    """Log-mel (T, 80) and samples (256 T,) of a recording."""
+    samples, count = load(entry.recording, MEL.sample_rate), entry.frames * MEL.hop_length
+    samples = np.pad(samples, (0, max(0, count - len(samples))))
+    wave = np.clip(samples[:count] * 32767, -32768, 32767).astype(np.int16)
+    return log_mel(samples)[:, : entry.frames].T, wave
 
 
 def prepare_pitch(config: PrepareConfig, store: Store) -> None:
     """Stage "pitch": F0 from the waveform."""
+    arrays = fill(store, {"pitch": Shape("frames", (), np.float16)}, pitch_of, jobs=config.jobs)
+    finish(store.root / "pitch.npy", arrays["pitch"])
+
+
+def pitch_of(_: int, entry: Entry) -> tuple[np.ndarray]:
+    """F0 (T,) of a recording."""
     from .teachers import TEACHER_RATE, pitch
 
-    f0 = create(store.root / "pitch.npy", (store.total_frames,), np.float16)
-    for entry in track(store.entries, "pitch"):
-        f0[entry.slice] = pitch(load(entry.recording, TEACHER_RATE), frame_times(entry.frames))
-    finish(store.root / "pitch.npy", f0)
+    return (pitch(load(entry.recording, TEACHER_RATE), frame_times(entry.frames)),)
 
 
-def teacher_features(config: PrepareConfig, entries: list[Entry]) -> Iterator[tuple[Entry, np.ndarray]]:
-    """The content teacher's features of each recording at the mel rate, ``(frames, D)``."""
-    from .teachers import TEACHER_RATE, ContentTeacher
+def content_features(_: int, entry: Entry, weights: str, layer: int) -> tuple[np.ndarray]:
+    """The content teacher's features of a recording at the mel rate, (T, D), float16."""
+    from .teachers import TEACHER_RATE, content_teacher
 
-    teacher = ContentTeacher(config.content_weights, config.content_layer)
-    for entry in entries:
-        wave, most = load(entry.recording, TEACHER_RATE), 30 * TEACHER_RATE  # that the teacher reads at once
-        starts = range(0, max(1, len(wave) - TEACHER_RATE // 10), most)
-        features = np.concatenate([teacher(wave[start : start + most]) for start in starts])
-        index = np.rint(frame_times(entry.frames) * TEACHER_RATE / 320).astype(int)
-        yield entry, features[np.minimum(index, len(features) - 1)]
+    teacher = content_teacher(weights, layer)
+    wave, most = load(entry.recording, TEACHER_RATE), 30 * TEACHER_RATE  # that the teacher reads at once
+    starts = range(0, max(1, len(wave) - TEACHER_RATE // 10), most)
+    features = np.concatenate([teacher(wave[start : start + most]) for start in starts])
+    index = np.rint(frame_times(entry.frames) * TEACHER_RATE / 320).astype(int)
+    return (features[np.minimum(index, len(features) - 1)].astype(np.float16),)
 
 
 def prepare_content_teacher(config: PrepareConfig, store: Store) -> None:
@@ -107,20 +117,22 @@ def prepare_content_teacher(config: PrepareConfig, store: Store) -> None:
     """
     from sklearn.decomposition import PCA
 
-    path = store.root / "features.npy"
-    features = create(path, (store.total_frames, _content_width(config, store)), np.float16)
-    for entry, values in track(teacher_features(config, store.entries), "content teacher", total=len(store.entries)):
-        features[entry.slice] = values
-    _remove_voice_means(features, store)
-    sample = _sample(features, config.seed)
+    given = config.content_weights, config.content_layer
+    width = content_features(0, store.entries[0], *given)[0].shape[1]
+    shapes = {"features": Shape("frames", (width,), np.float16)}
+    features = fill(store, shapes, content_features, *given, jobs=config.jobs)["features"]
+    means = _voice_means(features, store)
+    picks = _picks(store.total_frames, config.seed)
+    sample = features[picks] - means[np.searchsorted([e.start for e in store.entries], picks, "right") - 1]
     scale = sample.std(0)
     pca = PCA(config.content_components, random_state=config.seed).fit(sample / scale)
     scale *= np.sqrt(pca.explained_variance_.sum())
     components = create(store.root / "content_teacher.npy", (store.total_frames, pca.n_components_), np.float16)
-    for block in track(_blocks(store.total_frames), "principal components"):
-        components[block] = (features[block].astype(np.float32) / scale) @ pca.components_.T
+    for mean, entry in zip(means, track(store.entries, "principal components"), strict=True):
+        components[entry.slice] = ((features[entry.slice] - mean) / scale) @ pca.components_.T
     finish(store.root / "content_teacher.npy", components)
-    path.with_suffix(".part").unlink()
+    for leftover in (".part", JOURNAL):
+        (store.root / "features").with_suffix(leftover).unlink()
 
 
 def prepare_units(config: PrepareConfig, store: Store) -> None:
@@ -129,52 +141,48 @@ def prepare_units(config: PrepareConfig, store: Store) -> None:
 
     features = store.array("content_teacher")
     kmeans = MiniBatchKMeans(config.units, batch_size=8192, max_iter=20, n_init=1, random_state=config.seed)
-    kmeans.fit(_sample(features, config.seed))
+    kmeans.fit(features[_picks(store.total_frames, config.seed)].astype(np.float32))
     units = create(store.root / "units.npy", (store.total_frames,), np.int16)
     for block in track(_blocks(store.total_frames), "units"):
         units[block] = kmeans.predict(np.asarray(features[block], dtype=np.float32))
     finish(store.root / "units.npy", units)
 
 
-def _sample(features: np.ndarray, seed: int, count: int = 250_000) -> np.ndarray:
-    """Random frames of an array (F, D): (`count`, D) at most, float32."""
-    total = len(features)
-    picks = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
-    return np.asarray(features[np.sort(picks)], dtype=np.float32)
+def _picks(total: int, seed: int, count: int = 250_000) -> np.ndarray:
+    """Numbers of random frames, `count` at most, rising."""
+    return np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
 
 
 def _blocks(total: int, length: int = 65536) -> list[slice]:
     return [slice(first, first + length) for first in range(0, total, length)]
 
 
-def _remove_voice_means(features: np.ndarray, store: Store) -> None:
-    """Subtract from each recording's features (F, D) the mean of its voice, in place."""
-    by_voice: dict[str, list[Entry]] = {}
-    for entry in store.entries:
-        by_voice.setdefault(entry.recording.voice, []).append(entry)
-    for entries in track(list(by_voice.values()), "voice means"):
-        mean = np.mean([features[e.slice].mean(axis=0, dtype=np.float32) for e in entries], axis=0)
-        for entry in entries:
-            features[entry.slice] -= mean.astype(np.float16)
-
-
-def _content_width(config: PrepareConfig, store: Store) -> int:
-    return int(next(teacher_features(config, store.entries[:1]))[1].shape[1])
+def _voice_means(features: np.ndarray, store: Store) -> np.ndarray:
+    """For each recording the mean of its voice's features (F, D): (R, D), float32."""
+    means = np.stack([features[e.slice].mean(0, dtype=np.float32) for e in track(store.entries, "voice means")])
+    of_voice = defaultdict[str, list[int]](list)
+    for number, entry in enumerate(store.entries):
+        of_voice[entry.recording.voice].append(number)
+    for numbers in of_voice.values():
+        means[numbers] = means[numbers].mean(0)
+    return means
 
 
 def prepare_speaker(config: PrepareConfig, store: Store) -> None:
     """Stage "speaker": the speaker teacher's embeddings of some recordings of each voice."""
-    from .teachers import TEACHER_RATE, SpeakerTeacher
-
-    teacher = SpeakerTeacher(config.speaker_weights)
     chosen = {r.id for r in _spread(store, config.speaker_recordings)}
-    embeddings = create(store.root / "speaker_teacher.npy", (len(store.entries), 192), np.float32)
-    embeddings[:] = np.nan
-    for row, entry in enumerate(track(store.entries, "speaker teacher")):
-        if entry.recording.id in chosen:
-            wave = load(entry.recording, TEACHER_RATE)
-            embeddings[row] = teacher(wave[: int(config.speaker_seconds * TEACHER_RATE)])
-    finish(store.root / "speaker_teacher.npy", embeddings)
+    numbers = [number for number, entry in enumerate(store.entries) if entry.recording.id in chosen]
+    shapes, given = {"speaker_teacher": Shape("recordings", (192,), np.float32)}, (config.speaker_weights,)
+    arrays = fill(store, shapes, speaker_of, *given, config.speaker_seconds, jobs=config.jobs, only=numbers)
+    arrays["speaker_teacher"][np.setdiff1d(np.arange(len(store.entries)), numbers)] = np.nan
+    finish(store.root / "speaker_teacher.npy", arrays["speaker_teacher"])
+
+
+def speaker_of(_: int, entry: Entry, weights: str, seconds: float) -> tuple[np.ndarray]:
+    """The speaker teacher's embedding of a recording, (192,)."""
+    from .teachers import TEACHER_RATE, speaker_teacher
+
+    return (speaker_teacher(weights)(load(entry.recording, TEACHER_RATE)[: int(seconds * TEACHER_RATE)]),)
 
 
 def _spread(store: Store, per_voice: int) -> list[Recording]:

@@ -31,6 +31,8 @@ from ...errors import InputError
 from .. import legacy
 from .corpus import Recording
 
+JOURNAL = ".journal"  # suffix of the file beside an array that is not complete yet; see filling.py
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -97,6 +99,7 @@ def finish(path: Path, array: np.memmap[Any, Any]) -> None:
     """Give a complete array its own name."""
     array.flush()
     path.with_suffix(".part").rename(path)
+    path.with_suffix(JOURNAL).unlink(missing_ok=True)
 
 
 def write_index(root: Path, entries: list[Entry]) -> None:

@@ -81,6 +81,18 @@ class SpeakerTeacher:
         return np.asarray(embedding / np.linalg.norm(embedding))
 
 
+@lru_cache(maxsize=1)
+def content_teacher(weights: str, layer: int) -> ContentTeacher:
+    """The content teacher, loaded once in each process."""
+    return ContentTeacher(weights, layer)
+
+
+@lru_cache(maxsize=1)
+def speaker_teacher(weights: str) -> SpeakerTeacher:
+    """The speaker teacher, loaded once in each process."""
+    return SpeakerTeacher(weights)
+
+
 def kaldi_features(wave: np.ndarray) -> torch.Tensor:
     """What CAM++ reads: ``(N,)`` at 16 kHz -> log-mel (T, 80), whose first frame is centred on 12.5 ms."""
     from torchaudio.compliance.kaldi import fbank
