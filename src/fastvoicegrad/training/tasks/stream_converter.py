@@ -205,9 +205,8 @@ class StreamConverterTask(AdversarialTask):
             losses["content"] = self._anchor(batch)
         if self.pretrained.networks:
             norm = inner(self.frozen["teacher"]).norm
-            cut = batch | {"to_source": self._cut(batch["to_source"])}
             made, converted = norm.undo(self._reconstructed), norm.undo(self._converted)
-            losses |= self.pretrained(made, norm.undo(self._real), converted, cut)
+            losses |= self.pretrained(made, norm.undo(self._real), converted, batch)
         return losses
 
     def _anchor(self, batch: Batch) -> Tensor:

@@ -59,26 +59,28 @@ class PretrainedLosses:
 
         Args:
             made, real: log-mel (B, 80, T) of reconstructions and of what they should be.
-            conversion: log-mel (B', 80, T) of the conversions, B' <= B - 1, or 0 without any.
-            batch: has "to_source" (B', 80, T), "verified_speaker" and "to_verified_speaker".
+            conversion: log-mel (B', 80, T) of conversions of the first B' <= B - 1 of `real`, or 0 without any.
+            batch: has "verified_speaker" and "to_verified_speaker".
         """
         losses = {}
         if "speaker" in self.networks:
             target, source = batch["to_verified_speaker"], batch["verified_speaker"][: len(conversion)]
             losses["speaker"] = speaker_similarity_loss(self.networks["speaker"](conversion), target, source)
         if "recogniser" in self.networks:
-            losses["recogniser"] = self._recogniser(made, real, ())
-            if len(conversion):
-                lost = self._recogniser(conversion, batch["to_source"], self.margins)
-                losses["recogniser"] = losses["recogniser"] + lost
+            losses["recogniser"] = self._recogniser(made, real, conversion)
         return losses
 
-    def _recogniser(self, mel: Tensor, real: Tensor, margins: tuple[float, ...]) -> Tensor:
-        """`recogniser_loss` against the real speech."""
-        recogniser = self.networks["recogniser"]
+    def _recogniser(self, made: Tensor, real: Tensor, conversion: Tensor) -> Tensor:
+        """`recogniser_loss` of reconstructions and, up to the margins, of conversions, against the real speech."""
+        recogniser, count, converted = self.networks["recogniser"], len(made), len(conversion)
         with torch.no_grad():
             target = recogniser(real)
-        return recogniser_loss(recogniser(mel), target, margins)
+        features = recogniser(torch.cat([made, conversion]) if converted else made)
+        loss = recogniser_loss([layer[:count] for layer in features], target, ())
+        if converted:
+            sources = [layer[:converted] for layer in target]
+            loss = loss + recogniser_loss([layer[count:] for layer in features], sources, self.margins)
+        return loss
 
 
 class ExtraLosses:
