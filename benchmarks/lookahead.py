@@ -4,9 +4,9 @@
         [--lookahead 0 1 2 4 8] [--content-steps 1500] [--pitch-steps 500] [--converter-steps 300]
 
 Content encoder and pitch tracker of each look-ahead are trained from nothing by recipes/release/streaming.yaml. The
-built-in stream bundle lends its renderer and its converter, which depend on no look-ahead. The converter trains on with
-the new content, without a discriminator and without pretrained judges. The result is exported and evaluated. Prints a
-Markdown table. What is finished is kept in FOLDER, so a killed run continues. It takes about 75 minutes on one core.
+built-in stream bundle lends its renderer and its converter, which look no frame ahead. The converter trains on with the
+new content, without a discriminator and without pretrained judges. The result is exported and evaluated. Prints a
+Markdown table. What is finished is kept in FOLDER, so a killed run continues.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def measured(frames: int, arguments: argparse.Namespace) -> dict[str, float]:
     if not (report / "report.json").exists():
         checkpoints = trained(frames, out, arguments.output / "base", arguments)
         options = [part for name, path in checkpoints.items() for part in (f"--{name}", path)]
-        cli("export-stream", "-o", out / "bundle", *options)
+        cli("export-stream", "-o", out / "bundle", "--recipe", RECIPE.parent / "export-stream.yaml", *options)
         judged = ["--pairs", arguments.pairs, "--metric-weights", arguments.metric_weights, "--no-speed"]
         cli("evaluate", f"stream=stream:{out / 'bundle'}", "-o", report, *judged)
     summary: dict[str, Any] = json.loads((report / "report.json").read_text())["summary"]["stream"]
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--converter-steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    if not (arguments.output / "base").exists():
+    if not (arguments.output / "base" / "stream-renderer.safetensors").exists():
         cli("restore", "-o", arguments.output / "base")
         cli("restore-stream", "-o", arguments.output / "base")
     window = read_yaml(RECIPE)["stream-content"]["model"]["window"]

@@ -12,6 +12,7 @@ from fastvoicegrad.training.deepen import deepen  # noqa: E402
 from fastvoicegrad.training.restore_stream import restore_stream  # noqa: E402
 from fastvoicegrad.training.stream_networks import load_stream_content, load_stream_converter  # noqa: E402
 from tests.tiny_stream import StreamNetworks  # noqa: E402
+from tests.training.tasks.tiny_runs import trainer  # noqa: E402
 
 
 @torch.inference_mode()
@@ -42,11 +43,26 @@ def test_a_deeper_converter_computes_the_same_and_learns(
         assert end.grad.abs().max() > 0
 
 
+def test_other_networks_of_the_checkpoint_stay(runs: Path, store: Path, tmp_path: Path) -> None:
+    for name in ("stream-content", "student", "vocoder"):
+        (tmp_path / name).symlink_to(runs / name)
+    weights = [f"weights.{name}=1.0" for name in ("mel", "dist", "adv", "fm", "content")]
+    run = trainer(store, tmp_path, "stream-converter", "train_content=true", "loop.steps=1", *weights)
+    run.run()
+    deepen(run.last, tmp_path / "deep.safetensors", ["layers=5"])
+    before, after = (load_stream_content(path).state_dict() for path in (run.last, tmp_path / "deep.safetensors"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert len(load_stream_converter(tmp_path / "deep.safetensors").stack.blocks) == 5
+
+
 @pytest.mark.parametrize(
     ("part", "setting", "message"),
     [
-        ("stream-content", "width=24", "would change its shape"),
-        ("stream-content", "layers=2", "would be lost"),
+        ("stream-content", "width=24", "width would change"),
+        ("stream-content", "lookahead=3", "lookahead would change"),
+        ("stream-content", "layers=2", "only grow"),
+        ("stream-converter", "attend_after=[1, 0]", "only grow"),
+        ("stream-converter", "attend_after=[0, 1, 2]", "behind the layers"),
         ("stream-pitch", "layers=4", "these can be deepened"),
     ],
 )

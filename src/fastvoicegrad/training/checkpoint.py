@@ -45,10 +45,11 @@ def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimi
     }
     for name, optimizer in optimizers.items():
         tensors |= _optimizer_tensors(name, optimizer)
-    _write(path, tensors, meta)
+    write(path, tensors, meta)
 
 
-def _write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write a checkpoint of tensors by their names in it."""
     part = path.with_suffix(".part")
     save_file(tensors, part, {"meta": json.dumps(meta)})
     part.replace(path)
@@ -123,7 +124,7 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
         shared = settings.keys() & last.keys()
         if not shared or any(settings[name] != last[name] for name in shared):
             raise InputError("these checkpoints' networks differ; average runs of one recipe's model")
-    runs = [_generator_weights(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
+    runs = [generator_weights(path, meta["ema"]) for path, meta in zip(paths, metas, strict=True)]
     if any(weights.keys() - runs[-1].keys() for weights in runs):
         raise InputError("some of these checkpoints have networks that the last one lacks; name a run with all last")
     mean = {}
@@ -132,7 +133,7 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
         total = torch.stack([share * weights.double() for share, weights in having]).sum(0)
         mean[name] = (total / sum(share for share, _ in having)).float()
     discriminator = {k: v for k, v in _tensors(paths[-1]).items() if k.startswith(f"{DISCRIMINATOR}.")}
-    _write(out, mean | discriminator, metas[-1] | {"ema": False})
+    write(out, mean | discriminator, metas[-1] | {"ema": False})
 
 
 def _settings_of(meta: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def _settings_of(meta: dict[str, Any]) -> dict[str, Any]:
     return {meta["task"]: meta["model"], **meta.get("others", {})}
 
 
-def _generator_weights(path: str | Path, averaged: bool) -> dict[str, Tensor]:
+def generator_weights(path: str | Path, averaged: bool) -> dict[str, Tensor]:
     """Weights of all networks but the discriminator, averaged ones where the run kept any."""
     weights = {k: v for k, v in _tensors(path).items() if not k.startswith(("optimizer.", f"{DISCRIMINATOR}."))}
     if averaged:

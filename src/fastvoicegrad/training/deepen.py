@@ -1,7 +1,7 @@
 """More blocks for a trained network of streams, without a change of what it computes at first.
 
-The branch of a new block ends in zeros, so the block is the identity until it is trained. A deeper network so starts
-where the shallow one ended (Net2DeeperNet, arXiv 1511.05641).
+The branch of a new block ends in zeros, so the block is the identity until it is trained. A deeper network therefore
+starts where the shallow one ended (Net2DeeperNet, arXiv 1511.05641).
 """
 
 from __future__ import annotations
@@ -22,28 +22,44 @@ DEEPENED: dict[str, tuple[type[nn.Module], type]] = {
     "stream-converter": (StreamConverter, StreamConverterConfig),
 }
 BRANCH_ENDS = (".reduce.weight", ".reduce.bias", ".out.weight", ".out.bias")  # of blocks and of attentions
+GROWING = ("layers", "attend_after")  # settings that may change
 
 
 def deepen(path: str | Path, out: Path, settings: list[str]) -> None:
-    """Write a checkpoint of the same network with more layers.
+    """Write a checkpoint of the same network with more layers. Other networks in the checkpoint stay as they are.
 
     Args:
         path: checkpoint of `stream-content` or `stream-converter`.
         settings: changes of its model, such as ``layers=12`` and ``attend_after=[2, 5, 8]``; layers come at the end.
     Raises:
-        InputError: the part cannot be deepened, or more than the number of layers changes.
+        InputError: the part cannot be deepened, or something else than these settings would change.
     """
     meta = checkpoint.read_meta(path)
-    if meta["task"] not in DEEPENED:
-        raise InputError(f"{path} is a checkpoint of {meta['task']}; these can be deepened: {', '.join(DEEPENED)}")
-    network, config = DEEPENED[meta["task"]]
+    task, model = meta["task"], overridden(dict(meta["model"]), settings)
+    if task not in DEEPENED:
+        raise InputError(f"{path} is a checkpoint of {task}; these can be deepened: {', '.join(DEEPENED)}")
+    _check_growth(meta["model"], model)
+    network, config = DEEPENED[task]
     shallow = network(build(config, meta["model"]))
     checkpoint.load_network(path, shallow)
-    model: dict[str, Any] = overridden(meta["model"], settings)
     torch.manual_seed(0)
     deep = network(build(config, model))
     _copy(shallow, deep)
-    checkpoint.save(out, {meta["task"]: deep}, {}, meta | {"step": 0, "model": model, "ema": False})
+    others = {k: v for k, v in checkpoint.generator_weights(path, meta["ema"]).items() if not k.startswith(f"{task}.")}
+    weights = {f"{task}.{name}": weight.contiguous() for name, weight in deep.state_dict().items()}
+    checkpoint.write(out, weights | others, meta | {"step": 0, "model": model, "ema": False})
+
+
+def _check_growth(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raises InputError unless layers are added behind the others, and nothing else changes."""
+    if changed := [name for name in new if new[name] != old.get(name) and name not in GROWING]:
+        raise InputError(f"{changed[0]} would change; only {' and '.join(GROWING)} may grow")
+    before, after = (settings.get("attend_after", []) for settings in (old, new))
+    added = after[len(before) :]
+    if new["layers"] < old["layers"] or after[: len(before)] != before or any(n < old["layers"] for n in added):
+        raise InputError("layers and attend_after may only grow at their ends, behind the layers that are trained")
+    if old.get("lookahead", 0) > old["layers"]:  # `spread` would move some of it to the new layers
+        raise InputError("a network that looks further ahead than it has layers cannot be deepened")
 
 
 @torch.no_grad()
@@ -55,9 +71,5 @@ def _copy(shallow: nn.Module, deep: nn.Module) -> None:
             weight.mul_(0.0 if name.endswith(BRANCH_ENDS) else 1.0)
         elif weight.shape == known[name].shape:
             weight.copy_(known[name])
-        elif name.startswith("film.") and weight[: len(known[name])].shape == known[name].shape:
-            weight.zero_()[: len(known[name])] = known[name]  # gains and biases, block after block
-        else:
-            raise InputError(f"{name} would change its shape; only layers and attend_after may grow")
-    if missing := known.keys() - deep.state_dict().keys():
-        raise InputError(f"{sorted(missing)[0]} would be lost; layers and attend_after may only grow")
+        else:  # gains and biases of all blocks, one block after the other
+            weight.zero_()[: len(known[name])] = known[name]

@@ -1,4 +1,4 @@
-"""From a stream bundle back to its networks and checkpoints, to train from them or something that they read.
+"""From a stream bundle back to its networks, to train on from them, or to train something that one of them reads.
 
 A graph keeps the names of biases. Other weights became constants without a name: each belongs to the layer whose bias
 is added to its product.
@@ -107,6 +107,7 @@ def _with_classifier(model: nn.Module) -> nn.Module:
     """A content encoder with an untrained classifier of units, which bundles lack; other networks as they are."""
     if not isinstance(model, StreamContent):
         return model
+    torch.manual_seed(0)
     whole = StreamContentModel(model.config)
     whole.encoder = model
     return whole

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("joblib")
 
+from fastvoicegrad import InputError
 from fastvoicegrad.training.data.corpus import Recording
 from fastvoicegrad.training.data.filling import Shape, fill
 from fastvoicegrad.training.data.store import Entry, Store, finish, write_index
@@ -54,7 +55,7 @@ def test_every_recording_has_its_rows(store: Store, jobs: int) -> None:
 
 
 def test_a_killed_command_continues(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastvoicegrad.training.data.filling.SAVED_EVERY", 0.0)
+    monkeypatch.setattr("fastvoicegrad.training.data.filling.BLOCK", 3)
     with pytest.raises(RuntimeError, match="switched off"):
         fill(store, SHAPES, broken, 3)
     done: list[int] = []
@@ -64,12 +65,12 @@ def test_a_killed_command_continues(store: Store, monkeypatch: pytest.MonkeyPatc
         return compute(number, entry, factor)
 
     arrays = fill(store, SHAPES, counted, 3)
-    assert done == list(range(7, 36))
+    assert done == list(range(6, 36))
     np.testing.assert_array_equal(arrays["mel"][:, 0], np.arange(store.total_frames))
 
 
 def test_other_settings_start_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastvoicegrad.training.data.filling.SAVED_EVERY", 0.0)
+    monkeypatch.setattr("fastvoicegrad.training.data.filling.BLOCK", 3)
     with pytest.raises(RuntimeError, match="switched off"):
         fill(store, SHAPES, broken, 3)
     frames = np.arange(store.total_frames)
@@ -79,6 +80,27 @@ def test_other_settings_start_again(store: Store, monkeypatch: pytest.MonkeyPatc
 def test_some_recordings_alone(store: Store) -> None:
     arrays = fill(store, {"process": SHAPES["process"]}, only_process, only=[2, 5])
     assert np.flatnonzero(arrays["process"][:, 1]).tolist() == [2, 5]
+
+
+def test_another_choice_of_recordings_starts_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastvoicegrad.training.data.filling.BLOCK", 1)
+    with pytest.raises(RuntimeError, match="switched off"):
+        fill(store, {"process": SHAPES["process"]}, broken_process, only=[2, 5, 7])
+    arrays = fill(store, {"process": SHAPES["process"]}, only_process, only=[1, 9])
+    assert np.flatnonzero(arrays["process"][:, 1]).tolist() == [1, 9]
+
+
+def test_a_process_that_dies_is_named(store: Store) -> None:
+    with pytest.raises(InputError, match="fewer --jobs"):
+        fill(store, {"process": SHAPES["process"]}, dying, jobs=2)
+
+
+def dying(number: int, entry: Entry) -> tuple[np.ndarray]:
+    os._exit(1)
+
+
+def broken_process(number: int, entry: Entry) -> tuple[np.ndarray]:
+    return (broken(number, entry, 1)[2],)
 
 
 def only_process(number: int, entry: Entry) -> tuple[np.ndarray]:

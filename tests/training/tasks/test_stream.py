@@ -120,7 +120,8 @@ def test_the_teacher_shows_conversions_behind_the_post_filter(runs: Path, store:
     batch = as_conversions(plain.batch(np.random.default_rng(0), 4))
     for made, taught in zip(plain.teach(batch).numpy(), filtered.teach(batch).numpy(), strict=True):
         expected, _ = PostFilter(0.1, 1.3)(made, made, slice(0, made.shape[1]), NO_SUMS)
-        np.testing.assert_allclose(taught, expected, atol=1e-4)
+        # The outermost frames here have neighbours there.
+        np.testing.assert_allclose(taught[:, 1:-1], expected[:, 1:-1], atol=1e-4)
         assert np.abs(taught - made).max() > 1e-3
 
 

@@ -11,7 +11,6 @@ from ...errors import InputError
 from ...threads import available_cores
 from ..common import SettingsOption, developer_module, existing, friendly
 
-CORES = available_cores()
 LATER_STAGES = ("content-embedding", "speaker-embedding", "parallel")  # they need encoders of this project
 
 
@@ -29,26 +28,24 @@ def prepare(
     ] = None,
     content: Annotated[Path | None, typer.Option(help="Content encoder's checkpoint.")] = None,
     speaker: Annotated[Path | None, typer.Option(help="Speaker encoder's checkpoint.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at once; default: one for each core.")] = CORES,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; default: one for each core.")] = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Turn recordings into training arrays. Finished stages are not repeated, and a killed one continues."""
+    """Turn recordings into training arrays. A killed stage continues; of finished ones the last three run again."""
     prepared, recipes = developer_module("training.data.prepare"), developer_module("training.recipe")
     values = recipes.read_yaml(recipe, settings) if recipe else recipes.overridden({}, settings)
-    config = recipes.build(
-        prepared.PrepareConfig, {**values, "manifest": str(manifest), "store": str(store), "jobs": jobs}
-    )
+    values |= {"jobs": jobs or values.get("jobs", available_cores()), "manifest": str(manifest), "store": str(store)}
+    config = recipes.build(prepared.PrepareConfig, values)
     stages = stage or list(prepared.STAGES)
     if unknown := set(stages) - {*prepared.STAGES, *LATER_STAGES}:
         raise InputError(f"unknown stage {', '.join(sorted(unknown))}; see --help")
     opened = prepared.prepare(config, [s for s in stages if s in prepared.STAGES])
+    embed = developer_module("training.data.embed")
     if "speaker-embedding" in stages:
-        developer_module("training.data.embed").embed_speaker(opened, existing(speaker, "--speaker"), jobs=jobs)
+        embed.embed_speaker(opened, existing(speaker, "--speaker"), jobs=config.jobs)
     if "content-embedding" in stages:
         perturbation = developer_module("training.data.perturb").PerturbConfig(noise=0.0)
-        developer_module("training.data.embed").embed_content(
-            opened, existing(content, "--content"), perturbation, jobs=jobs
-        )
+        embed.embed_content(opened, existing(content, "--content"), perturbation, jobs=config.jobs)
     if "parallel" in stages:
         developer_module("training.data.parallel").align_parallel(opened)
 

@@ -11,11 +11,9 @@ import torch
 from ..models.content import ContentEncoder
 from ..models.speaker import SpeakerEncoder
 from ..networks import load_content, load_speaker
-from .filling import Shape, fill
+from .filling import File, Shape, dated, fill
 from .perturb import PerturbConfig, perturb
 from .store import Entry, Store, finish
-
-Checkpoint = tuple[str, int]  # a file and the time of its last change, so another one of its name is another one
 
 
 def embed_content(
@@ -31,7 +29,7 @@ def embed_content(
         perturbation: of the recording; None encodes the recording as it is in both.
         jobs: processes at once.
     """
-    file = _checkpoint(checkpoint)
+    file = dated(checkpoint)
     shape = Shape("frames", (_content_encoder(file).config.dim,), np.float16)
     shapes = {"content": shape, "content_unperturbed": shape}
     given = str(store.root.resolve()), file, perturbation, seed
@@ -42,7 +40,7 @@ def embed_content(
 
 @torch.inference_mode()
 def contents_of(
-    number: int, entry: Entry, store: str, checkpoint: Checkpoint, perturbation: PerturbConfig | None, seed: int
+    number: int, entry: Entry, store: str, checkpoint: File, perturbation: PerturbConfig | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Content embeddings (T, C) of a recording in a random other voice, and as it is; float16."""
     encoder = _content_encoder(checkpoint)
@@ -62,30 +60,26 @@ def embed_speaker(store: Store, checkpoint: str | Path, longest: int = 1024, job
         checkpoint: of the speaker encoder.
         jobs: processes at once.
     """
-    file = _checkpoint(checkpoint)
+    file = dated(checkpoint)
     shapes = {"speaker": Shape("recordings", (_speaker_encoder(file).config.dim,), np.float32)}
     given = str(store.root.resolve()), file, longest
     finish(store.root / "speaker.npy", fill(store, shapes, speaker_of, *given, jobs=jobs)["speaker"])
 
 
 @torch.inference_mode()
-def speaker_of(_: int, entry: Entry, store: str, checkpoint: Checkpoint, longest: int) -> tuple[np.ndarray]:
+def speaker_of(_: int, entry: Entry, store: str, checkpoint: File, longest: int) -> tuple[np.ndarray]:
     """Speaker embedding (S,) of a recording."""
     x = _mel(store)[entry.start : entry.start + min(entry.frames, longest)].astype(np.float32).T[None]
     return (_speaker_encoder(checkpoint)(torch.from_numpy(x.copy()))[0].numpy(),)
 
 
-def _checkpoint(path: str | Path) -> Checkpoint:
-    return str(Path(path).resolve()), Path(path).stat().st_mtime_ns
-
-
 @lru_cache(maxsize=1)
-def _content_encoder(checkpoint: Checkpoint) -> ContentEncoder:
+def _content_encoder(checkpoint: File) -> ContentEncoder:
     return load_content(checkpoint[0]).encoder
 
 
 @lru_cache(maxsize=1)
-def _speaker_encoder(checkpoint: Checkpoint) -> SpeakerEncoder:
+def _speaker_encoder(checkpoint: File) -> SpeakerEncoder:
     return load_speaker(checkpoint[0])
 
 

@@ -1,14 +1,16 @@
 """Arrays that are computed recording by recording: several processes compute, a killed command continues.
 
 The main process alone writes. It takes the results in the order of the recordings and keeps their number beside the
-arrays. So neither the number of processes nor a stop changes a value.
+arrays. So a stop changes no value, and the number of processes changes rounding at most.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +19,15 @@ import joblib
 import numpy as np
 from rich.progress import Progress
 
+from ...errors import InputError
 from ...mel import MEL
 from .store import JOURNAL, Entry, Store, create
 
 SAVED_EVERY = 20.0  # seconds
-FEW = 16  # recordings that are not worth the start of another process
+FEW = 16  # recordings that do not repay the start of another process
+BLOCK = 32  # recordings of each process whose results wait in memory until they are written
 Arrays = dict[str, np.memmap[Any, Any]]
+File = tuple[str, int]  # a path, and when the file changed last
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,12 @@ class Shape:
                 return slice(row, row + 1)
 
 
+def dated(path: str | Path) -> File:
+    """A file as `fill` takes it. What is no file, such as the name of a pretrained network, has the time 0."""
+    file = Path(path)
+    return (str(file.resolve()), file.stat().st_mtime_ns) if file.is_file() else (str(path), 0)
+
+
 def fill(
     store: Store,
     shapes: dict[str, Shape],
@@ -64,61 +75,83 @@ def fill(
 
     Args:
         shapes: by the arrays' names.
-        compute: a function of a module: (number of the recording, its entry, *given) -> its rows of each array.
+        compute: a function that other processes can import: (number of the recording, its entry, *given) -> its rows of
+            each array.
         given: plain values. A killed command continues only with the same ones.
         jobs: processes at once.
         only: numbers of the recordings, rising; None: all. Rows of others are 0.
+    Raises:
+        InputError: a process ended by itself.
     """
     numbers = range(len(store.entries)) if only is None else only
-    arrays, count = _opened(store, shapes, repr(given))
-    tasks = (joblib.delayed(compute)(number, store.entries[number], *given) for number in numbers[count:])
-    jobs = min(jobs, 1 + len(numbers) // FEW)
-    results = joblib.Parallel(jobs, return_as="generator", pre_dispatch="4 * n_jobs")(tasks)
-    label, saved = " and ".join(shapes), time.monotonic()
-    for values in _shown(results, label, count, len(numbers)):
-        for (name, shape), rows in zip(shapes.items(), values, strict=True):
-            arrays[name][shape.place(numbers[count], store.entries[numbers[count]])] = rows
-        count += 1
-        if time.monotonic() - saved > SAVED_EVERY:
-            _save(store, arrays, count, repr(given))
-            saved = time.monotonic()
-    _save(store, arrays, count, repr(given))
+    key = _key(store, shapes, given, numbers)
+    arrays, count = _opened(store, shapes, key)
+    saved = time.monotonic()
+    try:
+        for number, values in _shown(_computed(store, numbers[count:], compute, given, jobs), shapes, count, numbers):
+            for (name, shape), rows in zip(shapes.items(), values, strict=True):
+                arrays[name][shape.place(number, store.entries[number])] = rows
+            count += 1
+            if time.monotonic() - saved > SAVED_EVERY:
+                _save(store, arrays, count, key)
+                saved = time.monotonic()
+    except BrokenProcessPool as error:
+        raise InputError("a process ended by itself, probably for lack of memory; try fewer --jobs") from error
+    finally:
+        _save(store, arrays, count, key)
     return arrays
 
 
-def _shown(results: Iterator[Any], label: str, count: int, total: int) -> Iterator[Any]:
+def _computed(
+    store: Store,
+    numbers: Sequence[int],
+    compute: Callable[..., tuple[np.ndarray, ...]],
+    given: tuple[Any, ...],
+    jobs: int,
+) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+    """Numbers and results, in order."""
+    jobs = min(jobs, 1 + len(numbers) // FEW)
+    with joblib.Parallel(jobs) as processes:
+        for first in range(0, len(numbers), BLOCK * jobs):
+            block = numbers[first : first + BLOCK * jobs]
+            tasks = (joblib.delayed(compute)(number, store.entries[number], *given) for number in block)
+            yield from zip(block, processes(tasks), strict=True)
+
+
+def _key(store: Store, shapes: dict[str, Shape], given: tuple[Any, ...], numbers: Sequence[int]) -> str:
+    """What the values depend on, as a hash."""
+    index = (store.root / "index.jsonl").read_bytes()
+    return hashlib.sha256(index + repr((shapes, given, list(numbers))).encode()).hexdigest()
+
+
+def _shown(results: Iterator[Any], shapes: dict[str, Shape], count: int, numbers: Sequence[int]) -> Iterator[Any]:
     """The results, with a progress bar that starts where an earlier command stopped."""
     with Progress() as progress:
-        task = progress.add_task(label, total=total, completed=count)
+        task = progress.add_task(" and ".join(shapes), total=len(numbers), completed=count)
         for result in results:
             yield result
             progress.advance(task)
 
 
-def _opened(store: Store, shapes: dict[str, Shape], given: str) -> tuple[Arrays, int]:
+def _opened(store: Store, shapes: dict[str, Shape], key: str) -> tuple[Arrays, int]:
     """The arrays for writing, and how many recordings they hold: those of a killed command, else new ones."""
-    names, file = list(shapes), _journal(store, next(iter(shapes)))
-    paths = [store.root / f"{name}.part" for name in names]
-    wholes = [shapes[name].whole(store) for name in names]
-    if file.exists() and all(path.exists() for path in paths):
-        arrays = [np.lib.format.open_memmap(path, "r+") for path in paths]
-        known = json.loads(file.read_text())
-        if known["given"] == given and [array.shape for array in arrays] == wholes:
-            return dict(zip(names, arrays, strict=True)), known["count"]
+    file, paths = _journal(store, shapes), {name: store.root / f"{name}.part" for name in shapes}
+    known = json.loads(file.read_text()) if file.exists() else {}
+    if known.get("key") == key and all(path.exists() for path in paths.values()):
+        return {name: np.lib.format.open_memmap(path, "r+") for name, path in paths.items()}, known["count"]
     file.unlink(missing_ok=True)
-    made = (create(store.root / f"{n}.npy", whole, shapes[n].dtype) for n, whole in zip(names, wholes, strict=True))
-    return dict(zip(names, made, strict=True)), 0
+    return {n: create(store.root / f"{n}.npy", shape.whole(store), shape.dtype) for n, shape in shapes.items()}, 0
 
 
-def _save(store: Store, arrays: Arrays, count: int, given: str) -> None:
+def _save(store: Store, arrays: Arrays, count: int, key: str) -> None:
     for array in arrays.values():
         array.flush()
-    file = _journal(store, next(iter(arrays)))
+    file = _journal(store, arrays)
     part = file.with_suffix(".new")
-    part.write_text(json.dumps({"count": count, "given": given}))
+    part.write_text(json.dumps({"count": count, "key": key}))
     part.replace(file)
 
 
-def _journal(store: Store, name: str) -> Path:
+def _journal(store: Store, names: Iterable[str]) -> Path:
     """How many recordings are done, beside the first array; `store.finish` deletes it."""
-    return store.root / f"{name}{JOURNAL}"
+    return store.root / f"{next(iter(names))}{JOURNAL}"

@@ -16,9 +16,10 @@ import soxr
 from rich.progress import track
 
 from ...audio.level import TARGET_LEVEL, speech_level
+from ...errors import InputError
 from ...mel import MEL, log_mel
 from .corpus import Recording, limit_per_voice, read_manifest
-from .filling import Shape, fill
+from .filling import File, Shape, dated, fill
 from .store import JOURNAL, Entry, Store, create, finish, write_index
 
 
@@ -65,6 +66,8 @@ def prepare_index(config: PrepareConfig) -> None:
         if frames >= 32:
             entries.append(Entry(recording, start, frames))
             start += frames
+    if not entries:
+        raise InputError(f"{config.manifest} names no recording of the splits train and valid that is long enough")
     write_index(Path(config.store), entries)
 
 
@@ -97,7 +100,7 @@ def pitch_of(_: int, entry: Entry) -> tuple[np.ndarray]:
     return (pitch(load(entry.recording, TEACHER_RATE), frame_times(entry.frames)),)
 
 
-def content_features(_: int, entry: Entry, weights: str, layer: int) -> tuple[np.ndarray]:
+def content_features(_: int, entry: Entry, weights: File, layer: int) -> tuple[np.ndarray]:
     """The content teacher's features of a recording at the mel rate, (T, D), float16."""
     from .teachers import TEACHER_RATE, content_teacher
 
@@ -117,7 +120,7 @@ def prepare_content_teacher(config: PrepareConfig, store: Store) -> None:
     """
     from sklearn.decomposition import PCA
 
-    given = config.content_weights, config.content_layer
+    given = dated(config.content_weights), config.content_layer
     width = content_features(0, store.entries[0], *given)[0].shape[1]
     shapes = {"features": Shape("frames", (width,), np.float16)}
     features = fill(store, shapes, content_features, *given, jobs=config.jobs)["features"]
@@ -172,13 +175,13 @@ def prepare_speaker(config: PrepareConfig, store: Store) -> None:
     """Stage "speaker": the speaker teacher's embeddings of some recordings of each voice."""
     chosen = {r.id for r in _spread(store, config.speaker_recordings)}
     numbers = [number for number, entry in enumerate(store.entries) if entry.recording.id in chosen]
-    shapes, given = {"speaker_teacher": Shape("recordings", (192,), np.float32)}, (config.speaker_weights,)
+    shapes, given = {"speaker_teacher": Shape("recordings", (192,), np.float32)}, (dated(config.speaker_weights),)
     arrays = fill(store, shapes, speaker_of, *given, config.speaker_seconds, jobs=config.jobs, only=numbers)
     arrays["speaker_teacher"][np.setdiff1d(np.arange(len(store.entries)), numbers)] = np.nan
     finish(store.root / "speaker_teacher.npy", arrays["speaker_teacher"])
 
 
-def speaker_of(_: int, entry: Entry, weights: str, seconds: float) -> tuple[np.ndarray]:
+def speaker_of(_: int, entry: Entry, weights: File, seconds: float) -> tuple[np.ndarray]:
     """The speaker teacher's embedding of a recording, (192,)."""
     from .teachers import TEACHER_RATE, speaker_teacher
 

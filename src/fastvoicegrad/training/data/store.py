@@ -98,7 +98,7 @@ def create(path: Path, shape: tuple[int, ...], dtype: Any) -> np.memmap[Any, Any
 def finish(path: Path, array: np.memmap[Any, Any]) -> None:
     """Give a complete array its own name."""
     array.flush()
-    path.with_suffix(".part").rename(path)
+    path.with_suffix(".part").replace(path)
     path.with_suffix(JOURNAL).unlink(missing_ok=True)
 
 

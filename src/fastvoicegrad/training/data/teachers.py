@@ -15,6 +15,7 @@ import soxr
 import torch
 
 from ...mel import MEL, log_mel
+from .filling import File
 
 TEACHER_RATE = 16000  # Hz, of every teacher here
 
@@ -82,15 +83,15 @@ class SpeakerTeacher:
 
 
 @lru_cache(maxsize=1)
-def content_teacher(weights: str, layer: int) -> ContentTeacher:
+def content_teacher(weights: File, layer: int) -> ContentTeacher:
     """The content teacher, loaded once in each process."""
-    return ContentTeacher(weights, layer)
+    return ContentTeacher(weights[0], layer)
 
 
 @lru_cache(maxsize=1)
-def speaker_teacher(weights: str) -> SpeakerTeacher:
+def speaker_teacher(weights: File) -> SpeakerTeacher:
     """The speaker teacher, loaded once in each process."""
-    return SpeakerTeacher(weights)
+    return SpeakerTeacher(weights[0])
 
 
 def kaldi_features(wave: np.ndarray) -> torch.Tensor:

@@ -142,11 +142,12 @@ class StreamConverterTask(AdversarialTask):
         ab = self.alpha_bar.to(x0.device)[step]
         x = initial_state(self.schedule.initial, x0, noise, ab[:, None, None])
         x0 = Denoiser(unet)(x, step, ab, batch["speaker"], batch["content"], conditions_of(unet, batch))[0]
-        mel = unet.norm.undo(x0)[:, :, self.scored]
-        return torch.from_numpy(np.stack([self._filtered(one) for one in mel.cpu().numpy()])).to(mel)
+        mel = unet.norm.undo(x0)
+        filtered = torch.from_numpy(np.stack([self._filtered(one) for one in mel.cpu().numpy()]))
+        return filtered[:, :, self.scored].to(mel)
 
     def _filtered(self, mel: np.ndarray) -> np.ndarray:
-        """The frame-wise part of the post-filter of (80, T): the student learns it, so no stream has to compute it."""
+        """Smoothing and sharpening of (80, T). The network learns both, so no stream has to compute them."""
         return sharpen(smooth(mel, self.recipe.postfilter.smoothing), self.recipe.postfilter.sharpening)
 
     def _normal(self, mel: Tensor) -> Tensor:
