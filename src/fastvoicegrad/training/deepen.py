@@ -26,7 +26,7 @@ GROWING = ("layers", "attend_after")  # settings that may change
 
 
 def deepen(path: str | Path, out: Path, settings: list[str]) -> None:
-    """Write a checkpoint of the same network with more layers. Other networks in the checkpoint stay as they are.
+    """Write a checkpoint of the same network with more layers. The other networks of the checkpoint are copied.
 
     Args:
         path: checkpoint of `stream-content` or `stream-converter`.
@@ -68,7 +68,8 @@ def _copy(shallow: nn.Module, deep: nn.Module) -> None:
     known = shallow.state_dict()
     for name, weight in deep.state_dict().items():
         if name not in known:
-            weight.mul_(0.0 if name.endswith(BRANCH_ENDS) else 1.0)
+            if name.endswith(BRANCH_ENDS):
+                weight.zero_()
         elif weight.shape == known[name].shape:
             weight.copy_(known[name])
         else:  # gains and biases of all blocks, one block after the other

@@ -31,7 +31,7 @@ def prepare(
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; default: one for each core.")] = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Turn recordings into training arrays. A killed stage continues; of finished ones the last three run again."""
+    """Turn recordings into training arrays. Finished stages are not repeated, except the last three."""
     prepared, recipes = developer_module("training.data.prepare"), developer_module("training.recipe")
     values = recipes.read_yaml(recipe, settings) if recipe else recipes.overridden({}, settings)
     values |= {"jobs": jobs or values.get("jobs", available_cores()), "manifest": str(manifest), "store": str(store)}

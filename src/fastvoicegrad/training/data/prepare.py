@@ -1,6 +1,6 @@
 """From a manifest to a feature store, one stage for each array.
 
-A stage whose array exists is skipped. A stage that was killed continues.
+A stage whose array exists is skipped. Where a stage was killed, the recordings that are done are kept.
 """
 
 from __future__ import annotations
