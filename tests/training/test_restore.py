@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,18 +54,36 @@ def test_a_bundle_restores_its_networks(networks: Networks, folder: Path, tmp_pa
     torch.testing.assert_close(student(x, step, voice, p, conditions), expected, atol=1e-3, rtol=1e-3)
 
 
+def changed(folder: Path, copy: Path, network: str, change: Callable[[onnx.ModelProto], None]) -> Path:
+    """A copy of a bundle with another graph."""
+    shutil.copytree(folder, copy)
+    path = copy / f"{network}.onnx"
+    graph = onnx.load(path)
+    change(graph)
+    onnx.save(graph, path)
+    config = json.loads((copy / "config.json").read_text())
+    config["networks"][network]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
 def test_a_graph_without_settings_is_refused(folder: Path, tmp_path: Path) -> None:
-    old = tmp_path / "old"
-    shutil.copytree(folder, old)
-    graph = onnx.load(old / "content.onnx")
-    del graph.metadata_props[:]
-    onnx.save(graph, old / "content.onnx")
-    config = json.loads((old / "config.json").read_text())
-    config["networks"]["content"]["sha256"] = hashlib.sha256((old / "content.onnx").read_bytes()).hexdigest()
-    (old / "config.json").write_text(json.dumps(config))
+    old = changed(folder, tmp_path / "old", "content", lambda graph: graph.ClearField("metadata_props"))
     assert Bundle.open(old)
     with pytest.raises(InputError, match="export the bundle again"):
         restore(old, tmp_path / "out")
+
+
+@pytest.mark.parametrize("network", ["content", "pitch", "speaker", "converter", "vocoder"])
+@pytest.mark.parametrize(("old", "new", "verb"), [(".bias", ".lost", "lacks"), (".bias", ".lost.bias", "has")])
+def test_other_weights_are_refused(folder: Path, tmp_path: Path, network: str, old: str, new: str, verb: str) -> None:
+    def rename(graph: onnx.ModelProto) -> None:
+        tensor = next(tensor for tensor in graph.graph.initializer if tensor.name.endswith(old))
+        tensor.name = tensor.name.removesuffix(old) + new
+
+    other = changed(folder, tmp_path / "other", network, rename)
+    with pytest.raises(InputError, match=f"'{network}' of this bundle {verb} '.*'; restore it with the version"):
+        restore(other, tmp_path / "out")
 
 
 def test_the_default_bundle_can_be_restored(tmp_path: Path) -> None:

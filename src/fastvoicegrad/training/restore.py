@@ -65,13 +65,14 @@ def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tenso
     return with_thresholds(weights)
 
 
-def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> list[str]:
-    """Give a network a graph's weights, in place. What the graph lacks, the content's heads, stays as it is.
+def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Give a network a graph's weights, in place. What no graph holds, the content's heads, stays as it is.
 
     Returns:
-        the names of weights that the network lacks.
+        the names of weights that the network lacks, and of those that the graph lacks.
     """
-    weights, used = _weights(graph, renamed), set[str]()
+    weights, used, missing = _weights(graph, renamed), set[str](), list[str]()
+    exported = tuple(renamed.values()) or ("",)
     folded = [w for name, w in weights.items() if name.startswith(FOLDED) and w.ndim == 2]
     with torch.no_grad():
         for path, part in model.named_modules():
@@ -84,9 +85,11 @@ def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> l
                     part.weight = weights[name]  # sets direction and length
                 elif name in weights:
                     value.copy_(weights[name])
-                elif isinstance(part, nn.Linear) and kind == "weight":
+                elif isinstance(part, nn.Linear) and kind == "weight" and folded:
                     value.copy_(folded.pop(0).T)
-    return [name for name in weights if name.endswith((".weight", ".bias")) and name not in used]
+                elif name.startswith(exported) and value.min() < value.max():  # an exporter drops constants
+                    missing.append(name)
+    return [name for name in weights if name.endswith((".weight", ".bias")) and name not in used], missing
 
 
 def restore(bundle: str | Path | None, out: Path) -> list[Path]:
@@ -112,8 +115,12 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
             raise InputError(f"'{part}' of this bundle lacks its network's settings; export the bundle again")
         config = model_settings(json.loads(stored["model"]))
         model = network(build(settings, config))
-        if unknown := fill(model, proto.graph, renamed):
-            raise InputError(f"'{part}' of this bundle has '{unknown[0]}'; restore it with the version that wrote it")
+        unknown, missing = fill(model, proto.graph, renamed)
+        for verb, names in (("has", unknown), ("lacks", missing)):
+            if names:
+                raise InputError(
+                    f"'{part}' of this bundle {verb} '{names[0]}'; restore it with the version that wrote it"
+                )
         meta = {"step": 0, "task": task, "model": config, "ema": False, "recipe": {"schedule": schedule}}
         written.append(out / f"{task}.safetensors")
         checkpoint.save(written[-1], {task: model}, {}, meta)
