@@ -174,7 +174,7 @@ TABLES: dict[str, Table] = {
     ),
     "schedules": Table(
         "The noise schedule. All start at the SNR of the cosine schedule's S_K = 950. Each has a teacher of its own, "
-        "which continues the common one for a quarter of its steps.",
+        "which continues the common one for an eighth of its steps.",
         tuple(BY_SCHEDULE.values()),
         against=BY_SCHEDULE["cosine"],
     ),

@@ -25,7 +25,7 @@ from .stopwatch import Stopwatch, duration
 from .tables import TRAININGS, Training, trainings_of
 
 PROBE_STEPS = 3  # that show how fast a training is
-CONTINUED = 0.25  # of a teacher's steps, where it continues another one
+CONTINUED = 0.125  # of a teacher's steps, where it continues another one
 ON_CONVERSIONS = ("teacher", "student", "diffvc")  # parts whose recipes have `data`
 
 
