@@ -1,7 +1,7 @@
 """Measure streams: the budget of the delay, a long paced run, and many clients of a server.
 
     python benchmarks/stream.py budget  [--bundle PATH] [--core 0]
-    python benchmarks/stream.py paced   [--bundle PATH] [--seconds 1800] [--busy]
+    python benchmarks/stream.py paced   [--bundle PATH] [--seconds 1800] [--busy] [--cushion 15]
     python benchmarks/stream.py clients [--bundle PATH] [--seconds 60] [--clients 8]
 
 Without --bundle the stream bundle of the package is measured; `--untrained` makes one of the release's sizes (needs the
@@ -10,6 +10,8 @@ extra `train`): speed does not depend on the weights. The sound is synthetic. Th
 
 - budget: one core. Where the delay comes from, and the networks' time for a block of 20 ms.
 - paced: a file through `fastvoicegrad live`'s engine at wall-clock pace. `--busy` keeps another core at work.
+  `--cushion` is that of `fastvoicegrad live`, in milliseconds. Blocks that come later than it show how long the system
+  stopped this process.
 - clients: `fastvoicegrad serve` on loopback. Each client sends 20 ms every 20 ms. An answer is late where it comes
   after the time at which a player with 60 ms of cushion needs it.
 """
@@ -35,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.conftest import vowels
 
 from fastvoicegrad import VoiceConverter
+from fastvoicegrad.live.engine import CUSHION as LIVE_CUSHION
 from fastvoicegrad.live.engine import Engine
 from fastvoicegrad.mel import MEL
 from fastvoicegrad.stream.bundle import StreamBundle
@@ -134,17 +137,20 @@ def resident_mb() -> float:
     return float(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
-def paced(path: Path | None, seconds: float, busy: bool) -> int:
+def paced(path: Path | None, seconds: float, busy: bool, cushion: float) -> int:
     """Prints a line every 10 s; 1 where a block was late or memory grew by more than 2 %."""
     worker = multiprocessing.Process(target=spin, daemon=True)
     if busy:
         worker.start()
     block, wave = round(0.005 * RATE), vowels(10.0, rate=RATE)
-    engine = Engine(make(path), block)
+    engine = Engine(make(path), block, cushion=cushion)
     engine.start()
-    memory, began = list[float](), time.monotonic()
+    memory, stalls, began = list[float](), list[float](), time.monotonic()
     for number in range(round(seconds * RATE / block)):
-        time.sleep(max(0.0, began + number * block / RATE - time.monotonic()))
+        due = began + number * block / RATE
+        time.sleep(max(0.0, due - time.monotonic()))
+        if (stall := time.monotonic() - due) > cushion:
+            stalls.append(stall)
         start = number * block % (len(wave) - block)
         engine.exchange(wave[start : start + block])
         if number % (10 * RATE // block) == 0:
@@ -162,7 +168,8 @@ def paced(path: Path | None, seconds: float, busy: bool) -> int:
     grown = memory[-1] / memory[len(memory) // 4] - 1
     print(
         f"delay {1000 * status.delay:.1f} ms, late {status.late}, left out {1000 * status.missing:.0f} ms, "
-        f"load {100 * status.load:.0f} %, memory {100 * grown:+.1f} % since the first quarter"
+        f"load {100 * status.load:.0f} %, memory {100 * grown:+.1f} % since the first quarter\n"
+        f"{len(stalls)} blocks came later than the cushion, by {1000 * max(stalls, default=0.0):.0f} ms at most"
     )
     return int(status.late > 0 or grown > 0.02)
 
@@ -230,6 +237,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--cushion", type=float, default=1000 * LIVE_CUSHION)
     parser.add_argument("--clients", type=int, default=8)
     arguments = parser.parse_args()
     with chosen(arguments) as path:
@@ -237,7 +245,7 @@ def main() -> int:
             case "budget":
                 budget(path, arguments.core, arguments.seconds or 30)
             case "paced":
-                return paced(path, arguments.seconds or 1800, arguments.busy)
+                return paced(path, arguments.seconds or 1800, arguments.busy, arguments.cushion / 1000)
             case _:
                 return clients(path, arguments.seconds or 60, arguments.clients)
     return 0
