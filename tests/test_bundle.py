@@ -230,6 +230,12 @@ def test_the_default_bundle_would_pass_the_checks_that_it_is_spared() -> None:
         graphs.check_graph(opened.graph(name))
 
 
+@pytest.mark.parametrize("threads", [0, -3])
+def test_threads_are_one_or_more(threads: int) -> None:
+    with pytest.raises(InputError, match=f"threads must be 1 or more, got {threads}"):
+        Bundle.open(threads=threads)
+
+
 def test_windows_on_several_threads_have_the_embeddings_of_each_alone() -> None:
     mel = np.random.default_rng(0).standard_normal((80, 200), np.float32) - 5
     windows = [mel[:, :90], mel[:, 50:], mel]

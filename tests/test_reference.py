@@ -96,6 +96,12 @@ def test_gain_makes_up_for_the_level(guided: VoiceConverter, voice: Voice) -> No
     np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-4)
 
 
+@pytest.mark.parametrize("decibels", [40, 50])
+def test_speech_far_below_something_else_is_still_a_voice(converter: VoiceConverter, decibels: int) -> None:
+    wave = np.concatenate([noise(60.0), vowels(40.0) * np.float32(10 ** (-decibels / 20))])
+    assert encoded(converter, wave).seconds > 1
+
+
 LEADS = ["white noise", "hum of 50 Hz", "hum of 150 Hz", "beeps of 440 Hz", "piano, quick", "organ, slow", "engine"]
 
 

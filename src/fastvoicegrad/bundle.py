@@ -51,6 +51,8 @@ class Bundle:
         self.config = config
         self.trusted = trusted
         self.read = read
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be 1 or more, got {threads}; leave it out for as many as fit")
         self.threads = min(threads, available_cores()) if threads else default_threads()
         self._graphs: dict[str, bytes] = {}  # that were checked when the bundle was opened, until their first use
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}

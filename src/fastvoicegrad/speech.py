@@ -155,8 +155,12 @@ class Frames:
 
     @property
     def spoken(self) -> NDArray[np.bool_]:
-        """Active frames within 0.5 s of speech (T,): what describes the speaker."""
-        return self.active & self.near_speech
+        """Active frames within 0.5 s of speech (T,): what describes the speaker.
+
+        Where something else is so much louder that no speech counts as active, all frames near speech.
+        """
+        spoken = self.active & self.near_speech
+        return spoken if spoken.any() else self.near_speech
 
     @cached_property
     def near_speech(self) -> NDArray[np.bool_]:

@@ -34,7 +34,7 @@ from fastvoicegrad.evaluation.reproduce.tables import (
     matched_start,
     trainings_of,
 )
-from fastvoicegrad.evaluation.reproduce.trainings import Runs, Trainings, complete, recipe_of, train
+from fastvoicegrad.evaluation.reproduce.trainings import CONTINUED, Runs, Trainings, complete, recipe_of, train
 from fastvoicegrad.evaluation.tables import summarise
 from fastvoicegrad.training.checkpoint import read_meta
 from fastvoicegrad.training.recipe import build, read_yaml
@@ -65,7 +65,7 @@ def test_every_training_has_a_recipe_at_every_budget(budget: str, runs: Path) ->
     assert recipes["fm-late"].fm_layers == "late"
     for kind in SCHEDULES:
         assert recipes[kind].schedule == recipes[f"teacher-{kind}"].schedule
-        assert recipes[f"teacher-{kind}"].loop.steps == round(recipes["teacher"].loop.steps / 4)
+        assert recipes[f"teacher-{kind}"].loop.steps == max(1, round(CONTINUED * recipes["teacher"].loop.steps))
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
@@ -118,6 +118,12 @@ def test_tables_are_trained_evaluated_and_written_once(
     wanted = replace(again, teacher=runs / "teacher" / "last.safetensors", base=str(folder))
     Trainings(wanted, Stopwatch(out / "times.json")).run()
     assert {path: path.stat() for path in trained} == trained
+    other = replace(wanted, settings=["loop.steps=2", "weights.dist=1.0"])
+    with pytest.raises(
+        InputError, match="training student failed: it was trained with another 'weights'; name another"
+    ):
+        Trainings(other, Stopwatch(out / "times.json")).run()
+    assert {path: path.stat() for path in trained} == trained
 
 
 def test_a_killed_training_continues(runs: Path, store: Path, tmp_path: Path) -> None:
@@ -137,6 +143,7 @@ def test_a_killed_training_continues(runs: Path, store: Path, tmp_path: Path) ->
 def test_time_not_steps_may_be_equal(runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training gets the time of another one; an optional one that would take too long is left out."""
     asked: dict[str, dict[str, Any]] = {}
+    steps = read_yaml(RECIPES / "ablation" / "student.yaml")["loop"]["steps"]
 
     def pretend(self: Trainings, name: str, part: str, recipe: dict[str, Any], out: Path) -> Path:
         asked[name] = recipe
@@ -144,17 +151,17 @@ def test_time_not_steps_may_be_equal(runs: Path, store: Path, tmp_path: Path, mo
 
     def meta(path: Path) -> dict[str, Any]:
         rate = 0.05 if "vocoder" in str(path) else 2.0  # steps a second
-        return {"step": 1800, "cost": {"steps_per_second": rate, "peak_mb": 1}, "model": {}}
+        return {"step": steps, "cost": {"steps_per_second": rate, "peak_mb": 1}, "model": {}}
 
     monkeypatch.setattr(Trainings, "_train", pretend)
     monkeypatch.setattr(trainings, "read_meta", meta)
     monkeypatch.setattr(trainings, "restore", lambda *_: None)
     wanted = replace(plan(["discriminators"], "small", tmp_path), store=store, jobs=2)
     made = Trainings(wanted, Stopwatch(tmp_path / "times.json")).run()
-    assert asked["wave-time"]["loop"]["steps"] == 45  # 900 seconds at 0.05 steps a second
+    assert asked["wave-time"]["loop"]["steps"] == steps / 2.0 * 0.05  # as many seconds, at 0.05 steps a second
     assert asked["wave-trial"]["loop"]["steps"] == 3
     assert "wave" not in asked
-    assert made.left_out == {"wave": "1800 steps would take 10 h 00 min, over the limit of 3 h 00 min"}
+    assert made.left_out == {"wave": f"{steps} steps would take {duration(steps / 0.05)}, over the limit of 3 h 00 min"}
     assert set(made.checkpoints) == {"teacher", "student", "mel", "mel-time", "wave-time"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,6 +115,27 @@ def test_the_callback_never_waits(start: Callable[..., Engine]) -> None:
         engine.exchange(np.zeros(BLOCK, np.float32))
         times.append(time.perf_counter() - started)
     assert np.median(times) < 0.02
+
+
+def test_settling_waits_for_the_block_that_is_being_converted(
+    start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start(cushion=0.0)
+    converting, go_on, push = threading.Event(), threading.Event(), engine.stream.push
+
+    def slow(samples: np.ndarray) -> np.ndarray:
+        converting.set()
+        assert go_on.wait(10)
+        return push(samples)
+
+    monkeypatch.setattr(engine.stream, "push", slow)
+    engine.exchange(np.zeros(BLOCK, np.float32))
+    assert converting.wait(10)
+    with pytest.raises(TimeoutError):
+        engine.settle(0.2)
+    go_on.set()
+    engine.settle()
+    assert engine._output.available == engine.queue
 
 
 def test_more_than_a_ring_holds_is_lost_and_forgotten(start: Callable[..., Engine]) -> None:

@@ -108,6 +108,7 @@ def test_with_a_key_any_host_name_is_right(start: Callable[..., Running]) -> Non
     [
         {"origin": "https://example.org"},
         {"origin": "null"},
+        {"origin": "http://[x"},
         {"host": "example.org"},
         {"host": "127.0.0.1.example.org"},
         {"host": "[bad"},

@@ -197,6 +197,15 @@ def test_editing_renames_describes_and_adds(own: Running, reference: bytes) -> N
     assert own.client.post("/v1/voices/nora9/edit", data={"name": "x"}).status_code == 404
 
 
+def test_more_references_leave_kept_recordings(
+    own: Running, voice: Any, reference_file: Path, reference: bytes
+) -> None:
+    own.library.add("kept", voice, recordings=[reference_file])
+    edit = own.client.post("/v1/voices/kept/edit", data={"name": "kept"}, files={"files": ("b.wav", reference)})
+    assert "the new recordings are not kept" in edit.json()["warnings"][-1]
+    assert own.library.entry("kept").recordings == 1
+
+
 def test_a_new_description_leaves_kept_recordings(own: Running, voice: Any, reference_file: Path) -> None:
     own.library.add("anna", voice, recordings=[reference_file])
     own.client.post("/v1/voices/anna/edit", data={"name": "anna", "description": "deep"}).raise_for_status()

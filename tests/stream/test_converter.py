@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, Voice
+from fastvoicegrad.stream import core
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
 from fastvoicegrad.voice_file import Adapter
@@ -166,6 +167,34 @@ def test_a_voice_changes_gradually(make: Make, voices: list[Any]) -> None:
     assert np.abs(changed[23000:] - first[0][23000:]).max() > 1e-3
     steps = np.abs(np.diff(changed))
     assert steps[22000:26000].max() <= 1.5 * max(steps[5000:22000].max(), steps[30000:].max())
+
+
+def test_changes_that_follow_each_other_glide(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fade begins where the one before it ends."""
+    ratios, moved = list[float](), core._moved
+
+    def record(state: core.State, pitch: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        ratios.extend(moved(state, np.full_like(pitch, 100.0), shares) / 100.0)
+        return moved(state, pitch, shares)
+
+    monkeypatch.setattr(core, "_moved", record)
+    stream, wave = make(source_pitch=100.0), vowels(1.0)
+    stream.push(wave[:6000])
+    for number, semitones in enumerate((12.0, 13.0, 5.0, 0.0)):
+        stream.set_pitch(semitones)
+        stream.push(wave[6000 + 512 * number : 6512 + 512 * number])
+    stream.push(wave[8048:])
+    semitones = 12 * np.log2(ratios)
+    assert np.abs(np.diff(semitones)).max() <= 12.0 / (core.FADE + 1) + 1e-3
+    assert semitones[-1] == pytest.approx(semitones[0], abs=1e-4)
+    assert stream.state.core.fade is None
+
+
+def test_what_does_not_change_starts_no_fade(make: Make) -> None:
+    stream = make()
+    stream.push(vowels(0.2))
+    stream.set_pitch(0.0)
+    assert stream.state.core.fade is None
 
 
 def test_changes_do_not_depend_on_blocks(make: Make, voices: list[Any]) -> None:

@@ -15,9 +15,11 @@ from ..errors import InputError
 from .common import BundleOption, StreamBundleOption, console, errors, findings, friendly
 
 if TYPE_CHECKING:
+    from ..live.devices import Open
     from ..live.engine import Engine
     from ..live.session import Session
 
+MOST_TARGETS = 9  # one for each key
 REFRESHED = 0.1  # seconds between two pictures of the screen
 
 
@@ -104,7 +106,7 @@ def live(
                 assert headphones is not None
                 state = stack.enter_context(sound.opened(engine, count, microphone, headphones, second))
                 session.beside = state.latency
-                _wait(session, seconds, show)
+                _wait(session, state, seconds, show)
     finally:
         engine.stop()
     console.print(session.summary())
@@ -130,6 +132,8 @@ def _voices(targets: list[str], stream_bundle: Path | None, bundle: Path | None)
 
     if not targets:
         raise InputError("name a target with --to, e.g. --to nora; 'fastvoicegrad voice list' shows all names")
+    if len(targets) > MOST_TARGETS:
+        raise InputError(f"{len(targets)} targets were given, and the keys 1-9 choose among nine; leave some out")
     opened = StreamBundle.open(stream_bundle)
     converter = VoiceConverter.load(bundle)
     with findings():
@@ -149,13 +153,19 @@ def _play(
     play(engine, source, output, count, clock.value, tick, seconds)
 
 
-def _wait(session: Session, seconds: float | None, show: _Screen) -> None:
-    """Until the time is over, the user ends it, or the networks fail."""
+def _wait(session: Session, state: Open, seconds: float | None, show: _Screen) -> None:
+    """Until the time is over, the user ends it, or the networks fail.
+
+    Raises:
+        InputError: a device is gone.
+    """
     started = time.monotonic()
     try:
         while not session.ended and session.engine.failure is None:
             if seconds is not None and time.monotonic() - started >= seconds:
                 return
+            if state.ended:
+                raise InputError("the sound device is gone; plug it in again, or choose another one")
             show()
             time.sleep(REFRESHED / 4)
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import replacing
 from ..training.data.corpus import Recording, read_manifest
 
 ADVICE = "make one with 'fastvoicegrad dev pairs'"
@@ -184,7 +185,8 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
         return [relative(v) for v in value] if isinstance(value, (list, tuple)) else value
 
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(relative(asdict(pair))) + "\n" for pair in pairs))
+    with replacing(path) as part:
+        part.write_text("".join(json.dumps(relative(asdict(pair))) + "\n" for pair in pairs))
 
 
 def read_pairs(path: Path) -> list[Pair]:

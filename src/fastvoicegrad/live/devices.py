@@ -100,10 +100,12 @@ class Open:
     Attributes:
         latency: seconds of the devices' own buffers, together.
         faults: times that the system reported lost or missing sound.
+        ended: whether a device stopped by itself, as one does that is unplugged.
     """
 
     latency: float = 0.0
     faults: int = 0
+    ended: bool = False
 
 
 class Monitor:
@@ -137,7 +139,11 @@ def opened(engine: Engine, block: int, source: Device, output: Device, monitor: 
         state.faults += bool(status)
         taken[:] = engine.exchange(np.asarray(given, np.float32).mean(1))[:, None]
 
+    def finished() -> None:
+        state.ended = True
+
     shared = {"samplerate": engine.rate, "blocksize": block, "dtype": "float32", "latency": "low"}
+    shared["finished_callback"] = finished
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(

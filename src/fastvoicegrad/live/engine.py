@@ -118,6 +118,7 @@ class Engine:
         self.gate = Gate(self.rate, gate)
         self._commands: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._wake, self._stop = threading.Event(), threading.Event()
+        self._working = False
         self._idle = threading.Condition()
         self._times, self._meters = _Times(), (Meter(), Meter())
         self._missing = self._lost = self._skipped = self._late = 0
@@ -197,7 +198,7 @@ class Engine:
             raise self.failure or TimeoutError("the networks take too long")
 
     def _busy(self) -> bool:
-        return self._wake.is_set() or self._input.available > 0 or not self._commands.empty()
+        return self._working or self._wake.is_set() or self._input.available > 0 or not self._commands.empty()
 
     # -- the worker ---------------------------------------------------------------------------------------------
 
@@ -205,9 +206,11 @@ class Engine:
         try:
             while not self._stop.is_set():
                 self._wake.wait()
+                self._working = True  # before the signal is cleared, so that `settle` sees one of the two
                 self._wake.clear()
                 self._work()
                 with self._idle:
+                    self._working = False
                     self._idle.notify_all()
         except BaseException as error:
             self.failure = error

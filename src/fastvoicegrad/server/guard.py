@@ -148,7 +148,7 @@ def check_origin(headers: Headers) -> None:
     """
     host = headers.get("host", "")
     origin = headers.get("origin")
-    if not is_loopback(_name(f"//{host}")) or (origin is not None and urlsplit(origin).netloc != host):
+    if not is_loopback(_name(f"//{host}")) or (origin is not None and _place(origin) != host):
         raise ApiError(403, "without an API key this server answers only requests to localhost from its own pages")
 
 
@@ -157,6 +157,14 @@ def _name(address: str) -> str:
         return urlsplit(address).hostname or ""
     except ValueError:
         return ""
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None where it is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def is_costly(scope: Scope) -> bool:

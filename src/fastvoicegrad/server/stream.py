@@ -38,7 +38,8 @@ PROTOCOL, KEY_PROTOCOL = "fastvoicegrad", "xi-api-key."  # names that a browser 
 PIECE = 0.1  # seconds that are converted at once: then it is another client's turn
 IDLE = 30.0  # seconds without a message after which a stream ends
 MOST_AGE = 0.3  # seconds that a message of a live stream may wait; an older one is answered with silence
-MOST_MESSAGES = 4096  # of a live stream that wait
+MOST_WAITING = 1 << 20  # bytes of a live stream that wait: 10 s of samples, which are too old by far
+OVERHEAD = 256  # bytes of memory of an empty message
 TOGETHER = 5  # of these that are converted at once
 NORMAL, REFUSED, FAILED, SLOW = 1000, 1008, 1011, 1013  # codes with which a WebSocket closes
 
@@ -130,6 +131,11 @@ class _Message(NamedTuple):
     def sound(self) -> bytes | None:
         return self.content.get("bytes")
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds, and what a message takes besides."""
+        return OVERHEAD + len(self.sound or b"") + len(self.content.get("text") or "")
+
 
 class _Left(Exception):
     """The stream has ended, for whatever reason."""
@@ -143,7 +149,8 @@ class _Client:
     ) -> None:
         self.websocket, self.service, self.converter, self.live = websocket, service, converter, live
         self.codec, self.samples = codec, 0
-        self._waiting: asyncio.Queue[_Message] = asyncio.Queue(MOST_MESSAGES)
+        self._waiting: asyncio.Queue[_Message] = asyncio.Queue()
+        self._size, self._room = 0, asyncio.Event()  # bytes that wait there; set when some are taken
         self._next: _Message | None = None  # taken from there, but not answered yet
 
     async def serve(self) -> None:
@@ -190,15 +197,24 @@ class _Client:
         """Takes the messages of a live stream as they come, so that their age is known."""
         while True:
             message = await self._receive()
-            await self._waiting.put(message)
+            while self._size > MOST_WAITING:
+                self._room.clear()
+                await self._room.wait()
+            self._size += message.size
+            self._waiting.put_nowait(message)
             if message.content["type"] == "websocket.disconnect":
                 return
 
+    def _took(self, message: _Message) -> _Message:
+        self._size -= message.size
+        self._room.set()
+        return message
+
     async def _take(self) -> list[_Message]:
         """The next message of a live stream; where it holds sound, also those behind it that do."""
-        taken, self._next = [self._next or await self._waiting.get()], None
+        taken, self._next = [self._next or self._took(await self._waiting.get())], None
         while taken[-1].sound is not None and len(taken) < TOGETHER and not self._waiting.empty():
-            taken.append(self._waiting.get_nowait())
+            taken.append(self._took(self._waiting.get_nowait()))
         if len(taken) > 1 and taken[-1].sound is None:
             self._next = taken.pop()
         return taken

@@ -167,6 +167,8 @@ async def edit_voice(
     if key(new) != key(entry.name):
         await _library(service.library.check_free, new)
     more, notes = await _made(request, files) if files else (None, [])
+    if more and entry.recordings:
+        notes.append("the new recordings are not kept: another bundle will make the voice of the older ones alone")
     await _library(lambda name: _edit(service, entry, more, _line(description)), entry.name)
     if new != entry.name:
         await _library(partial(service.library.rename, entry.name), new)
@@ -242,11 +244,14 @@ def _add(service: Service, name: str, voice: Voice, description: str) -> str:
 
 
 def _edit(service: Service, entry: VoiceEntry, more: Voice | None, description: str) -> None:
-    """Store a voice with another description, or with more references. The latter are not kept as recordings."""
+    """Store a voice with another description, or with more references. The latter are not kept as recordings.
+
+    Those that the voice has stay.
+    """
     if not more and not description:
         return
     old, text = service.library.load(entry.name), description or entry.description
-    kept = [] if more else [entry.path.parent / "recordings" / name for name in old.recordings]
+    kept = [entry.path.parent / "recordings" / name for name in old.recordings]
     voice = pool([old, more]) if more else old
     service.library.add(entry.name, voice, description=text, replace=True, recordings=kept)
 

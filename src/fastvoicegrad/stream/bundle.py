@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import onnxruntime
@@ -48,6 +49,7 @@ class StreamBundle:
     def __init__(self, config: StreamConfig, read: Callable[[str], bytes], threads: int = 1) -> None:
         self.config, self.read, self.threads = config, read, threads
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._loading = Lock()
 
     @classmethod
     def open(cls, path: str | Path | None = None, threads: int = 1) -> StreamBundle:
@@ -88,16 +90,20 @@ class StreamBundle:
         Raises:
             InputError: it is damaged, or not the network that the bundle names.
         """
-        if name not in self._sessions:
-            data = self.graph(name)
-            options = graphs.session_options(self.threads, data)
-            options.enable_cpu_mem_arena = True  # the activations of a few frames are small
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            with blamed_on(name):
-                session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-                graphs.check_session(session, *self.config.shapes(name))
-            self._sessions[name] = session
+        with self._loading:
+            if name not in self._sessions:
+                self._sessions[name] = self._loaded(name)
         return self._sessions[name]
+
+    def _loaded(self, name: str) -> onnxruntime.InferenceSession:
+        data = self.graph(name)
+        options = graphs.session_options(self.threads, data)
+        options.enable_cpu_mem_arena = True  # the activations of a few frames are small
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        with blamed_on(name):
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            graphs.check_session(session, *self.config.shapes(name))
+        return session
 
     def run(self, name: str, **inputs: Array) -> list[Array]:
         """Outputs of one network in the order of its graph.

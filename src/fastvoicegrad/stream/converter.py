@@ -104,7 +104,8 @@ class StreamingConverter:
     @state.setter
     def state(self, state: StreamState) -> None:
         self._state = copy.deepcopy(state)
-        self._target = self._state.core.target
+        core = self._state.core
+        self._target = core.fade.following if core.fade and core.fade.following else core.target
 
     # -- sound ------------------------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class StreamingConverter:
         Args:
             samples: ``(N,)``, floats of full scale +-1, any N. Samples that are no numbers count as silence.
         Raises:
-            InputError: another shape or type; a network that fails.
+            InputError: another shape or type; a network that fails, after which `reset` begins a new stream.
         """
         output = push_all([self], [samples])[0]
         if isinstance(output, InputError):
@@ -135,7 +136,7 @@ class StreamingConverter:
     # -- changes while it runs --------------------------------------------------------------------------------
 
     def set_voice(self, voice: Voice | StreamVoice) -> None:
-        """Another target for the samples to come. It fades in within 93 ms.
+        """Another target for the samples to come. It fades in within 93 ms, after a fade that still goes on.
 
         Args:
             voice: a `StreamVoice` of `StreamBundle.voice` costs no time here.
@@ -153,8 +154,9 @@ class StreamingConverter:
         self._change(replace(self._target, semitones=_checked(semitones), keep_pitch=keep_pitch))
 
     def _change(self, target: Target) -> None:
-        change(self._state.core, target)
-        self._target = target
+        old, self._target = self._target, target
+        if (target.semitones, target.keep_pitch) != (old.semitones, old.keep_pitch) or target.voice is not old.voice:
+            change(self._state.core, target)
 
     # -- the parts of `push_all` ------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ A stream is a generator that asks for one step after the other. `advance` answer
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -51,11 +50,18 @@ class Target:
 
 @dataclass
 class Fade:
-    """A target that fades out: its converter's state and the frames that are left."""
+    """A target that fades out.
+
+    Attributes:
+        cache: its converter's state; None where the voice stays and its pitch alone changes.
+        left: frames until it is gone.
+        following: the target that the next fade leads to.
+    """
 
     target: Target
-    cache: Array
+    cache: Array | None
     left: int = FADE
+    following: Target | None = None
 
 
 @dataclass
@@ -116,11 +122,16 @@ def _hops(config: StreamConfig, state: State, samples: Array) -> Steps:
     state.gains += gains
     state.samples = np.concatenate([state.samples, scaled])
     context, parts = config.window - HOP, [np.zeros(0, np.float32)]
-    while (frames := min((len(state.samples) - context) // HOP, MOST_FRAMES)) > 0:
+    while (frames := min((len(state.samples) - context) // HOP, _most_frames(state))) > 0:
         (mel,) = yield Call(_mel_of(config.window), {"samples": state.samples[None, : frames * HOP + context]})
         state.samples = state.samples[frames * HOP :]
         parts.append((yield from _convert(state, mel)))
     return np.concatenate(parts)
+
+
+def _most_frames(state: State) -> int:
+    """Frames that the networks may read at once: a fade that follows another one begins with a frame of its own."""
+    return state.fade.left if state.fade is not None and state.fade.following is not None else MOST_FRAMES
 
 
 def _convert(state: State, mel: Array) -> Steps:
@@ -177,14 +188,19 @@ def _converted(state: State, content: Array, pitch: Array, shares: Array) -> Ste
     inputs = {"content": content, "pitch": pitch, **_of_voice(state.target)}
     mel = (yield from _step(state, "converter", **inputs))[0]
     fade = state.fade
-    if fade is not None:
-        count = min(fade.left, pitch.shape[1])
+    if fade is None:
+        return mel
+    count = min(fade.left, pitch.shape[1])
+    if fade.cache is not None:
         inputs = {"content": content[:, :count], "pitch": pitch[:, :count], **_of_voice(fade.target)}
         old, fade.cache = yield Call("converter", {**inputs, "state": fade.cache})
-        fade.left -= count
-        state.fade = fade if fade.left else None
         share = shares[None, :count, None]
         mel = np.concatenate([share * mel[:, :count] + (1 - share) * old, mel[:, count:]], 1)
+    fade.left -= count
+    if not fade.left:
+        state.fade = None
+        if fade.following is not None:
+            change(state, fade.following)
     return mel
 
 
@@ -193,11 +209,10 @@ def _of_voice(target: Target) -> dict[str, Array]:
 
 
 def change(state: State, target: Target) -> None:
-    """Starts to fade to another target."""
-    state.fade = Fade(state.target, state.caches["converter"].copy())
+    """Starts to fade to another target, or does so when the fade that goes on is over."""
+    if state.fade is not None:
+        state.fade.following = target
+        return
+    same_voice = target.voice is state.target.voice
+    state.fade = Fade(state.target, None if same_voice else state.caches["converter"].copy())
     state.target = target
-
-
-def milliseconds(samples: float, rate: float = MEL.sample_rate) -> float:
-    """Of so many samples, rounded up to a tenth."""
-    return math.ceil(samples / rate * 1e4) / 10

@@ -6,6 +6,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..mel import Array
 from .frontend import framed
@@ -13,13 +14,14 @@ from .frontend import framed
 CROSSINGS = 24  # of the sinc at the lower rate, to each side: 1.1 ms at 22,050 Hz
 CUTOFF = 0.46  # of the lower rate
 KAISER = 8.0  # 80 dB
+MOST_PLACES = 1024  # of filters; an odd rate has more, and linear interpolation between filters errs by 110 dB less
 
 
-@lru_cache(maxsize=8)
-def _filters(source: int, target: int) -> Array:
-    """One filter for each place of an output sample between two input samples, (places, 2 `reach`)."""
-    places, reach = target // math.gcd(source, target), reach_of(source, target)
-    share = np.arange(places)[:, None] / places
+@lru_cache(maxsize=32)
+def _filters(source: int, target: int, places: int) -> Array:
+    """Filters for places of an output sample from one input sample to the next, (places + 1, 2 `reach`)."""
+    reach = reach_of(source, target)
+    share = np.arange(places + 1)[:, None] / places
     distance = share - np.arange(1 - reach, reach + 1)  # in input samples
     cutoff = 2 * CUTOFF * min(source, target) / source
     window = np.i0(KAISER * np.sqrt(np.maximum(0, 1 - (distance / reach) ** 2))) / np.i0(KAISER)
@@ -55,12 +57,21 @@ class Resampler:
         ready = max(self.given, ((self.received - self.reach) * self.target - 1) // self.source + 1)
         numbers = np.arange(self.given, ready, dtype=np.int64) * self.source
         starts = numbers // self.target + 1 - self.reach - self._first
-        places = numbers % self.target // math.gcd(self.source, self.target)
         if not len(numbers):
             return np.zeros(0, np.float32)
         windows = framed(self._kept, 2 * self.reach)[starts]
-        output = np.einsum("nt,nt->n", windows, _filters(self.source, self.target)[places])
+        output = np.einsum("nt,nt->n", windows, self._filters_at(numbers % self.target))
         self.given = ready
         drop = ready * self.source // self.target + 1 - self.reach - self._first
         self._kept, self._first = self._kept[drop:].copy(), self._first + drop
         return output
+
+    def _filters_at(self, parts: NDArray[np.int64]) -> Array:
+        """Filters ``(n, 2 reach)`` for places between two input samples, in units of 1 / `target`."""
+        places = self.target // math.gcd(self.source, self.target)
+        if places <= MOST_PLACES:
+            return _filters(self.source, self.target, places)[parts * places // self.target]
+        filters = _filters(self.source, self.target, MOST_PLACES)
+        left, share = np.divmod(parts * MOST_PLACES / self.target, 1)
+        index, share = left.astype(int), share[:, None].astype(np.float32)
+        return filters[index] * (1 - share) + filters[index + 1] * share

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...errors import InputError
+from ...files import replacing
 from ..languages import language_pairs
 from ..network_speed import NetworkSpeed, network_speed
 from ..pairs import read_pairs, write_pairs
@@ -83,7 +84,8 @@ def _speeds(plan: Reproduction) -> list[NetworkSpeed]:
     if not path.exists():
         smoke = plan.budget == "smoke"
         measured = network_speed(plan.base, 16, published=False) if smoke else network_speed(plan.base)
-        path.write_text(json.dumps([asdict(speed) for speed in measured], indent=1) + "\n")
+        with replacing(path) as part:
+            part.write_text(json.dumps([asdict(speed) for speed in measured], indent=1) + "\n")
     return [NetworkSpeed(**row) for row in json.loads(path.read_text())]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ import torch
 import yaml
 
 from ...errors import InputError
-from ...training.checkpoint import read_meta
+from ...training.checkpoint import plain, read_meta
 from ...training.loop import NonFiniteLoss, Trainer
 from ...training.recipe import merged, overridden, read_yaml
 from ...training.restore import restore
@@ -78,14 +79,32 @@ def complete(plan: Reproduction, training: Training, checkpoints: dict[str, Path
 def train(part: str, recipe: dict[str, Any], out: Path) -> Path:
     """Train a part into a folder, as `dev train` does; returns its checkpoint."""
     checkpoint = out / "last.safetensors"
-    if checkpoint.exists() and read_meta(checkpoint)["step"] >= recipe["loop"]["steps"]:
-        return checkpoint
     try:
         task, resolved = make_task(part, recipe)
+        if checkpoint.exists():
+            meta = read_meta(checkpoint)
+            check_recipe(meta["recipe"], plain(resolved))
+            if meta["step"] >= recipe["loop"]["steps"]:
+                return checkpoint
         Trainer(task, out, resolved).run()
     except (InputError, FileNotFoundError, NonFiniteLoss) as error:
         raise InputError(f"training {out.name} failed: {error}") from error
     return checkpoint
+
+
+def check_recipe(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raises InputError where a run has another recipe than it should: its figures would stand under a wrong name."""
+    for name in old.keys() | new.keys():
+        one, other = (_compared(recipe.get(name)) for recipe in (old, new))
+        if one != other:
+            raise InputError(f"it was trained with another '{name}'; name another folder with -o")
+
+
+def _compared(settings: Any) -> Any:
+    """Settings without threads, which change nothing, and steps, which the tables show."""
+    shown = ("threads", "steps")
+    kept = {k: v for k, v in settings.items() if k not in shown} if isinstance(settings, dict) else settings
+    return json.loads(json.dumps(kept))  # as a checkpoint stores them
 
 
 def _end_with_parent() -> None:

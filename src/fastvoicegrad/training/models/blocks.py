@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+LEAST_STD = 1e-3  # what never changes in the training data, such as an empty band, must not be divided by zero
+
 
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over time, then a two-layer perceptron on every frame (ConvNeXt, as in Vocos).
@@ -57,7 +59,7 @@ class MelNorm(nn.Module):
     def fit(self, mel: Tensor) -> None:
         """Set the statistics from frames of shape (T, n_mels)."""
         self.mean.copy_(mel.mean(0)[:, None])
-        self.std.copy_(mel.std(0)[:, None])
+        self.std.copy_(mel.std(0)[:, None].clamp(min=LEAST_STD))
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, n_mels, T), natural log -> about zero mean and unit variance."""

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .blocks import LEAST_STD
+
 
 class Retrieval(nn.Module):
     """Attention without learnt parameters: cosines of standardised content embeddings, then a sharp softmax."""
@@ -29,7 +31,7 @@ class Retrieval(nn.Module):
     def fit(self, content: Tensor) -> None:
         """Set the statistics from training frames of shape (T, C)."""
         self.mean.copy_(content.mean(0)[:, None])
-        self.std.copy_(content.std(0)[:, None])
+        self.std.copy_(content.std(0)[:, None].clamp(min=LEAST_STD))
 
     def _directions(self, content: Tensor) -> Tensor:
         return F.normalize((content - self.mean) / self.std, dim=1)
