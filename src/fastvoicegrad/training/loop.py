@@ -182,6 +182,8 @@ class Trainer:
         for loss in losses:
             self.accelerator.backward(loss / self.config.accumulate)
             finite = finite and bool(torch.isfinite(loss))
+        if self.accelerator.num_processes > 1:
+            self._share_gradients(names)
         norms = {}
         for name in names:
             norm = self.accelerator.clip_grad_norm_(self.task.modules[name].parameters(), self.config.clip)
@@ -194,6 +196,14 @@ class Trainer:
         for name in names:
             self.optimizers[name].step()
         return norms
+
+    def _share_gradients(self, names: list[str]) -> None:
+        """Mean gradients of all processes. DDP's hooks take it after DDP's own forward alone; tasks also call parts."""
+        for name in names:
+            for weight in self.task.modules[name].parameters():
+                if weight.requires_grad:
+                    own = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                    weight.grad = self.accelerator.reduce(own, "mean")
 
     def _draw_batch(self) -> Batch:
         """This process's part of the step's batch, on its device."""

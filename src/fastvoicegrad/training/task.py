@@ -22,7 +22,7 @@ class LoopConfig:
 
     steps: int
     batch_size: int  # of all processes together
-    accumulate: int = 1  # parts of a process's batch: less memory, the same step
+    accumulate: int = 1  # parts of a process's batch: less memory, the same step but for losses of a whole batch
     learning_rate: float = 2e-4
     adversary_rate: float = 1.0  # learning rate of the discriminator, in units of the generator's
     betas: tuple[float, float] = (0.5, 0.9)  # of AdamW

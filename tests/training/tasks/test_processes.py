@@ -13,9 +13,10 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from tests.training.tasks.tiny_runs import RECIPES, settings, trainer  # noqa: E402
+from tests.training.tasks.tiny_runs import RECIPES, settings, stream_settings, trainer  # noqa: E402
 
-PARTS = ("teacher", "student", "student with content")
+EQUAL = ("teacher", "student", "student with content")
+PARTS = (*EQUAL, "vocoder", "stream-renderer", "stream-converter")  # losses of the others are no means over a batch
 
 
 def more_settings(runs: Path, name: str) -> list[str]:
@@ -28,12 +29,14 @@ def more_settings(runs: Path, name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shared(runs: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes, which train all parts in one start."""
+    """Runs of two processes, which train all parts in one start and compare their weights after each."""
     root, commands = tmp_path_factory.mktemp("shared"), []
     for name in PARTS:
         part = name.split()[0]
-        words = ["dev", "train", part, "--recipe", RECIPES / "smoke" / f"{part}.yaml", "-o", root / name]
-        for setting in (*settings(store, runs, part, *more_settings(runs, name)), "loop.threads=1"):
+        recipe = "streaming" if part.startswith("stream-") else part
+        words = ["dev", "train", part, "--recipe", RECIPES / "smoke" / f"{recipe}.yaml", "-o", root / name]
+        own = stream_settings if part.startswith("stream-") else settings
+        for setting in own(store, runs, part, *more_settings(runs, name), "loop.threads=1"):
             words += ["--set", setting]
         commands.append(list(map(str, words)))
     (root / "commands.json").write_text(json.dumps(commands))
@@ -44,7 +47,7 @@ def shared(runs: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return root
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", EQUAL)
 def test_two_processes_equal_one(runs: Path, store: Path, shared: Path, tmp_path: Path, name: str) -> None:
     whole, more = runs / name, more_settings(runs, name)
     if more:
