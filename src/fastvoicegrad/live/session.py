@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..pipeline import MOST_SEMITONES
 from ..stream.bundle import StreamVoice
 from .effects import SILENCE, Meter
 from .engine import Engine
 
-PITCH_STEP, MOST_PITCH = 1.0, 24.0  # semitones
+PITCH_STEP = 1.0  # semitones
 GAIN_STEP, MOST_GAIN = 10 ** (2 / 20), 10.0  # 2 dB; to each side
 BAR = 30  # characters of a level meter
 HELP = "1-9 voice · space original · + - pitch · [ ] gain · q end"
@@ -45,7 +46,7 @@ class Session:
                 controls.passing = not controls.passing
             case "+" | "=" | "-":
                 step = -PITCH_STEP if key == "-" else PITCH_STEP
-                self.semitones = min(max(self.semitones + step, -MOST_PITCH), MOST_PITCH)
+                self.semitones = min(max(self.semitones + step, -MOST_SEMITONES), MOST_SEMITONES)
                 self.engine.set_pitch(self.semitones, self.keep_pitch)
             case "[" | "]":
                 factor = GAIN_STEP if key == "]" else 1 / GAIN_STEP

@@ -22,6 +22,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from ..audio import HIGHEST_RATE, LOWEST_RATE
 from ..errors import InputError
 from ..mel import Array
+from ..pipeline import MOST_SEMITONES
 from ..stream.converter import StreamingConverter
 from .errors import ApiError
 from .guard import check_origin, has_key
@@ -68,7 +69,7 @@ async def stream(
     websocket: WebSocket,
     voice_id: str,
     rate: Annotated[int, Query(ge=LOWEST_RATE, le=HIGHEST_RATE)] = 48000,
-    semitones: Annotated[float, Query(ge=-24, le=24, allow_inf_nan=False)] = 0.0,
+    semitones: Annotated[float, Query(ge=-MOST_SEMITONES, le=MOST_SEMITONES, allow_inf_nan=False)] = 0.0,
     keep_pitch: bool = False,
     live: bool = False,
     codec: Literal["pcm", "opus"] = "pcm",

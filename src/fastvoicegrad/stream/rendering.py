@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diffusion import frame_noise
+from ..diffusion import NOISE_BLOCK, frame_noise
 from ..mel import MEL, Array
 
 TAPS = 512  # of an impulse response: 23 ms
@@ -22,7 +22,7 @@ FFT = TAPS + MEL.hop_length  # what a hop's excitation becomes fits in
 FADED = 96  # last taps that fade to nothing: what wraps from negative time ends there
 UNKNOWN_PITCH = 150.0  # Hz, before the first voiced frame
 PITCH_GRID = 0.125  # Hz: keeps rounding errors of different splits from adding up
-NOISE_BLOCK, NOISE_STREAM = 64, 1 << 21  # hops that are drawn at once; far from the draws of the whole-file pipeline
+NOISE_STREAM = 1 << 21  # far from the draws of the whole-file pipeline
 Spectra = NDArray[np.complex64]
 Doubles = NDArray[np.float64]
 

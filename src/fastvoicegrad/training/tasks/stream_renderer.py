@@ -15,7 +15,7 @@ from ..data.stream_crops import WARM_UP, scored
 from ..losses import LogMel, multi_resolution_stft
 from ..models.blocks import inner
 from ..models.discriminators import WaveDiscriminator, WaveDiscriminatorConfig
-from ..models.stream_renderer import StreamRenderer, StreamRendererConfig, held
+from ..models.stream_renderer import StreamRenderer, StreamRendererConfig
 from ..task import DISCRIMINATOR, Batch, LoopConfig, Scalars
 from .vocoder import VALIDATED, VALIDATION_SEED, VocoderTask, below
 
@@ -57,7 +57,7 @@ class StreamRendererTask(VocoderTask):
         model: StreamRenderer = inner(self.modules[self.name])
         filters, _ = model(self.log_mel(batch["wave"]).transpose(1, 2), batch["pitch"])
         noise = batch["noise"].unflatten(1, (-1, MEL.hop_length))
-        return model.render(filters, held(batch["pitch"]), noise, batch["start"])
+        return model.render(filters, batch["pitch"], noise, batch["start"])
 
     def forward(self, batch: Batch) -> None:
         """The recording and its rendering, both in the recording's band and without the first frames."""
