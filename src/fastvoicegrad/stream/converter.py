@@ -23,7 +23,7 @@ from .core import State, Target, advance, begin, change
 from .resampling import Resampler, reach_of
 from .running import RunningGain, RunningMedian
 
-LOUDEST = 8.0  # samples beyond are cut
+LOUDEST = 8.0  # 18 dB above full scale: beyond it a sample is damaged, and its square would drive the gain
 
 
 @dataclass

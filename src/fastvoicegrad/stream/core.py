@@ -3,7 +3,15 @@
     samples -> gain -> mel -> content, pitch -> converter -> renderer -> samples
 
 Hop k comes out when the samples that its mel frame and its look-ahead need are there. Nothing is computed twice.
-A stream is a generator that asks for one step after the other. `advance` answers many of them together.
+A stream is a generator that asks for one step after the other. `advance` answers many of them together. For one hop it
+yields these calls and gets these answers:
+
+    Call(stream_mel)                                 -> mel (1, 1, 80)
+    Call("content", mel, state)                      -> content (1, 1, C), new state
+    Call("pitch", mel, state)                        -> pitch (1, 1), new state
+    Call("converter", content, pitch, voice, state)  -> mel (1, 1, 80), new state
+    Call("renderer", mel, pitch, state)              -> filters of pulses and noise, new state
+    Call(render, filters, pitch, noise, state)       -> samples (1, 256), new state
 """
 
 from __future__ import annotations

@@ -164,9 +164,14 @@ class Trainer:
             yield loss
 
     def _generator_losses(self, parts: list[Batch], scalars: Scalars) -> Iterator[Tensor]:
+        """Losses after the discriminator's step.
+
+        The generator has not changed since that step's pass, so its outputs are the same. Of several parts only the
+        last one's are still there.
+        """
         for part in parts:
             with self.accelerator.autocast():
-                if len(parts) > 1 or not self._adversarial:  # else the discriminator's pass is still there
+                if len(parts) > 1 or not self._adversarial:
                     self._forward(part)
                 losses = self.task.losses(part)
                 total = self.task.total(losses)
