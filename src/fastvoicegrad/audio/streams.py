@@ -1,6 +1,6 @@
 """The streams of a sound file, each in a form that libsndfile decodes to its very end.
 
-libsndfile decodes well but believes lengths in headers and stops after the first stream. So this module and
+libsndfile decodes well but takes lengths from headers and stops after the first stream. So this module and
 `mpeg` look at the containers: they find all streams, and repair lengths that are only placeholders.
 """
 

@@ -1,7 +1,7 @@
 """A stream bundle as a system: the pair's source runs through it as a stream, in the middle of a session.
 
-In its first seconds a stream does not know the speaker's level and median pitch. So the source runs through it twice,
-and the second time counts.
+In its first seconds a stream has only rough estimates of the speaker's level and median pitch. So the source
+runs through it twice, and the second time counts.
 """
 
 from __future__ import annotations

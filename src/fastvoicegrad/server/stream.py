@@ -1,8 +1,8 @@
 """Conversion while somebody speaks, over a WebSocket: samples in, as many samples out, a constant time later.
 
-The client sends binary messages, samples or packets of Opus (stream_codecs.py), and gets as much sound for each. The
-server reads the next message when the last one is answered, so a client that sends too fast has to wait. Text messages
-are JSON; `docs/guides/live.md` lists them.
+The client sends binary messages, samples or packets of Opus (stream_codecs.py), and gets as much sound for each.
+Without `live` the server reads a message after it has answered the last one: a client that sends too fast has to wait.
+Text messages are JSON; `docs/guides/live.md` lists them.
 """
 
 from __future__ import annotations

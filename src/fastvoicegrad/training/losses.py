@@ -1,4 +1,4 @@
-"""Every loss, one definition each, with its equation (PyTorch). None of them knows a network.
+"""Every loss, one definition each, with its equation (PyTorch). None of them depends on a network.
 
 "Section" is of FastVoiceGrad (arXiv 2409.02245) where no other source is named.
 """

@@ -1,8 +1,8 @@
 """DiffVC (arXiv 2109.13821), a baseline: an average-voice encoder and a score network, a two-dimensional U-Net.
 
 The U-Net is Grad-TTS's (arXiv 2105.06337): residual blocks with group normalisation, linear attention, two down- and
-two up-samplings of the time-frequency plane. It reads X_t, the average voice and a condition of the target: the speaker
-embedding and the target's own mel, diffused to t without noise ("wodyn" in the paper).
+two up-samplings of the time-frequency plane. It reads X_t, the average voice and a condition of the target.
+That is the speaker embedding and the target's own mel, diffused to t without noise ("wodyn" in the paper).
 """
 
 from __future__ import annotations
