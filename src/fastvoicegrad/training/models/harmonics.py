@@ -1,7 +1,7 @@
 """Harmonic features: the log-mel of a pulse train at a given pitch, one frame for each frame.
 
 A one-step model returns a mean over all possible pitches, and such a mean has no harmonics. With the pitch as an input
-there is one pitch alone. The features are the excitation of a source-filter model (NSF, arXiv 1904.12088); the network adds
+there is one alone. The features are the excitation of a source-filter model (NSF, arXiv 1904.12088); the network adds
 the voice's envelope. Not in the paper (`UNetConfig.harmonics`).
 """
 
