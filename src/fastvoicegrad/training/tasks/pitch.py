@@ -13,7 +13,7 @@ from ..data.perturb import PerturbConfig, draw_perturbations, perturb
 from ..data.store import Store
 from ..losses import weighted_sum
 from ..models.blocks import inner
-from ..models.pitch import PitchConfig, PitchTracker, pitch_losses
+from ..models.pitch import PitchConfig, PitchScale, PitchTracker, pitch_losses
 from ..task import Batch, LoopConfig, Scalars, Task
 
 VALIDATED, VALIDATION_SEED = 96, 1  # held-out crops
@@ -47,7 +47,7 @@ class PitchTask(Task):
         torch.manual_seed(recipe.loop.seed)
         model = PitchTracker(recipe.model)
         model.norm.fit(statistics(self.store, self.crops, "mel"))
-        self.modules = {"pitch": model}
+        self.modules = {self.name: model}
         self.frozen = {}
 
     def model_config(self) -> PitchConfig:
@@ -65,20 +65,28 @@ class PitchTask(Task):
         pitch = torch.where(augmented[:, None], batch["pitch"] * perturbations.pitch[:, None], batch["pitch"])
         return {"mel": perturb(mel, random, self.recipe.perturb), "pitch": pitch}
 
+    def _outputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (B, classes, T'), voicing (B, T') and true pitch (B, T') of the scored frames: here all."""
+        logits, voicing = self.modules[self.name](batch["mel"])
+        return logits, voicing, batch["pitch"]
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        logits, voicing = self.modules["pitch"](batch["mel"])
-        return pitch_losses(inner(self.modules["pitch"]), logits, voicing, batch["pitch"])
+        """pitch, voicing: see `pitch_losses`."""
+        return pitch_losses(inner(self.modules[self.name]), *self._outputs(batch))
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         return weighted_sum(losses, self.recipe.weights)
 
     def validate(self) -> Scalars:
         """Losses and `pitch_scores` on held-out voices, unperturbed."""
-        device = next(self.modules["pitch"].parameters()).device
-        batch = self._take(self.held_out, self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED))
-        batch = {k: v.to(device) for k, v in batch.items()}
+        model: PitchScale = inner(self.modules[self.name])
+        device = next(model.parameters()).device
+        drawn = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
+        batch = {k: v.to(device) for k, v in self._take(self.held_out, drawn).items()}
         scores = {key: float(value) for key, value in self.losses(batch).items()}
-        return scores | pitch_scores(inner(self.modules["pitch"]).track(batch["mel"]), batch["pitch"])
+        logits, voicing, pitch = self._outputs(batch)
+        tracked = torch.where(voicing > 0, model.decode(logits), torch.zeros_like(voicing))
+        return scores | pitch_scores(tracked, pitch)
 
 
 def pitch_scores(tracked: Tensor, pitch: Tensor) -> Scalars:
