@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -175,7 +176,7 @@ def test_a_full_disk_behind_a_pipe_is_one_line(place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["in", "-o", "x"], "name a voice with --to"),
+        (["in", "-o", "x"], "name a voice with --to, e.g. --to nora"),
         (["in", "--to", "anna.wav", "--each", "ben.wav", "-o", "x"], "but not both"),
         (["none", "in", "--to", "anna.wav", "-o", "x"], "none: no such file or folder"),
         (["none/*.wav", "--to", "anna.wav", "-o", "x"], "nothing matches it"),
@@ -321,3 +322,15 @@ def test_the_bar_counts_files_and_leaves_out_what_is_skipped(tmp_path: Path) -> 
     bar.update(outcome(2, "failed"))
     assert (state.completed, state.total, state.fields["count"]) == (500, 500, "3/3")
     Bar(tasks, None).update(outcome(0, "failed"))  # without a display it does nothing
+
+
+def test_a_folder_names_what_was_found(inside: Inside, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "talks").mkdir()
+    data = (place / "in/a.wav").read_bytes()
+    for name, kept in (("whole.wav", 1.0), ("cut.wav", 0.7)):
+        (tmp_path / "talks" / name).write_bytes(data[: round(kept * len(data))])
+    done = inside("convert", str(tmp_path / "talks"), "--to", str(place / "anna.wav"), "-o", str(tmp_path / "results"))
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"fastvoicegrad: warning: \S*cut.wav ends after .*\n", done.stderr)
+    assert "2 converted" in done.stdout
+    assert "1 with warnings" in done.stdout

@@ -120,7 +120,9 @@ def test_rename_and_remove(library: VoiceLibrary) -> None:
     library.rename("ANNA", "Anna")  # case alone
     library.rename("anna", "zoe\u0308")
     assert library.names() == ["nora", "Ben", "carl", "zoë"]
-    with pytest.raises(NameTakenError):
+    with pytest.raises(
+        NameTakenError, match="there is a voice 'carl' already; choose another name, or remove it first"
+    ):
         library.rename("zoë", "CARL")
     with pytest.raises(InputError, match="cannot be the name"):
         library.rename("zoë", "../x")

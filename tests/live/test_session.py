@@ -226,6 +226,7 @@ def test_a_microphone_runs_for_a_while(stream_folder: Path, sound_card: list[_St
     ("arguments", "message"),
     [
         (["--to", "nora", "--from", "a.wav"], "--from and --to-file belong together"),
+        ([*["--to", "nora"] * 10, "--from", "a.wav", "--to-file", "b.wav"], "10 targets were given"),
         (["--to", "nora", "--from", "a.wav", "--to-file", "./a.wav"], "--from and --to-file name one file"),
         (["--to", "nora", "--record", "b.wav", "--from", "a.wav", "--to-file", "b.wav"], "--to-file and --record"),
         ([], "name a target with --to"),

@@ -28,6 +28,18 @@ def test_silence_changes_no_gain() -> None:
     assert gain.gain == 3.0
 
 
+@pytest.mark.parametrize("background", [1e-3, 4e-3])
+@pytest.mark.parametrize("level", [0.03, 0.2])
+def test_a_quiet_lead_in_does_not_silence_the_first_words(background: float, level: float) -> None:
+    """Room noise raises the gain. The output is divided by it, so it must be right when speech begins."""
+    speech, random = vowels(2.0), np.random.default_rng(0)
+    speech *= np.float32(level / speech_level(speech))
+    room = (background * random.standard_normal(3 * 22050)).astype(np.float32)
+    scaled, _ = RunningGain().scale(np.concatenate([room, speech]))
+    first = slice(len(room) + round(0.2 * 22050), len(room) + round(1.2 * 22050))
+    assert 0.6 * TARGET_LEVEL < speech_level(scaled[first]) < 3 * TARGET_LEVEL
+
+
 def test_a_fixed_gain_stays() -> None:
     gain, wave = RunningGain(2.0, fixed=True), vowels(1.0)
     np.testing.assert_allclose(gain.scale(wave)[0], 2 * wave, rtol=1e-6)

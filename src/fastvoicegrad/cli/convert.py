@@ -124,8 +124,10 @@ def convert(
     """Convert IN to another voice: same words, same timing, same length."""
     from ..batch import Settings
 
-    if bool(to) == bool(each):
+    if to and each:
         raise InputError("name a voice with --to VOICE, or several with --each VOICE, but not both")
+    if not to and not each:
+        raise InputError("name a voice with --to, e.g. --to nora; 'fastvoicegrad voice list' shows all names")
     check_texts({"IN": sources, "--to": to, "--each": each, "-o": None if output is None else [output]})
     kind = kind.lower().removeprefix(".") if kind else None
     settings = Settings(

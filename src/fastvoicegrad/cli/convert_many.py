@@ -22,6 +22,8 @@ from ..files import shown
 from ..stopping import until_stopped
 from .common import console, errors, findings, printable
 
+MOST_WARNINGS = 20  # that are shown; all are in the log
+
 
 @dataclass
 class Run:
@@ -37,6 +39,7 @@ class Run:
     seconds: float = 0.0
     states: Counter[str] = field(default_factory=Counter)
     failures: dict[tuple[Path, Path], Outcome] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def convert(self, inputs: list[str], folder: str, to: list[str], each: list[str], watch: bool) -> None:
         """Convert all inputs to the voice of `to`, or to the voices of `each`.
@@ -80,6 +83,8 @@ class Run:
         self.states[event.state] += 1
         self.seconds += event.seconds
         self.states["with warnings"] += bool(event.warnings)
+        if event.state == "converted":
+            self.warnings += [_about(event.source, sentence) for sentence in event.warnings]
         if event.state == "failed":
             self.failures[event.source, event.output] = event
         else:
@@ -110,6 +115,10 @@ class Run:
             return
         for outcome in self.failures.values():
             errors.print(f"fastvoicegrad: {printable(outcome.error)}", style="red")
+        for sentence in self.warnings[:MOST_WARNINGS]:
+            errors.print(f"fastvoicegrad: warning: {printable(sentence)}")
+        if more := len(self.warnings[MOST_WARNINGS:]):
+            errors.print(f"fastvoicegrad: {more} more warnings are in the log")
         counts = ", ".join(f"{self.states[state]} {state}" for state in ("converted", "skipped", "failed"))
         if self.states["with warnings"]:
             counts += f", {self.states['with warnings']} with warnings"
@@ -126,6 +135,11 @@ def targets_of(converter: VoiceConverter, to: list[str], each: list[str]) -> lis
     if to:
         return [make_target(converter, to)]
     return [make_target(converter, text, folder_name(text)) for text in each]
+
+
+def _about(source: Path, sentence: str) -> str:
+    """A finding with the name of its recording."""
+    return sentence if source.name in sentence else f"{source.name}: {sentence}"
 
 
 def folder_name(text: str) -> str:

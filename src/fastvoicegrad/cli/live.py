@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..live.engine import Engine
     from ..live.session import Session
 
+WORTH_A_WARNING = 0.1  # seconds that were left out
 MOST_TARGETS = 9  # one for each key
 REFRESHED = 0.1  # seconds between two pictures of the screen
 
@@ -110,6 +111,14 @@ def live(
     finally:
         engine.stop()
     console.print(session.summary())
+    if to_file is not None:
+        console.print(str(to_file), markup=False, highlight=False)
+    if (missing := engine.status().missing) > WORTH_A_WARNING:
+        files = ", or use --clock fast" if source is not None else ", or raise --cushion"
+        errors.print(
+            f"fastvoicegrad: warning: {missing:.1f} s were left out: this computer was too busy; close other "
+            f"programs{files}"
+        )
     if recorder is not None and recorder.lost:
         errors.print(f"fastvoicegrad: warning: {recorder.lost / rate:.1f} s were not recorded: the disk was too slow")
 
@@ -150,7 +159,11 @@ def _play(
         if show.session.ended:
             raise InputError(f"ended before the end of {source.name}; nothing is written")
 
-    play(engine, source, output, count, clock.value, tick, seconds)
+    try:
+        play(engine, source, output, count, clock.value, tick, seconds)
+    except KeyboardInterrupt:
+        errors.print(f"fastvoicegrad: stopped before the end of {source.name}; nothing is written")
+        raise
 
 
 def _wait(session: Session, state: Open, seconds: float | None, show: _Screen) -> None:

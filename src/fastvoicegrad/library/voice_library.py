@@ -176,7 +176,7 @@ class VoiceLibrary:
         self._find_own(old)  # an unknown voice makes no folder
         with self._own.changing():
             path = self._find_own(old)
-            target = self._own.path(new) if key(old) == key(new) else self._free_path(new)
+            target = self._own.path(new) if key(old) == key(new) else self._free_path(new, advice="remove it first")
             with blamed_on(path):
                 path.rename(target)
             self._own.remove_preview(path.stem)
@@ -221,11 +221,11 @@ class VoiceLibrary:
             raise NameTakenError(f"'{path.stem}' is a preset voice, which cannot be changed")
         return path
 
-    def _free_path(self, name: str, replace: bool = False) -> Path:
+    def _free_path(self, name: str, replace: bool = False, advice: str = "--replace it") -> Path:
         """The file for a voice of this name: that of an older one, where it may be replaced."""
         old = self._own.find(name)
         if old and not replace:
-            raise NameTakenError(f"there is a voice '{old.stem}' already; choose another name, or --replace it")
+            raise NameTakenError(f"there is a voice '{old.stem}' already; choose another name, or {advice}")
         if not old and self._presets.find(name):
             raise NameTakenError(f"'{name}' is the name of a preset voice; choose another name")
         return old or self._own.path(name)
