@@ -37,7 +37,7 @@ def test_a_quiet_lead_in_does_not_silence_the_first_words(background: float, lev
     room = (background * random.standard_normal(3 * 22050)).astype(np.float32)
     scaled, _ = RunningGain().scale(np.concatenate([room, speech]))
     first = slice(len(room) + round(0.2 * 22050), len(room) + round(1.2 * 22050))
-    assert 0.6 * TARGET_LEVEL < speech_level(scaled[first]) < 3 * TARGET_LEVEL
+    assert 0.6 * TARGET_LEVEL < speech_level(scaled[first]) < 5 * TARGET_LEVEL
 
 
 def test_a_fixed_gain_stays() -> None:

@@ -14,9 +14,10 @@ from .rendering import UNKNOWN_PITCH
 HOPS = MEL.sample_rate / MEL.hop_length  # a second
 HALF_LIFE = 10.0  # seconds after which a measured level counts half
 SMALLEST_GAIN, LARGEST_GAIN = 0.1, 30.0
-# Seconds of sound in which the gain moves fast, and both time constants. It always falls fast: the networks do not
-# convert what is far too loud, and what is too quiet does less harm.
+# Seconds of sound in which the gain moves fast, and both time constants. It also falls fast where it is far too high: the
+# networks do not convert what is much too loud. Small changes are slow in both directions, else the mean gain falls.
 FIRST, FAST, SLOW = 1.0, 0.1, 1.0
+FAR = 0.5  # of the gain, 6 dB
 LOUDEST_HOP = 6.0  # RMS of a hop in units of the networks' level: 99.9 % of speech stays below 4.4, none reached 6.1
 REMEMBERED = round(6 * HOPS)  # frames of which the median pitch is taken
 LEAST_VOICED = 10  # frames before which the median is not known
@@ -86,7 +87,7 @@ class RunningGain:
         self.sounding += power > SILENCE**2
         if level := self.meter.level:
             wanted = min(max(TARGET_LEVEL / level, SMALLEST_GAIN), LARGEST_GAIN)
-            fast = wanted < self.gain or self.sounding < FIRST * HOPS
+            fast = wanted < FAR * self.gain or self.sounding < FIRST * HOPS
             self.gain *= (wanted / self.gain) ** (1 - math.exp(-1 / ((FAST if fast else SLOW) * HOPS)))
         loud = self.gain * math.sqrt(power) / TARGET_LEVEL
         if loud > LOUDEST_HOP:  # speech after a noise: what is measured so far belongs to the noise
