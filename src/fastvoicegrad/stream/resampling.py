@@ -14,7 +14,7 @@ from .frontend import framed
 CROSSINGS = 24  # of the sinc at the lower rate, to each side: 1.1 ms at 22,050 Hz
 CUTOFF = 0.46  # of the lower rate
 KAISER = 8.0  # 80 dB
-MOST_PLACES = 1024  # of filters; an odd rate has more, and linear interpolation between filters errs by 110 dB less
+MOST_PLACES = 1024  # of filters; an odd rate has more: between these the error lies 100 dB below the signal
 
 
 @lru_cache(maxsize=32)

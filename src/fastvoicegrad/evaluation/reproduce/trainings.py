@@ -18,9 +18,9 @@ import yaml
 from ...errors import InputError
 from ...training.checkpoint import plain, read_meta
 from ...training.loop import NonFiniteLoss, Trainer
-from ...training.recipe import merged, overridden, read_yaml
+from ...training.recipe import build, merged, overridden, read_yaml
 from ...training.restore import restore
-from ...training.tasks.registry import make_task
+from ...training.tasks.registry import TASKS, make_task
 from .plan import BUDGETS, Reproduction
 from .stopwatch import Stopwatch, duration
 from .tables import TRAININGS, Training, trainings_of
@@ -80,12 +80,12 @@ def train(part: str, recipe: dict[str, Any], out: Path) -> Path:
     """Train a part into a folder, as `dev train` does; returns its checkpoint."""
     checkpoint = out / "last.safetensors"
     try:
-        task, resolved = make_task(part, recipe)
         if checkpoint.exists():
             meta = read_meta(checkpoint)
-            check_recipe(meta["recipe"], plain(resolved))
+            check_recipe(meta["recipe"], plain(build(TASKS[part][0], recipe)))
             if meta["step"] >= recipe["loop"]["steps"]:
                 return checkpoint
+        task, resolved = make_task(part, recipe)
         Trainer(task, out, resolved).run()
     except (InputError, FileNotFoundError, NonFiniteLoss) as error:
         raise InputError(f"training {out.name} failed: {error}") from error
@@ -94,7 +94,7 @@ def train(part: str, recipe: dict[str, Any], out: Path) -> Path:
 
 def check_recipe(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raises InputError where a run has another recipe than it should: its figures would stand under a wrong name."""
-    for name in old.keys() | new.keys():
+    for name in sorted(old.keys() | new.keys()):
         one, other = (_compared(recipe.get(name)) for recipe in (old, new))
         if one != other:
             raise InputError(f"it was trained with another '{name}'; name another folder with -o")
