@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -201,26 +200,11 @@ def test_names_of_older_formats_are_read(copy: Path) -> None:
     assert opened == replace(default, version="")
 
 
-def test_a_network_replaced_after_opening_is_not_used(copy: Path) -> None:
-    opened = Bundle.open(copy)
-    replace_file(copy / "content.onnx", (copy / "pitch.onnx").read_bytes())
-    assert [value.name for value in opened.session("content").get_outputs()] == ["content"]
-    with pytest.raises(InputError, match="damaged"):
-        opened.graph("content")
-
-
 def test_a_relative_path_stays_valid_elsewhere(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.parent)
     opened = Bundle.open("bundle")
     monkeypatch.chdir("/")
     assert opened.session("pitch")
-
-
-def test_a_bundle_can_be_pickled() -> None:
-    opened = Bundle.open()
-    mel = np.zeros((80, 16), np.float32)
-    expected = opened.content(mel)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened)).content(mel), expected)
 
 
 def test_the_default_bundle_would_pass_the_checks_that_it_is_spared() -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 
 import numpy as np
 import onnxruntime
@@ -26,6 +26,7 @@ from .errors import InputError
 from .files import shown
 from .mel import Array
 from .memory import release_memory
+from .networks import Networks
 from .threads import available_cores, default_threads
 from .voice import Voice
 
@@ -35,7 +36,7 @@ GIVE = "give the folder or .zip that 'fastvoicegrad dev export' wrote"
 LARGEST_CONFIG, LARGEST_GRAPH = 1 << 20, 1 << 28  # bytes
 
 
-class Bundle:
+class Bundle(Networks):
     """An opened and verified bundle.
 
     Args:
@@ -48,15 +49,11 @@ class Bundle:
     def __init__(
         self, config: BundleConfig, read: Callable[[str], bytes], threads: int | None = None, trusted: bool = False
     ) -> None:
-        self.config = config
-        self.trusted = trusted
-        self.read = read
         if threads is not None and threads < 1:
             raise InputError(f"threads must be 1 or more, got {threads}; leave it out for as many as fit")
-        self.threads = min(threads, available_cores()) if threads else default_threads()
-        self._graphs: dict[str, bytes] = {}  # that were checked when the bundle was opened, until their first use
-        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        self._locks: dict[str, Lock] = {}  # held while a network is loaded
+        threads = min(threads, available_cores()) if threads else default_threads()
+        super().__init__(config.networks, read, threads, trusted)
+        self.config = config
         self.alpha_bar = config.alpha_bar
         self.mel_mean = np.array(config.mel_mean, np.float32)[:, None]
         self.mel_std = np.array(config.mel_std, np.float32)[:, None]
@@ -74,35 +71,10 @@ class Bundle:
         read = reader(path)
         try:
             bundle = cls(parse_config(read("config.json")), read, threads, trusted=path == DEFAULT)
-            bundle._graphs = {name: bundle.graph(name) for name in bundle.config.networks}
+            bundle.check_graphs()
         except InputError as error:
             raise InputError(f"{shown(path)}: {error}") from error
         return bundle
-
-    def __getstate__(self) -> dict[str, object]:
-        """For pickling: sessions are made again where the bundle arrives."""
-        return self.__dict__ | {"_sessions": {}, "_graphs": {}, "_locks": {}}
-
-    def session(self, name: str) -> onnxruntime.InferenceSession:
-        """A network, loaded at its first use.
-
-        Raises:
-            InputError: it is damaged, or not the network that the bundle names.
-        """
-        with self._locks.setdefault(name, Lock()):
-            if name not in self._sessions:
-                self._sessions[name] = self._loaded(name)
-        return self._sessions[name]
-
-    def _loaded(self, name: str) -> onnxruntime.InferenceSession:
-        data = self._graphs.pop(name, None) or self.graph(name)
-        # Windows for the speaker encoder are short. Two threads run one only 1.6 times as fast, so each takes one.
-        options = graphs.session_options(1 if name == "speaker" else self.threads, data)
-        with blamed_on(name):
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            graphs.check_session(session, *self._shapes(name))
-        release_memory()
-        return session
 
     def load_ahead(self, *names: str) -> None:
         """Begin to load networks in a thread beside what comes next; `session` waits for one that is under way."""
@@ -116,40 +88,21 @@ class Bundle:
             for name in names:
                 self.session(name)
 
-    def _shapes(self, name: str) -> tuple[graphs.Shapes, graphs.Shapes]:
-        """The shapes of a network's inputs and outputs."""
+    def shapes(self, name: str) -> tuple[graphs.Shapes, graphs.Shapes]:
+        """Names and shapes of a network's inputs and outputs."""
         config = self.config
         inputs = graphs.inputs_of(name, config.retrieval, config.harmonics, config.adapter > 0)
         return inputs, graphs.OUTPUTS[name]
 
-    def graph(self, name: str) -> bytes:
-        """A network's ONNX file, checked.
+    def session_options(self, name: str, graph: bytes) -> onnxruntime.SessionOptions:
+        """How ONNX Runtime runs a network."""
+        # Windows for the speaker encoder are short. Two threads run one only 1.6 times as fast, so each takes one.
+        return graphs.session_options(1 if name == "speaker" else self.threads, graph)
 
-        Raises:
-            InputError: its checksum is wrong, or it holds what no network needs (see `graphs.check_graph`).
-        """
-        network = self.config.networks[name]
-        data = self.read(network.file)
-        if hashlib.sha256(data).hexdigest() != network.sha256:
-            raise InputError(f"{network.file} ({name}) is damaged; copy the bundle again")
-        if not self.trusted:
-            with blamed_on(name):
-                graphs.check_graph(data)
-        return data
-
-    def run(self, name: str, **inputs: np.ndarray) -> list[Array]:
-        """Outputs of one network in the order of its graph.
-
-        Raises:
-            InputError: it cannot be loaded or run, or it gives other shapes than it should, or no finite numbers.
-        """
-        session = self.session(name)
-        expected_inputs, expected_outputs = self._shapes(name)
-        with blamed_on(name):
-            sizes = graphs.letters(inputs, expected_inputs)
-            outputs: list[Array] = session.run(None, inputs)
-            graphs.check_outputs(outputs, expected_outputs, sizes)
-        return outputs
+    def _loaded(self, name: str) -> onnxruntime.InferenceSession:
+        session = super()._loaded(name)
+        release_memory()
+        return session
 
     def encode(self, mel: Array) -> tuple[Array, Array]:
         """Content embedding (C, T) and F0 in Hz (T,) of log-mel frames (80, T)."""
@@ -265,18 +218,6 @@ class Bundle:
             raise InputError("this bundle takes no adapted voices; use the bundle that the voice was adapted for")
         if (voice.adapter.converter, len(voice.adapter.values)) != (self.converter_fingerprint, self.config.adapter):
             raise InputError("the voice was adapted for another bundle; adapt it again with 'fastvoicegrad adapt'")
-
-
-@contextmanager
-def blamed_on(name: str) -> Iterator[None]:
-    """Turns whatever goes wrong with a network into one line. ONNX Runtime has many kinds of exceptions."""
-    try:
-        yield
-    except MemoryError as error:
-        raise InputError(f"there is too little memory for the network '{name}'; close other programs") from error
-    except Exception as error:
-        reason = "".join(c for c in " ".join(str(error).split()) if c.isprintable())[:200] or type(error).__name__
-        raise InputError(f"the network '{name}' cannot be used ({reason}); copy the bundle again") from error
 
 
 def reader(path: Path) -> Callable[[str], bytes]:

@@ -6,16 +6,16 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import onnxruntime
 
 from .. import graphs
-from ..bundle import blamed_on, reader
+from ..bundle import reader
 from ..errors import InputError
 from ..files import shown
 from ..mel import Array
+from ..networks import Networks
 from ..voice import Voice
 from .config import StreamConfig, parse_stream_config
 
@@ -37,7 +37,7 @@ class StreamVoice:
     pitch: float
 
 
-class StreamBundle:
+class StreamBundle(Networks):
     """An opened and verified stream bundle.
 
     Args:
@@ -47,9 +47,8 @@ class StreamBundle:
     """
 
     def __init__(self, config: StreamConfig, read: Callable[[str], bytes], threads: int = 1) -> None:
-        self.config, self.read, self.threads = config, read, threads
-        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        self._loading = Lock()
+        super().__init__(config.networks, read, threads)
+        self.config = config
 
     @classmethod
     def open(cls, path: str | Path | None = None, threads: int = 1) -> StreamBundle:
@@ -64,60 +63,21 @@ class StreamBundle:
         read = reader(path)
         try:
             bundle = cls(parse_stream_config(read("config.json")), read, threads)
-            for name in bundle.config.networks:
-                bundle.graph(name)
+            bundle.check_graphs()
         except InputError as error:
             raise InputError(f"{shown(path)}: {error}") from error
         return bundle
 
-    def graph(self, name: str) -> bytes:
-        """A network's ONNX file, checked.
+    def shapes(self, name: str) -> tuple[graphs.Shapes, graphs.Shapes]:
+        """Names and shapes of a network's inputs and outputs."""
+        return self.config.shapes(name)
 
-        Raises:
-            InputError: its checksum is wrong, or it holds what no network needs (see `graphs.check_graph`).
-        """
-        network = self.config.networks[name]
-        data = self.read(network.file)
-        if hashlib.sha256(data).hexdigest() != network.sha256:
-            raise InputError(f"{network.file} ({name}) is damaged; copy the bundle again")
-        with blamed_on(name):
-            graphs.check_graph(data)
-        return data
-
-    def session(self, name: str) -> onnxruntime.InferenceSession:
-        """A network, loaded at its first use.
-
-        Raises:
-            InputError: it is damaged, or not the network that the bundle names.
-        """
-        with self._loading:
-            if name not in self._sessions:
-                self._sessions[name] = self._loaded(name)
-        return self._sessions[name]
-
-    def _loaded(self, name: str) -> onnxruntime.InferenceSession:
-        data = self.graph(name)
-        options = graphs.session_options(self.threads, data)
+    def session_options(self, name: str, graph: bytes) -> onnxruntime.SessionOptions:
+        """How ONNX Runtime runs a network."""
+        options = graphs.session_options(self.threads, graph)
         options.enable_cpu_mem_arena = True  # the activations of a few frames are small
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        with blamed_on(name):
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            graphs.check_session(session, *self.config.shapes(name))
-        return session
-
-    def run(self, name: str, **inputs: Array) -> list[Array]:
-        """Outputs of one network in the order of its graph.
-
-        Raises:
-            InputError: it cannot be loaded or run, or it gives other shapes than it should, or no finite numbers.
-        """
-        session = self.session(name)
-        expected_inputs, expected_outputs = self.config.shapes(name)
-        with blamed_on(name):
-            sizes = graphs.letters(inputs, expected_inputs)
-            outputs: list[Array] = session.run(None, inputs)
-            graphs.check_outputs(outputs, expected_outputs, sizes)
-        return outputs
+        return options
 
     def empty(self, name: str) -> Array:
         """A network's state before the first frame."""
