@@ -23,7 +23,7 @@ from .bundle import Bundle
 from .errors import AudioWarning, InputError
 from .files import same_file
 from .judgement import judge_together
-from .library import is_recording, resolve
+from .library import Reference, is_recording, recordings_of, resolve
 from .mel import Array
 from .pipeline import check_request, convert_blocks
 from .reference import analyse_source, encode_voice
@@ -32,7 +32,6 @@ from .tracks import Advance, Delivery, Progress, Source, first_passes, results
 from .vocoder import vocode
 from .voice import Voice, pool
 
-Reference = str | os.PathLike[str] | Voice  # a recording, a .voice file, a name, a blend or a voice
 References = Reference | Sequence[Reference]
 
 
@@ -101,19 +100,20 @@ class VoiceConverter:
     def voice(self, references: References, weights: Sequence[float] | None = None) -> Voice:
         """One voice from recordings, ``.voice`` files, names and voices, pooled by speech duration times `weights`.
 
-        A name is that of a voice in the user's library or of a preset; ``anna(0.7)+ben(0.3)`` blends two.
-        Warns with `AudioWarning` of references that are too short, clipped, noisy or narrow-band, and of recordings of
-        different people.
+        A name is that of a voice in the user's library or of a preset; ``anna(0.7)+ben(0.3)`` blends two. A folder
+        stands for the recordings in it, each with the folder's weight. Warns with `AudioWarning` of references that
+        are too short, clipped, noisy or narrow-band, and of recordings of different people.
 
         Raises:
             InputError: a reference cannot be read, holds no speech, or belongs to another bundle.
             TypeError: something else than paths, names and voices; samples go to `voice_of`.
         """
-        listed = _listed(references)
+        groups = [recordings_of(reference) for reference in _checked(references)]
+        listed = [reference for group in groups for reference in group]
         voices = [resolve(self, reference) for reference in listed]
-        voice = pool(voices, weights)
+        voice = pool(voices, _spread_weights(weights, groups))
         self.bundle.check_voice(voice)
-        recordings = [v for v, given in zip(voices, listed, strict=True) if is_recording(given)]
+        recordings = [v for v, source in zip(voices, listed, strict=True) if is_recording(source)]
         for message in judge_together([v.embedding for v in recordings], [v.seconds for v in recordings]):
             _warn(message)
         return voice
@@ -258,7 +258,7 @@ class VoiceConverter:
 
     def _load_ahead(self, references: References) -> None:
         """Load networks in a thread, in the order of their use, while source and references are read and analysed."""
-        if any(is_recording(reference) for reference in _listed(references)):
+        if any(map(is_recording, spread(references))):
             self.bundle.load_ahead("speaker", "converter", "vocoder")
         else:
             self.bundle.load_ahead("converter", "vocoder")
@@ -298,7 +298,30 @@ def output_rate(source: int, wanted: int | None) -> int:
     return min(max(source, lowest), highest) if wanted is None else wanted
 
 
-def _listed(references: References) -> list[Reference]:
+def spread(references: References) -> list[Reference]:
+    """References one by one; a folder is the recordings in it.
+
+    Raises:
+        InputError: see `library.recordings_of`.
+        TypeError: see `VoiceConverter.voice`.
+    """
+    return [part for reference in _checked(references) for part in recordings_of(reference)]
+
+
+def _spread_weights(weights: Sequence[float] | None, groups: Sequence[Sequence[Reference]]) -> list[float] | None:
+    """The weight of each group for each reference in it.
+
+    Raises:
+        InputError: not as many weights as groups.
+    """
+    if weights is None:
+        return None
+    if len(weights) != len(groups):
+        raise InputError(f"{len(groups)} references need as many weights, got {len(weights)}")
+    return [weight for weight, group in zip(weights, groups, strict=True) for _ in group]
+
+
+def _checked(references: References) -> list[Reference]:
     listed = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
     for reference in listed:
         if not isinstance(reference, str | os.PathLike | Voice):
@@ -310,7 +333,7 @@ def _listed(references: References) -> list[Reference]:
 
 def _check_distinct(output: str | Path, source: str | Path, references: References) -> None:
     """Raises InputError where the output would replace one of the inputs."""
-    for path in (source, *_listed(references)):
+    for path in (source, *spread(references)):
         if not isinstance(path, Voice) and same_file(output, path):
             role = "the source" if path is source else "a reference"
             raise InputError(f"{output} is {role} itself; choose another name for the output")

@@ -82,7 +82,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
     ("name", "rate", "text"),
     [
         ("x.xyz", 22050, "unknown kind of file '.xyz'; name it .wav, "),
-        ("x", 22050, "unknown kind"),
+        ("x", 22050, "x: the name has no suffix; name it x.wav, x.flac, "),
         ("none/x.wav", 22050, "not a folder"),
         (".", 22050, "is a folder"),
         ("x.opus", 44100, "OPUS cannot hold 44100 Hz; choose --rate 48000"),

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,20 @@ def test_options_of_the_sound(place: Path) -> None:
     kept = run("in/a.wav", "--to", "anna.wav", "-o", "kept.wav", "--keep-pitch", cwd=place)
     assert kept.returncode == 0, kept.stderr
     assert "voice of anna" in soundfile.SoundFile(place / "kept.wav").copy_metadata()["comment"]
+
+
+def test_a_folder_as_the_voice(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "both").mkdir()
+    for name in ("anna.wav", "ben.wav"):
+        shutil.copy(place / name, tmp_path / "both")
+    for result, voice in (("a.wav", [tmp_path / "both"]), ("b.wav", [place / "anna.wav", place / "ben.wav"])):
+        to = [argument for reference in voice for argument in ("--to", reference)]
+        done = run(place / "in/a.wav", *to, "-o", tmp_path / result, "--no-tags", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    done = run(place / "in", "--each", tmp_path / "both", "--each", "nora", "-o", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "out") == {f"{voice}/{name}" for voice in ("both", "nora") for name in RESULTS}
 
 
 def test_options_that_change_the_sound(place: Path) -> None:

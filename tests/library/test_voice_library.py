@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,45 +15,11 @@ import pytest
 import soundfile
 
 from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
-from fastvoicegrad.library import NameTakenError, UnknownVoiceError, VoiceLibrary, entry_of_file, resolve, user_folder
+from fastvoicegrad.library import NameTakenError, UnknownVoiceError, VoiceLibrary, entry_of_file, user_folder
 from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
-from tests.test_voice import unit, voice_of
-
-ANNA, BEN = voice_of(unit(1, 0), "e", 3.0, "a.wav", 40), voice_of(unit(0, 1), "e", 1.0, "b.wav", 40)
-
-
-@pytest.fixture
-def presets(tmp_path: Path) -> Path:
-    """Two presets; their order is not alphabetical."""
-    folder = tmp_path / "presets"
-    folder.mkdir()
-    for name in ("nora", "Ben"):
-        replace(BEN, description=f"a preset: {name}").save(folder / f"{name}.voice", most_frames=10)
-    (folder / "nora.opus").write_bytes(b"a preview")
-    (folder / "index.json").write_text(json.dumps(["nora", "Ben"]))
-    return folder
-
-
-@pytest.fixture
-def library(tmp_path: Path, presets: Path) -> VoiceLibrary:
-    return VoiceLibrary(tmp_path / "data" / "voices", presets)
-
-
-class Encoder:
-    """Makes the same voice of every recording."""
-
-    def __init__(self, fingerprint: str) -> None:
-        self.bundle = self  # type: ignore[assignment]
-        self.fingerprint = fingerprint
-        self.recordings: list[Path] = []
-
-    def voice_of_recording(self, path: Path, *, quiet: bool = False) -> Voice:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        self.recordings.append(path)
-        return replace(ANNA, encoder=self.fingerprint, sources=[path.name])
-
+from tests.library.voices import ANNA, BEN, Encoder
+from tests.test_voice import unit
 
 # -- names ----------------------------------------------------------------------------------------------------
 
@@ -202,69 +167,6 @@ def test_blends(library: VoiceLibrary) -> None:
     ):
         with pytest.raises(InputError, match=message):
             library.voice(encoder, text)
-
-
-def test_a_file_comes_before_a_name(library: VoiceLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    library.add("anna", ANNA)
-    encoder = Encoder("e")
-    assert resolve(encoder, BEN, library) is BEN
-    assert resolve(encoder, "anna", library).sources == ["a.wav"]
-    assert resolve(encoder, Path("anna"), library).sources == ["a.wav"]
-    (tmp_path / "nora").mkdir()
-    assert resolve(encoder, "nora", library).sources == ["b.wav"]  # a folder holds no voice
-    for name in ("anna", "anna+ben", "x.wav"):
-        (tmp_path / name).touch()
-        assert resolve(encoder, name, library).sources == [name]
-    BEN.save(tmp_path / "x.voice")
-    assert resolve(encoder, "x.voice", library).sources == ["b.wav"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("ana", "^ana is no file, and there is no voice 'ana'; similar names: anna$"),
-        ("anna+karl", "^anna\\+karl is no file, and there is no voice 'karl'"),
-        ("anna(0;7)+ben(0;3)", "no such file, and no blend like 'anna\\(0.7\\)\\+ben\\(0.3\\)'$"),
-        ("none.wav", "no such file"),
-        ("none/anna", "no such file"),
-        ("folder", "is not a file but a folder"),
-        ("none.voice", "no such file"),
-        ("", "the voice is empty; name a recording"),
-        ("a\x00b", "not valid|no such file"),
-    ],
-)
-def test_neither_a_file_nor_a_voice(
-    library: VoiceLibrary,
-    converter: VoiceConverter,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    library.add("anna", ANNA)
-    with pytest.raises(InputError, match=message):
-        resolve(converter, text, library)
-
-
-def test_a_converter_takes_names(
-    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, speech: np.ndarray
-) -> None:
-    monkeypatch.setenv("FASTVOICEGRAD_VOICES", str(tmp_path))
-    other = converter.voice_of(vowels(3.0, pitch=90.0, seed=9), 22050)
-    VoiceLibrary().add("My-Anna", voice)
-    VoiceLibrary().add("my-ben", other)
-    np.testing.assert_allclose(converter.voice("my-anna").embedding, voice.embedding, atol=1e-6)
-    half = converter.voice("my-anna(0.5)+my-ben(0.5)")
-    assert min(half.embedding @ voice.embedding, half.embedding @ other.embedding) > voice.embedding @ other.embedding
-    assert other.pitch < half.pitch < voice.pitch
-    short = speech[:8000]
-    assert (
-        np.abs(converter.convert(short, 22050, "my-anna+my-ben") - converter.convert(short, 22050, "my-anna")).max()
-        > 1e-3
-    )
 
 
 # -- other encoders -------------------------------------------------------------------------------------------

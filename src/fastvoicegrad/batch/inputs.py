@@ -11,15 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..audio import FORMATS
+from ..audio.folders import recordings_below
 from ..errors import InputError
 from ..files import same_file, shown
-
-# Suffixes of recordings and videos in folders. Files that are named themselves may have any.
-_SUFFIXES = (
-    "wav wave w64 rf64 flac mp3 mp2 mp1 ogg oga opus aiff aif aifc au snd caf m4a m4b mp4 m4v mov aac ac3 eac3 amr 3gp "
-    "3g2 webm mka mkv wma asf avi flv mpg mpeg ts mts ape wv tta gsm voc mxf"
-)
-SOUNDS = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
 
 @dataclass(frozen=True)
@@ -90,14 +84,10 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
 
 
 def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:
-    """Recordings in a folder and the folders in it. Hidden ones, and links to folders, are left out."""
+    """Recordings in a folder and the folders in it, then the folders that cannot be read."""
     problems: list[OSError] = []
-    for parent, names, files in os.walk(top, onerror=problems.append):
-        here = place / Path(parent).relative_to(top)
-        names[:] = sorted(n for n in names if not n.startswith(".") and not same_file(os.path.join(parent, n), folder))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS:
-                yield Found(Path(parent, name), here / name)
+    for path in recordings_below(top, problems.append, folder):
+        yield Found(path, place / path.relative_to(top))
     for error in problems:
         path = Path(os.fsdecode(error.filename))
         yield Found(path, place / path.relative_to(top), f"the folder cannot be read ({error.strerror})")

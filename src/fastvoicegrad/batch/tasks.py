@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import audio
-from ..converter import Conversion, Reference, References, VoiceConverter, output_rate
+from ..converter import Conversion, Reference, References, VoiceConverter, output_rate, spread
 from ..errors import InputError
 from ..files import regular_file, shown
 from ..pipeline import check_request, check_sound
@@ -127,7 +127,7 @@ def make_target(converter: VoiceConverter, references: References, folder: str =
     """
     voice = converter.voice(references)
     listed = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
-    fingerprints = [_reference_fingerprint(converter, reference) for reference in listed]
+    fingerprints = [_reference_fingerprint(converter, reference) for reference in spread(listed)]
     digest = hashlib.sha256(json.dumps(fingerprints).encode()).hexdigest()
     return Target(voice, "+".join(map(reference_name, listed)), digest, folder)
 

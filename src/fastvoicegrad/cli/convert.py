@@ -23,7 +23,8 @@ def convert(
         list[str], typer.Argument(metavar="IN", help="Recordings, videos, folders or patterns; - is standard input.")
     ],
     to: Annotated[
-        list[str] | None, typer.Option("--to", metavar="VOICE", help="Recording, .voice file or name; repeat to pool.")
+        list[str] | None,
+        typer.Option("--to", metavar="VOICE", help="Recording, folder of them, .voice file or name; repeat to pool."),
     ] = None,
     output: Annotated[
         str | None,

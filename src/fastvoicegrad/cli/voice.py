@@ -41,7 +41,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 @voices.command("make")
 @friendly
 def make(
-    references: Annotated[list[str], typer.Argument(help="Recordings of the voice (several speakers blend).")],
+    references: Annotated[
+        list[str], typer.Argument(help="Recordings of the voice, or folders of them (several speakers blend).")
+    ],
     output: OutputOption = None,
     name: NameOption = None,
     description: DescriptionOption = "",
@@ -53,13 +55,12 @@ def make(
 ) -> None:
     """Make a voice from recordings: under a name, or as a .voice file."""
     _check_place(output, name, replace)
-    if keep_audio:
-        _check_recordings(references, name)
+    kept = _recordings(references, name) if keep_audio else []
     from ..converter import VoiceConverter
 
     with findings():
         voice = VoiceConverter.load(bundle).voice(references)
-        _store(voice, output, name, description, replace, references if keep_audio else ())
+        _store(voice, output, name, description, replace, kept)
 
 
 @voices.command("blend")
@@ -204,13 +205,21 @@ def _check_place(output: Path | None, name: str | None, replace: bool) -> None:
         check_target(output)
 
 
-def _check_recordings(references: Sequence[str], name: str | None) -> None:
-    """Raises InputError where there is something else than recordings to keep, or no library to keep them in."""
+def _recordings(references: Sequence[str], name: str | None) -> list[Path]:
+    """The recordings to keep.
+
+    Raises:
+        InputError: something else than recordings, or no library to keep them in.
+    """
+    from ..library import is_recording, recordings_of
+
     if name is None:
         raise InputError("--keep-audio needs --name NAME: recordings are kept in your library")
-    for reference in references:
-        if Path(reference).suffix.lower() == ".voice" or not Path(reference).is_file():
+    listed = [part for reference in references for part in recordings_of(reference)]
+    for reference in listed:
+        if not is_recording(reference):
             raise InputError(f"--keep-audio keeps recordings, and {reference} is none")
+    return [Path(str(reference)) for reference in listed]
 
 
 def _store(
@@ -219,7 +228,7 @@ def _store(
     name: str | None,
     description: str,
     replace: bool,
-    recordings: Sequence[str] = (),
+    recordings: Sequence[Path] = (),
 ) -> None:
     import dataclasses
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,10 +19,10 @@ import platformdirs
 
 from ..bundle import Bundle
 from ..errors import AudioWarning, InputError
-from ..files import regular_file, shown
+from ..files import shown
 from ..voice import Voice, blend, pool
 from ..voice_file import LONGEST_DESCRIPTION, read_about
-from .folder import SUFFIX, PresetFolder, VoiceFolder, blamed_on, made
+from .folder import PresetFolder, VoiceFolder, blamed_on, made
 from .names import BLEND, checked_name, key, nearest, parse_blend
 from .recordings import keep
 
@@ -261,37 +260,6 @@ class VoiceLibrary:
         return voice
 
 
-def resolve(encoder: Encoder, reference: str | os.PathLike[str] | Voice, library: VoiceLibrary | None = None) -> Voice:
-    """The voice of a recording, a ``.voice`` file, a name or a blend. A file comes before a voice of the same name.
-
-    Args:
-        library: None: the user's.
-    Raises:
-        UnknownVoiceError: neither a file nor a voice; the message gives similar names.
-        InputError: a file cannot be read, or holds no voice. See also `VoiceLibrary.voice`.
-    """
-    if isinstance(reference, Voice):
-        return reference
-    path, text = Path(reference), os.fspath(reference)
-    if not text.strip():
-        raise InputError(f"the voice is empty; name a recording, a .voice file or a voice; {LIST}")
-    is_file = _is_file(path)
-    if not is_file and parse_blend(text):
-        return _named(encoder, text, library or VoiceLibrary())
-    if not is_file and re.search(r"\+|\)\s*$", text):
-        raise InputError(f"{shown(text)}: no such file, and no blend like {BLEND}")
-    return Voice.load(path) if path.suffix.lower() == SUFFIX else encoder.voice_of_recording(path)
-
-
-def is_recording(reference: str | os.PathLike[str] | Voice) -> bool:
-    """Whether `resolve` takes a reference for a recording."""
-    return not isinstance(reference, Voice) and _is_file(path := Path(reference)) and path.suffix.lower() != SUFFIX
-
-
-def _is_file(path: Path) -> bool:
-    return os.path.lexists(path) and not os.path.isdir(path)
-
-
 def user_folder() -> Path:
     """The folder of the user's voices."""
     chosen = os.environ.get(VARIABLE)
@@ -305,15 +273,6 @@ def entry_of_file(path: Path) -> VoiceEntry:
         InputError: missing or damaged.
     """
     return _entry(path)
-
-
-def _named(encoder: Encoder, text: str, library: VoiceLibrary) -> Voice:
-    try:
-        return library.voice(encoder, text)
-    except UnknownVoiceError as error:
-        if os.path.isdir(text):
-            regular_file(text)
-        raise UnknownVoiceError(f"{shown(text)} is no file, and {error}") from error
 
 
 def _entry(path: Path, preset: bool = False, preview: Path | None = None) -> VoiceEntry:
