@@ -49,9 +49,7 @@ class Bundle(Networks):
     def __init__(
         self, config: BundleConfig, read: Callable[[str], bytes], threads: int | None = None, trusted: bool = False
     ) -> None:
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be 1 or more, got {threads}; leave it out for as many as fit")
-        threads = min(threads, available_cores()) if threads else default_threads()
+        threads = default_threads() if threads is None else min(threads, available_cores())
         super().__init__(config.networks, read, threads, trusted)
         self.config = config
         self.alpha_bar = config.alpha_bar

@@ -23,7 +23,16 @@ from .bundle import Bundle
 from .errors import AudioWarning, InputError
 from .files import same_file
 from .judgement import judge_together
-from .library import Reference, is_recording, recordings_of, resolve
+from .library import (
+    Reference,
+    References,
+    check_apart,
+    is_folder,
+    is_recording,
+    listed,
+    recordings_of,
+    resolve,
+)
 from .mel import Array
 from .pipeline import check_request, convert_blocks
 from .reference import analyse_source, encode_voice
@@ -31,8 +40,6 @@ from .timing import Timing
 from .tracks import Advance, Delivery, Progress, Source, first_passes, results
 from .vocoder import vocode
 from .voice import Voice, pool
-
-References = Reference | Sequence[Reference]
 
 
 @dataclass(frozen=True)
@@ -108,15 +115,35 @@ class VoiceConverter:
             InputError: a reference cannot be read, holds no speech, or belongs to another bundle.
             TypeError: something else than paths, names and voices; samples go to `voice_of`.
         """
-        groups = [recordings_of(reference) for reference in _checked(references)]
-        listed = [reference for group in groups for reference in group]
-        voices = [resolve(self, reference) for reference in listed]
-        voice = pool(voices, _spread_weights(weights, groups))
+        given = listed(references)
+        if weights is not None and len(weights) != len(given):
+            raise InputError(f"{len(given)} references need as many weights, got {len(weights)}")
+        groups = [self._voices(reference) for reference in given]
+        voices = [voice for group in groups for voice in group]
+        shares = None if weights is None else [w for w, group in zip(weights, groups, strict=True) for _ in group]
+        voice = pool(voices, shares)
         self.bundle.check_voice(voice)
-        recordings = [v for v, source in zip(voices, listed, strict=True) if is_recording(source)]
+        recorded = [is_recording(reference) or is_folder(reference) for reference in given]
+        recordings = [voice for own, group in zip(recorded, groups, strict=True) if own for voice in group]
         for message in judge_together([v.embedding for v in recordings], [v.seconds for v in recordings]):
             _warn(message)
         return voice
+
+    def _voices(self, reference: Reference) -> list[Voice]:
+        """The voice of a reference; of a folder that of each recording in it, with a warning for each bad one."""
+        if not is_folder(reference):
+            return [resolve(self, reference)]
+        found, problems = list[Voice](), list[InputError]()
+        for recording in recordings_of(reference):
+            try:
+                found.append(resolve(self, recording))
+            except InputError as error:
+                problems.append(error)
+        if not found:
+            raise problems[0]
+        for problem in problems:
+            _warn(f"{problem}; it is left out")
+        return found
 
     def voice_of_recording(self, path: str | os.PathLike[str], *, quiet: bool = False) -> Voice:
         """A voice from one recording; `quiet` leaves the warnings out. See `voice`."""
@@ -172,10 +199,11 @@ class VoiceConverter:
         tracks, rate = checked_array(wave, rate, _warn, channel)
         samples, settings = len(tracks[0]), ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
         check_request(self.bundle, **asdict(settings))
-        self._load_ahead(voice)
+        references = listed(voice)
+        self._load_ahead(references)
         delivery = Delivery(rate, watermark=watermark)
         passes = [(partial(blocks_of_array, track, rate), lambda: samples / rate) for track in tracks]
-        sources, target, found = first_passes(passes, "the source"), self.voice(voice), list[str]()
+        sources, target, found = first_passes(passes, "the source"), self.voice(references), list[str]()
         result, done = np.empty((samples, len(tracks)), np.float32), 0
 
         def convert(source: Source, notes: list[str]) -> Iterator[Array]:
@@ -231,15 +259,16 @@ class VoiceConverter:
         tracks = audio.inspect_tracks(source, strict, channel)
         rate = output_rate(tracks[0].rate, rate)
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
-        _check_distinct(output, source, voice)
+        references = listed(voice)
+        _check_distinct(output, source, references)
         check_request(self.bundle, **asdict(settings))
-        self._load_ahead(voice)
+        self._load_ahead(references)
         delivery = Delivery(rate, loudness, watermark)
         with timing.stage("read"):
             passes = [(partial(audio.read_blocks, track), track.decoded_seconds) for track in tracks]
             sources = first_passes(passes, tracks[0].name)
         with timing.stage("voice"):
-            target = self.voice(voice)
+            target = self.voice(references)
         seconds = tracks[0].decoded_seconds()
         samples, advance = round(seconds * rate), Advance(progress, seconds, sum(map(bool, sources)))
 
@@ -256,9 +285,9 @@ class VoiceConverter:
         elapsed = time.perf_counter() - started
         return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
 
-    def _load_ahead(self, references: References) -> None:
+    def _load_ahead(self, references: Sequence[Reference]) -> None:
         """Load networks in a thread, in the order of their use, while source and references are read and analysed."""
-        if any(map(is_recording, spread(references))):
+        if any(is_recording(reference) or is_folder(reference) for reference in references):
             self.bundle.load_ahead("speaker", "converter", "vocoder")
         else:
             self.bundle.load_ahead("converter", "vocoder")
@@ -298,45 +327,11 @@ def output_rate(source: int, wanted: int | None) -> int:
     return min(max(source, lowest), highest) if wanted is None else wanted
 
 
-def spread(references: References) -> list[Reference]:
-    """References one by one; a folder is the recordings in it.
-
-    Raises:
-        InputError: see `library.recordings_of`.
-        TypeError: see `VoiceConverter.voice`.
-    """
-    return [part for reference in _checked(references) for part in recordings_of(reference)]
-
-
-def _spread_weights(weights: Sequence[float] | None, groups: Sequence[Sequence[Reference]]) -> list[float] | None:
-    """The weight of each group for each reference in it.
-
-    Raises:
-        InputError: not as many weights as groups.
-    """
-    if weights is None:
-        return None
-    if len(weights) != len(groups):
-        raise InputError(f"{len(groups)} references need as many weights, got {len(weights)}")
-    return [weight for weight, group in zip(weights, groups, strict=True) for _ in group]
-
-
-def _checked(references: References) -> list[Reference]:
-    listed = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
-    for reference in listed:
-        if not isinstance(reference, str | os.PathLike | Voice):
-            raise TypeError(
-                f"a reference is a path, a name or a Voice, not {type(reference).__name__}; use voice_of for samples"
-            )
-    return listed
-
-
-def _check_distinct(output: str | Path, source: str | Path, references: References) -> None:
+def _check_distinct(output: str | Path, source: str | Path, references: Sequence[Reference]) -> None:
     """Raises InputError where the output would replace one of the inputs."""
-    for path in (source, *spread(references)):
-        if not isinstance(path, Voice) and same_file(output, path):
-            role = "the source" if path is source else "a reference"
-            raise InputError(f"{output} is {role} itself; choose another name for the output")
+    if same_file(output, source):
+        raise InputError(f"{output} is the source itself; choose another name for the output")
+    check_apart(output, references)
 
 
 def _warn(message: str) -> None:

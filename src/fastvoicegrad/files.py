@@ -204,3 +204,8 @@ def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> boo
         return os.path.samefile(one, other)
     except (OSError, ValueError):  # one of them does not exist
         return os.path.abspath(one) == os.path.abspath(other)
+
+
+def is_below(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    """Whether a path leads into a folder, or to the folder itself. Links are followed; the path need not exist."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

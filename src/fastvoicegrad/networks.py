@@ -34,11 +34,15 @@ class Networks(ABC):
         read: returns the bytes of a file by its name, or raises InputError.
         threads: CPU threads of each network.
         trusted: whether the checksums alone are checked.
+    Raises:
+        InputError: no thread.
     """
 
     def __init__(
         self, files: Mapping[str, NetworkFile], read: Callable[[str], bytes], threads: int, trusted: bool = False
     ) -> None:
+        if threads < 1:
+            raise InputError(f"threads must be 1 or more, got {threads}; leave it out for as many as fit")
         self.files, self.read, self.threads, self.trusted = files, read, threads, trusted
         self._graphs: dict[str, bytes] = {}  # that `check_graphs` has read, until their first use
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}

@@ -178,8 +178,10 @@ def pool(voices: list[Voice], weights: Sequence[float] | None = None) -> Voice:
     if len({(len(v.embedding), len(v.keys)) for v in voices}) > 1:
         raise InputError("the voices are of different sizes; make them again with one bundle")
     weights = [1.0] * len(voices) if weights is None else weights
-    if len(weights) != len(voices) or min(weights) < 0 or not sum(weights) > 0 or not math.isfinite(sum(weights)):
-        raise InputError(f"{len(voices)} references need as many weights, none negative and not all 0")
+    if len(weights) != len(voices):
+        raise InputError(f"{len(voices)} references need as many weights, got {len(weights)}")
+    if min(weights) < 0 or not sum(weights) > 0 or not math.isfinite(sum(weights)):
+        raise InputError("weights must not be negative, and not all 0")
     shares = np.array([w * v.seconds for v, w in zip(voices, weights, strict=True)])
     if not 0 < shares.sum() < math.inf:
         raise InputError("the voices hold no speech with these weights; give other ones")

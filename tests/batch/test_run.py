@@ -253,6 +253,19 @@ def test_a_result_never_replaces_a_source(converter: VoiceConverter, voice: Voic
     assert not (talks / "fastvoicegrad.jsonl").exists()
 
 
+def test_a_result_never_replaces_a_reference(converter: VoiceConverter, talks: Path, tmp_path: Path) -> None:
+    """Neither a recording that the voice is made of, nor a place where it would be one the next time."""
+    folder = tmp_path / "anna"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", vowels(2.0), 22050)
+    before = contents(folder)
+    recordings = [path for path in talks.iterdir() if path.is_file()]
+    for references, output in ((folder, folder), (folder, folder / "converted"), (folder / "a.wav", folder)):
+        with pytest.raises(InputError, match="among the recordings of a voice|is a reference itself"):
+            convert_files(converter, recordings, output, references, Settings(format="wav"))
+    assert contents(folder) == before
+
+
 def waiting(batch: Batch, inputs: list[Path]) -> Iterator[Outcome | None]:
     for event in batch.watch(inputs):
         if not isinstance(event, Advance):

@@ -34,7 +34,15 @@ from fastvoicegrad.evaluation.reproduce.tables import (
     matched_start,
     trainings_of,
 )
-from fastvoicegrad.evaluation.reproduce.trainings import CONTINUED, Runs, Trainings, complete, recipe_of, train
+from fastvoicegrad.evaluation.reproduce.trainings import (
+    CONTINUED,
+    Diverged,
+    Runs,
+    Trainings,
+    complete,
+    recipe_of,
+    train,
+)
 from fastvoicegrad.evaluation.tables import summarise
 from fastvoicegrad.training.checkpoint import read_meta
 from fastvoicegrad.training.recipe import build, read_yaml
@@ -184,6 +192,30 @@ def test_a_training_that_waits_leaves_its_turn_to_others(
     with pytest.raises(InputError, match="teacher failed"):
         Trainings(wanted, Stopwatch(tmp_path / "times.json")).run()
     assert not began["student"].is_set()
+
+
+@pytest.mark.parametrize(("diverges", "goes_on"), [("adv", True), ("student", False)])
+def test_a_training_that_diverges_is_left_out(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, diverges: str, goes_on: bool
+) -> None:
+    """The others go on, unless they need it: here `mel-time` needs the student's time."""
+
+    def pretend(self: Trainings, name: str, part: str, recipe: dict[str, Any], out: Path) -> Path:
+        if name == diverges:
+            raise Diverged(f"training {name} failed: no number")
+        return out / "last.safetensors"
+
+    monkeypatch.setattr(Trainings, "_train", pretend)
+    monkeypatch.setattr(trainings, "restore", lambda *_: None)
+    monkeypatch.setattr(Trainings, "_fits", lambda *_: True)
+    made = Trainings(replace(plan(["losses"], "small", tmp_path), store=store), Stopwatch(tmp_path / "times.json"))
+    if goes_on:
+        runs = made.run()
+        assert runs.left_out == {"adv": "its loss grew until it was no longer a number"}
+        assert set(runs.checkpoints) == {"teacher", "student", "dist"}
+    else:
+        with pytest.raises(InputError, match="training student failed"):
+            made.run()
 
 
 def test_a_failure_ends_the_trainings_in_other_processes(

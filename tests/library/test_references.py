@@ -6,8 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastvoicegrad import InputError, Voice, VoiceConverter
-from fastvoicegrad.library import VoiceLibrary, is_recording, recordings_of, resolve
+from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
+from fastvoicegrad.library import (
+    VoiceLibrary,
+    check_apart,
+    is_recording,
+    recordings_of,
+    reference_name,
+    resolve,
+)
 from tests.conftest import vowels
 from tests.library.voices import ANNA, BEN, Encoder
 
@@ -80,7 +87,7 @@ def test_a_converter_takes_names(
 
 def test_a_folder_stands_for_the_recordings_below_it(library: VoiceLibrary, tmp_path: Path) -> None:
     folder = tmp_path / "ben"  # a preset's name, but not alone
-    for name in ("b.wav", "a.FLAC", "deep/c.opus", "notes.txt", ".hidden.wav", ".trash/d.wav"):
+    for name in ("b.wav", "a.FLAC", "deep/c.opus", "notes.txt", ".hidden.wav", ".trash/d.wav", "ben.adapt/e.wav"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     found = recordings_of(folder, library)
@@ -95,7 +102,10 @@ def test_a_name_comes_before_a_folder(library: VoiceLibrary, tmp_path: Path, mon
     (tmp_path / "nora").mkdir()
     (tmp_path / "nora" / "a.wav").touch()
     assert recordings_of("nora", library) == ["nora"]
-    assert recordings_of("./nora", library) == [Path("nora/a.wav")]
+    for folder in ("./nora", Path("nora")):
+        assert recordings_of(folder, library) == [Path("nora/a.wav")]
+    (tmp_path / "nora(0.7)+ben").mkdir()
+    assert recordings_of("nora(0.7)+ben", library) == ["nora(0.7)+ben"]
 
 
 def test_a_folder_without_recordings_is_refused(library: VoiceLibrary, tmp_path: Path) -> None:
@@ -118,3 +128,49 @@ def test_a_converter_pools_a_folder(
     np.testing.assert_allclose(weighted.embedding, alone.embedding, atol=1e-6)
     with pytest.raises(InputError, match="2 references need as many weights, got 3"):
         converter.voice([folder, one], [1.0, 1.0, 1.0])
+
+
+def test_bad_recordings_in_a_folder_are_left_out(
+    converter: VoiceConverter, reference_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    with pytest.raises(InputError, match="broken.wav"):
+        converter.voice(tmp_path)
+    shutil.copy(reference_file, tmp_path)
+    with pytest.warns(AudioWarning, match="broken.wav.*; it is left out$"):
+        voice = converter.voice(tmp_path)
+    np.testing.assert_array_equal(voice.embedding, converter.voice(reference_file).embedding)
+
+
+def test_references_may_come_from_a_generator(
+    converter: VoiceConverter, speech_file: Path, reference_file: Path, tmp_path: Path
+) -> None:
+    for name, references in (("a.wav", [reference_file]), ("b.wav", iter([reference_file]))):
+        converter.convert_file(speech_file, tmp_path / name, references)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_an_output_lies_apart_from_the_references(tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    (tmp_path / "anna" / "a.wav").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "anna")
+    for output in ("anna/new.wav", "anna/deep/new.wav", "link/a.wav"):
+        with pytest.raises(InputError, match="would lie among the recordings of the voice"):
+            check_apart(tmp_path / output, [tmp_path / "anna"])
+    with pytest.raises(InputError, match="is a reference itself"):
+        check_apart(tmp_path / "link" / "a.wav", [tmp_path / "anna" / "a.wav"])
+    check_apart(tmp_path / "anna.wav", [tmp_path / "anna", "nora", BEN])
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [("takes.2024", "takes.2024"), ("a.b.wav", "a.b"), ("nora(0.7)+theo(0.3)", "nora(0.7)+theo(0.3)"), (BEN, "b")],
+)
+def test_a_reference_has_a_name(
+    reference: str | Voice, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "takes.2024").mkdir()
+    (tmp_path / "a.b.wav").touch()
+    assert reference_name(reference) == name
+    assert reference_name(".") == tmp_path.name

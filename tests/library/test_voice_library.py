@@ -169,6 +169,38 @@ def test_blends(library: VoiceLibrary) -> None:
             library.voice(encoder, text)
 
 
+def test_changes_come_one_after_another(library: VoiceLibrary) -> None:
+    library.add("anna", ANNA)
+
+    def longer(voice: Voice) -> Voice:
+        time.sleep(0.01)
+        return replace(voice, seconds=voice.seconds + 1)
+
+    threads = [threading.Thread(target=library.change, args=("ANNA", longer)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert library.load("anna").seconds == ANNA.seconds + 5
+    with pytest.raises(NameTakenError, match="preset"):
+        library.change("nora", longer)
+
+
+def test_a_preview_belongs_to_the_voice_as_it_is(library: VoiceLibrary) -> None:
+    library.add("anna", ANNA)
+    before = library.preview_path("anna")
+    before.touch()
+    library.change("anna", lambda voice: replace(voice, description="changed"))
+    assert library.preview_path("anna") != before
+    assert not before.exists()
+
+
+def test_at_most_a_thousand_recordings_are_kept(library: VoiceLibrary) -> None:
+    with pytest.raises(InputError, match="at most 1000 recordings are kept, got 1001"):
+        library.add("anna", ANNA, recordings=[Path("a.wav")] * 1001)
+    assert not library.folder.exists()
+
+
 # -- other encoders -------------------------------------------------------------------------------------------
 
 

@@ -228,6 +228,8 @@ def test_a_microphone_runs_for_a_while(stream_folder: Path, sound_card: list[_St
         (["--to", "nora", "--from", "a.wav"], "--from and --to-file belong together"),
         ([*["--to", "nora"] * 10, "--from", "a.wav", "--to-file", "b.wav"], "10 targets were given"),
         (["--to", "nora", "--from", "a.wav", "--to-file", "./a.wav"], "--from and --to-file name one file"),
+        (["--to", "b.wav", "--from", "a.wav", "--to-file", "b.wav"], "b.wav is a reference itself"),
+        (["--to", "b.wav", "--from", "a.wav", "--to-file", "c.wav", "--record", "b.wav"], "is a reference itself"),
         (["--to", "nora", "--record", "b.wav", "--from", "a.wav", "--to-file", "b.wav"], "--to-file and --record"),
         ([], "name a target with --to"),
         (["--to", "nora", "--stream-bundle", "missing"], "no such bundle"),

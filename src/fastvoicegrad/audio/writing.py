@@ -94,7 +94,7 @@ def subtype_of(path: str | Path, subtype: str | None = None) -> str:
     suffix = path.suffix.lower()
     kind = FORMATS.get(suffix)
     if not suffix:
-        names = ", ".join(shown(path.name) + known for known in FORMATS)
+        names = ", ".join(shown(path.name).strip(".") + known for known in FORMATS)
         raise InputError(f"{shown(path)}: the name has no suffix; name it {names}")
     if kind is None:
         raise InputError(f"{shown(path)}: unknown kind of file '{shown(path.suffix)}'; name it {', '.join(FORMATS)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +139,7 @@ class Batch:
         Warns with `AudioWarning` where a bitrate is asked for and some results have none.
 
         Raises:
-            InputError: an input is missing, a result would replace a source, or no result has a bitrate.
+            InputError: an input is missing, a result would replace a source or a reference, or no result has a bitrate.
         """
         tasks = self._tasks_of(find_inputs(inputs, self.folder))
         if self._setup.settings.bitrate is not None:
@@ -179,11 +179,20 @@ class Batch:
             for item, name in zip(found, names, strict=True)
             for number, target in enumerate(self._setup.targets)
         ]
-        sources = {os.path.realpath(item.path) for item in found}
         for task in tasks:
-            if os.path.realpath(self.folder / task.output) in sources:
-                raise InputError(f"{shown(self.folder / task.output)} is a source itself; choose another folder")
+            self._check_apart(self.folder / task.output, {os.path.realpath(item.path) for item in found})
         return tasks
+
+    def _check_apart(self, output: Path, sources: Set[str]) -> None:
+        """Raises InputError where a result would replace a source or a reference, or lie among the references."""
+        references = frozenset[str]().union(*(target.inputs for target in self._setup.targets))
+        place = os.path.realpath(output)
+        if place in sources:
+            raise InputError(f"{shown(output)} is a source itself; choose another folder")
+        if place in references:
+            raise InputError(f"{shown(output)} is a reference itself; choose another folder")
+        if not references.isdisjoint(map(str, Path(place).parents)):
+            raise InputError(f"{shown(output)} would lie among the recordings of a voice; choose another folder")
 
     def _is_done(self, journal: Journal, task: Task) -> bool:
         if self.force or task.problem:

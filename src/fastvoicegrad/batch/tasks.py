@@ -16,9 +16,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import audio
-from ..converter import Conversion, Reference, References, VoiceConverter, output_rate, spread
+from ..converter import Conversion, VoiceConverter, output_rate
 from ..errors import InputError
 from ..files import regular_file, shown
+from ..library import Reference, References, listed, recordings_of, reference_name
 from ..pipeline import check_request, check_sound
 from ..tracks import Delivery
 from ..version import __version__
@@ -111,12 +112,14 @@ class Target:
         name: for people, as it stands in the comment of the results.
         fingerprint: of what it was made from.
         folder: for the results in this voice, below the output folder; empty: that folder itself.
+        inputs: real paths of files and folders that it was made from; results must lie elsewhere.
     """
 
     voice: Voice
     name: str
     fingerprint: str
     folder: str = ""
+    inputs: frozenset[str] = frozenset()
 
 
 def make_target(converter: VoiceConverter, references: References, folder: str = "") -> Target:
@@ -125,18 +128,13 @@ def make_target(converter: VoiceConverter, references: References, folder: str =
     Raises:
         InputError: see `VoiceConverter.voice`.
     """
-    voice = converter.voice(references)
-    listed = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
-    fingerprints = [_reference_fingerprint(converter, reference) for reference in spread(listed)]
+    given = listed(references)
+    voice = converter.voice(given)
+    files = [part for reference in given for part in recordings_of(reference)]
+    fingerprints = [_reference_fingerprint(converter, file) for file in files]
     digest = hashlib.sha256(json.dumps(fingerprints).encode()).hexdigest()
-    return Target(voice, "+".join(map(reference_name, listed)), digest, folder)
-
-
-def reference_name(reference: Reference) -> str:
-    """A reference in one word: the name of a voice, or of a file without its suffix."""
-    if isinstance(reference, Voice):
-        return "+".join(Path(source).stem for source in reference.sources[:3]) or "a voice"
-    return Path(reference).stem if os.path.lexists(reference) else os.fspath(reference)
+    inputs = frozenset(os.path.realpath(r) for r in given if not isinstance(r, Voice) and os.path.lexists(r))
+    return Target(voice, "+".join(map(reference_name, given)), digest, folder, inputs)
 
 
 def _reference_fingerprint(converter: VoiceConverter, reference: Reference) -> str:

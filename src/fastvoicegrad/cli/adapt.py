@@ -93,5 +93,7 @@ def _print(report: Any, output: Path) -> None:
             console.print(f"  {name}: {before:.3f} before, {comparison.after[name]:.3f} after")
     for sentence in report.notes:
         console.print(sentence)
-    page = output.with_suffix(".adapt") / "index.html"
+    from ..audio.folders import REPORT
+
+    page = output.with_suffix(REPORT) / "index.html"
     console.print(printable(f"{output}: written; {page} plays both voices"))

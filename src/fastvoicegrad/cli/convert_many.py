@@ -16,9 +16,9 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..batch import Advance, Batch, Event, Outcome, Settings, Target, Task, make_target
-from ..batch.tasks import reference_name
 from ..converter import VoiceConverter
 from ..files import shown
+from ..library import reference_name
 from ..stopping import until_stopped
 from .common import console, errors, findings, printable
 

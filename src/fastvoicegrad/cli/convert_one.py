@@ -16,9 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import audio
 from ..batch import Settings, tags_for
-from ..batch.tasks import reference_name
 from ..converter import Conversion, VoiceConverter, output_rate
 from ..errors import InputError
+from ..library import reference_name
 from .common import PIPE, STDIN, STDOUT, Names, console, errors, findings, from_stdin, named, printable
 
 SHORT = 40.0  # seconds of source up to which no progress bar appears: they take less than two seconds

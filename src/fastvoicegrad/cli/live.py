@@ -36,7 +36,7 @@ def live(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            "--to", help="Target: a voice's name, a blend, a .voice file or a recording; repeat for keys 1-9."
+            "--to", help="Target: a voice's name, a blend, a .voice file, a recording or a folder; repeat for keys 1-9."
         ),
     ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the sound devices and end.")] = False,
@@ -76,7 +76,7 @@ def live(
         return
     if (source is None) != (to_file is None):
         raise InputError("--from and --to-file belong together")
-    _check_files(source, to_file, record)
+    _check_files(source, to_file, record, to or [])
     opened, voices = _voices(to or [], stream_bundle, bundle)
     if source is not None and to_file is not None:
         from .. import audio
@@ -123,20 +123,25 @@ def live(
         errors.print(f"fastvoicegrad: warning: {recorder.lost / rate:.1f} s were not recorded: the disk was too slow")
 
 
-def _check_files(source: Path | None, to_file: Path | None, record: Path | None) -> None:
-    """Raises InputError where two of the files are one."""
+def _check_files(source: Path | None, to_file: Path | None, record: Path | None, targets: list[str]) -> None:
+    """Raises InputError where two of the files are one, or one that is written belongs to a target."""
     from ..files import same_file
+    from ..library import check_apart
 
     named = {"--from": source, "--to-file": to_file, "--record": record}
     files = [(option, path) for option, path in named.items() if path is not None]
     for (one, first), (other, second) in itertools.combinations(files, 2):
         if same_file(first, second):
             raise InputError(f"{one} and {other} name one file; choose different ones")
+    for written in (to_file, record):
+        if written is not None:
+            check_apart(written, targets)
 
 
 def _voices(targets: list[str], stream_bundle: Path | None, bundle: Path | None) -> tuple[Any, list[tuple[str, Any]]]:
     """The stream bundle, and the names and voices of the targets."""
     from ..converter import VoiceConverter
+    from ..library import reference_name
     from ..stream.bundle import StreamBundle
 
     if not targets:
@@ -146,7 +151,7 @@ def _voices(targets: list[str], stream_bundle: Path | None, bundle: Path | None)
     opened = StreamBundle.open(stream_bundle)
     converter = VoiceConverter.load(bundle)
     with findings():
-        return opened, [(Path(name).stem, opened.voice(converter.voice(name))) for name in targets]
+        return opened, [(reference_name(name), opened.voice(converter.voice(name))) for name in targets]
 
 
 def _play(

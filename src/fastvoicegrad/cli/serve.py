@@ -43,6 +43,8 @@ def serve(
         from ..server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise InputError(f"this command needs '{error.name}': run pip install \"fastvoicegrad[serve]\"") from error
+    if voices is not None and voices.exists() and not voices.is_dir():
+        raise InputError(f"--voices {voices} is not a folder; name one, which is made where it is missing")
     settings = ServerSettings(
         host=host,
         port=port,

@@ -30,7 +30,9 @@ def known_names(start: str) -> Iterator[str]:
 
 Known = typer.Argument(metavar="NAME", help="Name of a voice.", autocompletion=known_names)
 KnownOrFile = typer.Argument(metavar="NAME", help="Name of a voice, or a .voice file.", autocompletion=known_names)
-AnyVoice = typer.Argument(metavar="NAME", help="Name, blend, .voice file or recording.", autocompletion=known_names)
+AnyVoice = typer.Argument(
+    metavar="NAME", help="Name, blend, .voice file, recording or folder of them.", autocompletion=known_names
+)
 OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="The .voice file to write.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="Name under which your library keeps the voice.")]
 DescriptionOption = Annotated[str, typer.Option("--description", help="One line about the voice.")]
@@ -153,9 +155,11 @@ def play(
 ) -> None:
     """Play the sample recording in a voice."""
     from ..converter import VoiceConverter
-    from ..library import VoiceLibrary
+    from ..library import VoiceLibrary, check_apart
     from ..preview import play, render_preview
 
+    if output is not None:
+        check_apart(output, [name])
     with findings():
         converter = VoiceConverter.load(bundle)
         voice = converter.voice(name)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from .references import Reference, is_recording, recordings_of, resolve
+from .references import (
+    Reference,
+    References,
+    check_apart,
+    is_folder,
+    is_recording,
+    listed,
+    recordings_of,
+    reference_name,
+    resolve,
+)
 from .voice_library import NameTakenError, UnknownVoiceError, VoiceEntry, VoiceLibrary, entry_of_file, user_folder
 
 __all__ = [
     "NameTakenError",
     "Reference",
+    "References",
     "UnknownVoiceError",
     "VoiceEntry",
     "VoiceLibrary",
+    "check_apart",
     "entry_of_file",
+    "is_folder",
     "is_recording",
+    "listed",
     "recordings_of",
+    "reference_name",
     "resolve",
     "user_folder",
 ]

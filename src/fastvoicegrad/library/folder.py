@@ -71,9 +71,10 @@ class VoiceFolder:
         return made(self.previews) / f"{name}.wav"
 
     def remove_preview(self, name: str) -> None:
-        """Delete a preview that is out of date."""
-        with suppress(OSError):
-            (self.previews / f"{name}.wav").unlink()
+        """Delete the previews of a voice that changes."""
+        for path in [self.previews / f"{name}.wav", *self.previews.glob(f"{name}.*.wav")]:
+            with suppress(OSError):
+                path.unlink()
 
 
 class PresetFolder:

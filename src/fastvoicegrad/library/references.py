@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeGuard
 
 from ..audio.folders import recordings_below
 from ..errors import InputError
-from ..files import shown
+from ..files import is_below, same_file, shown
 from ..voice import Voice
 from .folder import SUFFIX
 from .names import BLEND, key, parse_blend
 from .voice_library import LIST, Encoder, UnknownVoiceError, VoiceLibrary
 
-Reference = str | os.PathLike[str] | Voice
+Reference = str | os.PathLike[str] | Voice  # a recording, a folder, a .voice file, a name, a blend or a voice
+References = Reference | Iterable[Reference]
 
 
 def resolve(encoder: Encoder, reference: Reference, library: VoiceLibrary | None = None) -> Voice:
@@ -39,22 +42,59 @@ def resolve(encoder: Encoder, reference: Reference, library: VoiceLibrary | None
     return Voice.load(path) if path.suffix.lower() == SUFFIX else encoder.voice_of_recording(path)
 
 
+def listed(references: References) -> list[Reference]:
+    """References one by one.
+
+    Raises:
+        TypeError: something else than paths, names and voices.
+    """
+    given = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
+    for reference in given:
+        if not isinstance(reference, str | os.PathLike | Voice):
+            raise TypeError(
+                f"a reference is a path, a name or a Voice, not {type(reference).__name__}; use voice_of for samples"
+            )
+    return given
+
+
 def recordings_of(reference: Reference, library: VoiceLibrary | None = None) -> list[Reference]:
     """The recordings in a folder and the folders in it; every other reference stands for itself.
-
-    A voice's name comes before a folder of that name.
 
     Raises:
         InputError: the folder holds no recordings, or a part of it cannot be read.
     """
-    if isinstance(reference, Voice) or not os.path.isdir(reference):
-        return [reference]
-    if key(os.fspath(reference)) in map(key, (library or VoiceLibrary()).names()):
+    if not is_folder(reference, library):
         return [reference]
     found = list[Reference](recordings_below(Path(reference), _refuse))
     if not found:
         raise InputError(f"the folder {shown(reference)} holds no recordings; name one that does, or a recording")
     return found
+
+
+def is_folder(reference: Reference, library: VoiceLibrary | None = None) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a reference is a folder. As text, a known voice's name or a blend comes before a folder of that name."""
+    if isinstance(reference, Voice) or not os.path.isdir(reference):
+        return False
+    blend = parse_blend(reference) if isinstance(reference, str) else None
+    return not blend or not {key(name) for name, _ in blend} <= set(map(key, (library or VoiceLibrary()).names()))
+
+
+def check_apart(output: str | os.PathLike[str], references: Iterable[Reference]) -> None:
+    """Raises InputError where an output would replace one of the references, or be one of them the next time."""
+    for reference in references:
+        if is_folder(reference) and is_below(output, reference):
+            raise InputError(f"{shown(output)} would lie among the recordings of the voice; choose another folder")
+        if not isinstance(reference, Voice) and not os.path.isdir(reference) and same_file(output, reference):
+            raise InputError(f"{shown(output)} is a reference itself; choose another name for the output")
+
+
+def reference_name(reference: Reference) -> str:
+    """A reference in one word: the name of a voice or folder, or of a file without its suffix."""
+    if isinstance(reference, Voice):
+        return "+".join(Path(source).stem for source in reference.sources[:3]) or "a voice"
+    if is_folder(reference):
+        return Path(os.path.abspath(reference)).name
+    return Path(reference).stem if os.path.lexists(reference) else os.fspath(reference)
 
 
 def is_recording(reference: Reference) -> bool:

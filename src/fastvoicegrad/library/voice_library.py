@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..bundle import Bundle
 from ..errors import AudioWarning, InputError
 from ..files import shown
 from ..voice import Voice, blend, pool
-from ..voice_file import LONGEST_DESCRIPTION, read_about
+from ..voice_file import LONGEST_DESCRIPTION, MOST_SOURCES, read_about
 from .folder import PresetFolder, VoiceFolder, blamed_on, made
 from .names import BLEND, checked_name, key, nearest, parse_blend
 from .recordings import keep
@@ -153,10 +153,28 @@ class VoiceLibrary:
             InputError: no name, too long a description, or the folder cannot be written.
         """
         name, description = checked_name(name), _one_line(description) or voice.description
+        if len(recordings) > MOST_SOURCES:
+            raise InputError(f"at most {MOST_SOURCES} recordings are kept, got {len(recordings)}; keep fewer, or none")
         with self._own.changing():
             path = self._free_path(name, replace)
             kept = [keep(Path(recording), made(self._own.recordings)) for recording in recordings]
             dataclasses.replace(voice, description=description, recordings=kept).save(path)
+            self._own.remove_preview(path.stem)
+
+    def change(self, name: str, change: Callable[[Voice], Voice]) -> None:
+        """Store what `change` makes of a voice in its place, while no other change happens. Kept recordings stay.
+
+        Raises:
+            UnknownVoiceError: there is no such voice.
+            NameTakenError: it is a preset.
+            InputError: too long a description, or the folder cannot be written.
+        """
+        self._find_own(name)  # an unknown voice makes no folder
+        with self._own.changing():
+            path = self._find_own(name)
+            old = Voice.load(path)
+            new = change(old)
+            dataclasses.replace(new, description=_one_line(new.description), recordings=old.recordings).save(path)
             self._own.remove_preview(path.stem)
 
     def check_free(self, name: str, replace: bool = False) -> None:
@@ -198,11 +216,16 @@ class VoiceLibrary:
     def preview_path(self, text: str) -> Path:
         """Where a preview of a voice may be written (.wav); its folder exists then. Blends and files share one name.
 
+        A voice that changes gets another name, so a preview is never out of date.
+
         Raises:
             InputError: the folder cannot be made.
         """
         path = self._own.find(text) or self._presets.find(text)
-        return self._own.preview_path(path.stem if path else "preview")
+        if path is None:
+            return self._own.preview_path("preview")
+        with blamed_on(path):
+            return self._own.preview_path(f"{path.stem}.{path.stat().st_mtime_ns}")
 
     # -- names ----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -244,16 +245,13 @@ def _add(service: Service, name: str, voice: Voice, description: str) -> str:
 
 
 def _edit(service: Service, entry: VoiceEntry, more: Voice | None, description: str) -> None:
-    """Store a voice with another description, or with more references. The latter are not kept as recordings.
+    """Store a voice with another description, or with more references. The latter are not kept as recordings."""
 
-    Those that the voice has stay.
-    """
-    if not more and not description:
-        return
-    old, text = service.library.load(entry.name), description or entry.description
-    kept = [entry.path.parent / "recordings" / name for name in old.recordings]
-    voice = pool([old, more]) if more else old
-    service.library.add(entry.name, voice, description=text, replace=True, recordings=kept)
+    def changed(old: Voice) -> Voice:
+        return replace(pool([old, more]) if more else old, description=description or old.description)
+
+    if more or description:
+        service.library.change(entry.name, changed)
 
 
 # -- texts ----------------------------------------------------------------------------------------------------

@@ -30,6 +30,10 @@ CONTINUED = 0.125  # of a teacher's steps, where it continues another one
 ON_CONVERSIONS = ("teacher", "student", "diffvc")  # parts whose recipes have `data`
 
 
+class Diverged(InputError):
+    """The loss of a training is no longer a number."""
+
+
 @dataclass
 class Runs:
     """Checkpoints by the trainings' names, and why others are left out."""
@@ -87,7 +91,9 @@ def train(part: str, recipe: dict[str, Any], out: Path) -> Path:
                 return checkpoint
         task, resolved = make_task(part, recipe)
         Trainer(task, out, resolved).run()
-    except (InputError, FileNotFoundError, NonFiniteLoss) as error:
+    except NonFiniteLoss as error:
+        raise Diverged(f"training {out.name} failed: {error}") from error
+    except (InputError, FileNotFoundError) as error:
         raise InputError(f"training {out.name} failed: {error}") from error
     return checkpoint
 
@@ -162,7 +168,12 @@ class Trainings:
                 return
             if (training.as_long_as or training.optional) and not self._fits(name, training, recipe):
                 return
-            self.runs.checkpoints[name] = self._train(name, training.part, recipe, self.plan.out / "runs" / name)
+            try:
+                self.runs.checkpoints[name] = self._train(name, training.part, recipe, self.plan.out / "runs" / name)
+            except Diverged:
+                if any(name in other.needs for other in TRAININGS.values()):
+                    raise
+                self.runs.left_out[name] = "its loss grew until it was no longer a number"
 
     def _fits(self, name: str, training: Training, recipe: dict[str, Any]) -> bool:
         """Set the number of steps by a short trial of the speed, or leave the training out."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...audio.folders import REPORT
 from ...bundle import Bundle
 from ...converter import VoiceConverter
 from ...errors import InputError
@@ -39,7 +40,7 @@ def train_on(
     """
     if out.exists():
         raise InputError(f"{shown(out)} exists already; name a new folder")
-    work_folder = out.with_name(f"{out.name}.adapt")
+    work_folder = out.with_name(f"{out.name}{REPORT}")
     converter = VoiceConverter.load(bundle, threads_of(work_folder, budget))
     voices = _voices(converter.bundle, folders, warn)
     note(f"{len(voices)} voices, {sum(voice.seconds for voice in voices):.0f} s of speech to train on")

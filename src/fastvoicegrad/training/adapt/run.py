@@ -18,6 +18,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors import safe_open
 
+from ...audio.folders import REPORT
 from ...converter import VoiceConverter
 from ...errors import InputError
 from ...files import check_target, shown
@@ -129,7 +130,7 @@ def adapt(
         NoGain: the voice did not get better. The report is written all the same.
     """
     check_target(output)
-    folder = output.with_suffix(".adapt")
+    folder = output.with_suffix(REPORT)
     converter = VoiceConverter.load(bundle, threads_of(folder, budget))
     if not converter.bundle.config.adapter:
         raise InputError("this bundle takes no adapted voices; use the built-in one")
