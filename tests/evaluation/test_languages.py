@@ -112,6 +112,7 @@ def test_words_of_an_unknown_text_are_compared_with_the_source(spoken: Path, mon
     assert endless["CER % source transcript"] == 100
     known = Pair(pair.natural, pair.target, pair.references, pair.natural)
     assert metric(Utterance(known, np.zeros(20000), "words")) == {}
+    assert metric(Utterance(pair, np.zeros(20000), None, of_source=False)) == {}  # a natural recording of other words
 
 
 def test_expression_is_the_range_of_the_melody_and_the_contour_of_loudness() -> None:

@@ -360,7 +360,12 @@ def test_recordings_of_pairs_and_arrays_of_the_store_must_be_there(
 
 @pytest.mark.parametrize("budget", ["smoke", "small", "paper"])
 def test_the_recipes_of_all_tables_pass_the_check(budget: str) -> None:
-    check_recipes(plan(["all"], budget))
+    check_recipes(replace(plan(["all"], budget), settings=[f"vocoder={__file__}"]))
+
+
+def test_a_missing_vocoder_is_found_before_the_teacher_trains() -> None:
+    with pytest.raises(InputError, match="generator_universal.pth.tar is missing; name HiFi-GAN's weights with --set"):
+        check_recipes(plan(["losses"], "paper"))
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
-from fastvoicegrad.training.checkpoint import average, save  # noqa: E402
+from fastvoicegrad.training.checkpoint import average, load_matching, save  # noqa: E402
 from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
 
 
@@ -54,6 +54,16 @@ def test_a_network_of_only_some_runs_is_the_mean_of_those(tmp_path: Path) -> Non
     for shares in ([0.5, 0.5], [0.5, 0.5, 0.0]):
         with pytest.raises(InputError, match="3 checkpoints need as many shares"):
             average(paths, tmp_path / "mean.safetensors", shares)
+
+
+def test_networks_that_were_trained_together_are_loaded_together(tmp_path: Path) -> None:
+    """The averaged weights of each network, where the run kept any; a raw one where it kept none."""
+    stored = {name: torch.nn.Linear(2, 2) for name in ("student", "student_ema", "content", "content_ema", "critic")}
+    save(tmp_path / "run.safetensors", stored, {}, {"task": "student", "model": {}, "ema": True})
+    modules = {name: torch.nn.Linear(2, 2) for name in ("content", "critic")}
+    load_matching(tmp_path / "run.safetensors", modules)
+    torch.testing.assert_close(modules["content"].weight, stored["content_ema"].weight)
+    torch.testing.assert_close(modules["critic"].weight, stored["critic"].weight)
 
 
 def test_a_content_run_takes_part_in_the_mean_of_students_with_content(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fastvoicegrad.training.export import ExportSettings  # noqa: E402
 from fastvoicegrad.training.recipe import build, overridden, read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings  # noqa: E402
 from fastvoicegrad.training.tasks.registry import TASKS, make_task, section  # noqa: E402
+from fastvoicegrad.training.tasks.student_recipe import StudentRecipe  # noqa: E402
 from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
 
 
@@ -65,6 +66,14 @@ def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
         trainer(store, tmp_path, "teacher", "loop.steps.more=1")
     with pytest.raises(InputError, match="'tenor' cannot be trained"):
         make_task("tenor", {})
+    for change, message in (
+        ("weights.recognizer=200", "no 'recognizer' in 'weights'; there are adv, fm, dist, "),
+        ("guidance.sourc=1", "no 'sourc' in 'guidance'"),
+        ("schedule.start=0", "schedule.start must lie between 1 and schedule.steps"),
+        ("distill_steps=[0, 9]", "distill_steps must be two steps in order"),
+    ):
+        with pytest.raises(InputError, match=message):
+            build(StudentRecipe, read_yaml(RECIPES / "smoke" / "student.yaml", [change]))
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(InputError, match="not a recipe"):
         read_yaml(tmp_path / "list.yaml")

@@ -20,9 +20,9 @@ SHORTEST, LONGEST = 2.0, 12.0  # seconds of a source
 
 
 def group_of(pair: Pair) -> str:
-    """The language of a pair's source; of English that is not a test recording, its corpus too."""
+    """The language of a pair's source; of accented English its corpus too."""
     language = pair.source.language or "unknown"
-    return language if language != "en" or pair.source.split == "test" else f"en, {pair.source.corpus}"
+    return f"{language}, {ACCENTED}" if pair.source.corpus == ACCENTED else language
 
 
 def language_pairs(
@@ -40,7 +40,7 @@ def language_pairs(
     random = np.random.default_rng(seed)
     targets = _targets(recordings)
     groups = {language: [r for r in recordings if r.language == language] for language in languages}
-    groups["en"] = [r for r in recordings if r.language == "en" and r.split == "test"]
+    groups["en"] = [r for r in recordings if r.language == "en" and r.split == "test" and r.corpus != ACCENTED]
     groups["en, accented"] = [r for r in recordings if r.corpus == ACCENTED and r.split != "train"]
     chosen = {name: _sources(of_group, sentences, random) for name, of_group in groups.items()}
     if not targets or sum(map(bool, chosen.values())) < 2:

@@ -44,16 +44,18 @@ class Utterance:
         pair: the conversion that it belongs to.
         wave: (N,) at 16 kHz.
         text: its words, where they are known.
+        of_source: whether it was made of the source; a natural recording of the target was not.
     """
 
     pair: Pair
     wave: np.ndarray
     text: str | None
+    of_source: bool = True
 
     @property
     def repeats_source(self) -> bool:
         """Whether it has the words of the pair's source."""
-        return self.text == self.pair.source.text
+        return self.of_source or (self.text is not None and self.text == self.pair.source.text)
 
 
 class Metric(ABC):

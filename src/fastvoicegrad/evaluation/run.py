@@ -87,10 +87,11 @@ class Evaluator:
         """All figures of one utterance."""
         pair = self.pairs[index]
         path = self.output(name, pair)
-        text = self.system(name).spoken(pair).text
-        row: Row = {"system": name, "pair": pair.id, "file": str(path.relative_to(self.plan.out)), "text": text}
+        spoken = self.system(name).spoken(pair)
+        row: Row = {"system": name, "pair": pair.id, "file": str(path.relative_to(self.plan.out)), "text": spoken.text}
+        utterance = Utterance(pair, load_16k(str(path)), spoken.text, spoken.path == pair.source.path)
         for metric in self.metrics:
-            row |= self._figures(metric, Utterance(pair, load_16k(str(path)), text), path)
+            row |= self._figures(metric, utterance, path)
         return row
 
     def _figures(self, metric: Metric, utterance: Utterance, path: Path) -> Row:

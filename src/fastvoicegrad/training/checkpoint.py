@@ -93,13 +93,18 @@ def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:
 
 
 def load_matching(path: str | Path, modules: dict[str, nn.Module]) -> None:
-    """Fill the modules whose names and shapes a checkpoint has; leave the others as they are."""
+    """Fill the modules whose names and shapes a checkpoint has; leave the others as they are.
+
+    Averaged weights come first, where the run kept any: networks that were trained together stay together.
+    """
     tensors = _tensors(path)
     for name, module in modules.items():
         shapes = {key: value.shape for key, value in module.state_dict().items()}
-        found = {key: tensors.get(f"{name}.{key}") for key in shapes}
-        if all(value is not None and value.shape == shapes[key] for key, value in found.items()):
-            module.load_state_dict(found)
+        for stored in (f"{name}_ema", name):
+            found = {key: tensors.get(f"{stored}.{key}") for key in shapes}
+            if all(value is not None and value.shape == shapes[key] for key, value in found.items()):
+                module.load_state_dict(found)
+                break
 
 
 def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,6 +71,23 @@ def build(kind: type[R], data: dict[str, Any]) -> R:
     """
     config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
     try:
-        return dacite.from_dict(kind, data, config)
+        recipe = dacite.from_dict(kind, data, config)
     except (dacite.DaciteError, TypeError, ValueError) as error:
         raise InputError(f"recipe: {error}") from error
+    _check_names(recipe)
+    return recipe
+
+
+def _check_names(recipe: Any) -> None:
+    """Raises InputError where a table of settings, such as the weights of losses, has a name that its default lacks.
+
+    A table whose default is empty takes any names.
+    """
+    for entry in dataclasses.fields(recipe):
+        value = getattr(recipe, entry.name)
+        if dataclasses.is_dataclass(value):
+            _check_names(value)
+        if isinstance(value, dict) and entry.default_factory is not dataclasses.MISSING:
+            known = entry.default_factory()
+            if known and (unknown := sorted(value.keys() - known.keys())):
+                raise InputError(f"recipe: no '{unknown[0]}' in '{entry.name}'; there are {', '.join(known)}")

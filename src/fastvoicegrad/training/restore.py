@@ -114,6 +114,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
         if "model" not in stored:
             raise InputError(f"'{part}' of this bundle lacks its network's settings; export the bundle again")
         config = model_settings(json.loads(stored["model"]))
+        torch.manual_seed(0)  # of what the graphs lack, such as classifiers
         model = network(build(settings, config))
         unknown, missing = fill(model, proto.graph, renamed)
         for verb, names in (("has", unknown), ("lacks", missing)):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import InitialState, ScheduleKind, noise_schedule
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,13 @@ class ScheduleConfig:
     offset: float = 0.008  # of "cosine"
     scale: float = 1.0  # tau of "sigmoid", b of "laplace"
     max_beta: float = 0.999
-    start: int = 950  # S_K; less than `steps`, where nothing of the source is left
+    start: int = 950  # S_K, 1 to `steps`
     initial: InitialState = "diffused"  # the state x_{S_K}: diffused source, clean source or noise
+
+    def __post_init__(self) -> None:
+        """Raises InputError where S_K is no step of the schedule."""
+        if not 1 <= self.start <= self.steps:
+            raise InputError(f"schedule.start must lie between 1 and schedule.steps, {self.steps}, got {self.start}")
 
     def alpha_bar(self) -> Tensor:
         """alpha_bar_t of the steps 0 to T, (T + 1,)."""

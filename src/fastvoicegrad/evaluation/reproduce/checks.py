@@ -11,6 +11,7 @@ from ...training.checkpoint import read_meta
 from ...training.data.store import Store
 from ...training.recipe import build, overridden
 from ...training.tasks.registry import TASKS
+from ...training.tasks.student_recipe import StudentRecipe
 from ..languages import language_pairs
 from ..pairs import Pair, read_pairs
 from .plan import BUDGETS, Reproduction
@@ -54,7 +55,9 @@ def check_recipes(plan: Reproduction) -> None:
         training = TRAININGS[name]
         recipe = recipe_of(plan, training)
         settings = plan.settings if training.part == "student" else []
-        build(TASKS[training.part][0], overridden(recipe, settings))
+        built = build(TASKS[training.part][0], overridden(recipe, settings))
+        if isinstance(built, StudentRecipe) and built.vocoder_kind == "hifigan" and not Path(built.vocoder).is_file():
+            raise InputError(f"the vocoder {built.vocoder} is missing; name HiFi-GAN's weights with --set vocoder=PATH")
 
 
 def check_store(plan: Reproduction) -> None:

@@ -100,17 +100,17 @@ def train(part: str, recipe: dict[str, Any], out: Path) -> Path:
 
 def check_recipe(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raises InputError where a run has another recipe than it should: its figures would stand under a wrong name."""
+    old, new = _compared(old), _compared(new)
     for name in sorted(old.keys() | new.keys()):
-        one, other = (_compared(recipe.get(name)) for recipe in (old, new))
-        if one != other:
+        if old.get(name) != new.get(name):
             raise InputError(f"it was trained with another '{name}'; name another folder with -o")
 
 
-def _compared(settings: Any) -> Any:
-    """Settings without threads, which change nothing, and steps, which the tables show."""
-    shown = ("threads", "steps")
-    kept = {k: v for k, v in settings.items() if k not in shown} if isinstance(settings, dict) else settings
-    return json.loads(json.dumps(kept))  # as a checkpoint stores them
+def _compared(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without the loop's threads, which change nothing, and its steps, which the tables show."""
+    loop = {name: value for name, value in recipe["loop"].items() if name not in ("threads", "steps")}
+    compared: dict[str, Any] = json.loads(json.dumps(recipe | {"loop": loop}))  # as a checkpoint stores it
+    return compared
 
 
 def _end_with_parent() -> None:

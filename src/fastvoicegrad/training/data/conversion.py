@@ -92,7 +92,10 @@ class ConversionCrops:
         return int(random.choice(self.by_voice[self.store.entries[crop.row].recording.voice]))
 
     def reference(self, crop: Crop, random: np.random.Generator) -> np.ndarray:
-        """Numbers of `reference_frames` frames of the crop's voice, in windows, none from the crop itself."""
+        """Numbers of `reference_frames` frames of the crop's voice, in windows.
+
+        None is of the crop itself, unless the voice has almost nothing else.
+        """
         rows = self.by_voice[self.store.entries[crop.row].recording.voice]
         frames = np.concatenate([np.r_[self.store.entries[row].slice] for row in rows])
         first, last = crop.start - self.data.margin, crop.start + crop.frames + self.data.margin
@@ -143,7 +146,7 @@ class ConversionCrops:
         | pitch                | (B, T)         | F0 of the crop in Hz, 0 where unvoiced            | always          |
         | median_pitch         | (B,)           | of the voice, in Hz                               | always          |
         | verified_speaker     | (B, 192)       | the speaker teacher's embedding of the voice      | `verified`      |
-        | reference            | (B, 80, N)     | frames of the voice, none from the crop           | N > 0           |
+        | reference            | (B, 80, N)     | frames of the voice, see `reference`              | N > 0           |
         | reference_content    | (B, C, N)      | content of these frames, without perturbation     | N > 0           |
         | units                | (B, T)         | content units of the crop                         | L > 0           |
         | source_context       | (B, 80, T + L) | mel around the source                             | L > 0           |

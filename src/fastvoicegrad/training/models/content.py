@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...errors import InputError
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
 
 
@@ -34,6 +35,8 @@ class ContentEncoder(nn.Module):
 
     def __init__(self, config: ContentConfig) -> None:
         super().__init__()
+        if config.lookahead > config.layers:
+            raise InputError(f"{config.layers} layers look at most {config.layers} pairs ahead, not {config.lookahead}")
         self.config = config
         self.norm = MelNorm(config.n_mels)
         self.stem = nn.Conv1d(config.n_mels, config.width, kernel_size=4, stride=2)  # two frames of the past

@@ -316,6 +316,7 @@ class StudentTask(AdversarialTask):
             "source": batch["to_source"],
             "target": batch["mel"].roll(-1, 0),
         }
-        noise = torch.zeros(SHOWN, batch["mel"].shape[2] * MEL.hop_length, device=batch["mel"].device)
+        shape = SHOWN, batch["mel"].shape[2] * MEL.hop_length
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(batch["mel"].device)
         waves = {name: rendered(self.adversary.vocoder, mel[:SHOWN], noise) for name, mel in mels.items()}
         return {f"{name}/{i}": (mels[name][i], waves[name][i]) for name in mels for i in range(SHOWN)}

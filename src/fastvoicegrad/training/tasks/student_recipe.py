@@ -37,7 +37,8 @@ class StudentRecipe:
 
     # Everything below is not in the paper.
 
-    # Perturbation of the source in x_{S_K} alone; None: none. A real other voice comes from data.parallel.
+    # Perturbation of the source's mel in x_{S_K}, and another one of what a trained content encoder reads; None: none.
+    # A real other voice comes from data.parallel.
     source_perturbation: PerturbConfig | None = None
     conversions: int = 4  # crops of a batch that are also converted to another voice, where a loss needs conversions
     # Weights of classifier-free guidance (arXiv 2207.12598) for the teacher of conversions: away from the
@@ -57,8 +58,11 @@ class StudentRecipe:
     def __post_init__(self) -> None:
         """Raises InputError where settings do not fit each other."""
         weights = self.weights
-        if self.distill_steps[1] > self.schedule.steps:
-            raise InputError(f"distill_steps must end at schedule.steps, {self.schedule.steps}, or before")
+        first, last = self.distill_steps
+        if not 1 <= first <= last <= self.schedule.steps:
+            raise InputError(
+                f"distill_steps must be two steps in order, from 1 to schedule.steps, {self.schedule.steps}"
+            )
         if not 1 <= self.conversion_guidance_cosines <= MEL.n_mels:
             raise InputError(f"conversion_guidance_cosines must lie between 1 and {MEL.n_mels}")
         require_networks(weights, self.speaker, self.recogniser)
