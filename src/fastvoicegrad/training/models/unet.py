@@ -1,9 +1,9 @@
 """The denoiser: VoiceGrad's one-dimensional U-Net (arXiv 2010.02977, table of layers; FastVoiceGrad section 3).
 
 Twelve convolutions, two down- and two up-samplings, a gated linear unit after every layer but the last, weight
-normalisation, skips that add. Every layer reads the content embedding at its own rate, and the step and speaker
-embeddings. The paper concatenates those two to each convolution's input. They are constant in time, so here they make a
-bias: the same function, but for the zero-padded ends, at a tenth of the cost.
+normalisation, skips that add. Every layer reads the content embedding at its own rate. Every layer but the last reads
+the step and speaker embeddings. The paper concatenates those two to each convolution's input, the last one's too. They
+are constant in time, so here they make a bias: the same function, but for the zero-padded ends, at a tenth of the cost.
 """
 
 from __future__ import annotations
