@@ -191,7 +191,7 @@ class Batch:
             raise InputError(f"{shown(output)} is a source itself; choose another folder")
         if place in references:
             raise InputError(f"{shown(output)} is a reference itself; choose another folder")
-        if not references.isdisjoint(map(str, Path(place).parents)):
+        if any(str(parent) in references and parent.is_dir() for parent in Path(place).parents):
             raise InputError(f"{shown(output)} would lie among the recordings of a voice; choose another folder")
 
     def _is_done(self, journal: Journal, task: Task) -> bool:

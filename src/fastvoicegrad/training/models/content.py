@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
 
 
@@ -21,7 +20,7 @@ class ContentConfig:
     width: int = 256
     layers: int = 10
     kernel: int = 7
-    lookahead: int = 4  # in encoder frames of two mel frames: 93 ms
+    lookahead: int = 4  # in encoder frames of two mel frames: 93 ms; each layer adds one at most
     dim: int = 144  # of the bottleneck
     units: int = 512  # classes of the content teacher
     features: int = 0  # principal components of the content teacher's features, as a second target
@@ -35,8 +34,6 @@ class ContentEncoder(nn.Module):
 
     def __init__(self, config: ContentConfig) -> None:
         super().__init__()
-        if config.lookahead > config.layers:
-            raise InputError(f"{config.layers} layers look at most {config.layers} pairs ahead, not {config.lookahead}")
         self.config = config
         self.norm = MelNorm(config.n_mels)
         self.stem = nn.Conv1d(config.n_mels, config.width, kernel_size=4, stride=2)  # two frames of the past
