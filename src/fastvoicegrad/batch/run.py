@@ -179,20 +179,11 @@ class Batch:
             for item, name in zip(found, names, strict=True)
             for number, target in enumerate(self._setup.targets)
         ]
-        for task in tasks:
-            self._check_apart(self.folder / task.output, {os.path.realpath(item.path) for item in found})
-        return tasks
-
-    def _check_apart(self, output: Path, sources: Set[str]) -> None:
-        """Raises InputError where a result would replace a source or a reference, or lie among the references."""
+        sources = {os.path.realpath(item.path) for item in found}
         references = frozenset[str]().union(*(target.inputs for target in self._setup.targets))
-        place = os.path.realpath(output)
-        if place in sources:
-            raise InputError(f"{shown(output)} is a source itself; choose another folder")
-        if place in references:
-            raise InputError(f"{shown(output)} is a reference itself; choose another folder")
-        if any(str(parent) in references and parent.is_dir() for parent in Path(place).parents):
-            raise InputError(f"{shown(output)} would lie among the recordings of a voice; choose another folder")
+        for task in tasks:
+            _check_apart(self.folder / task.output, sources, references)
+        return tasks
 
     def _is_done(self, journal: Journal, task: Task) -> bool:
         if self.force or task.problem:
@@ -224,6 +215,21 @@ class Batch:
             tasks = [task for task in tasks if settled.get((task.source, task.output)) != facts[task.source]]
             settled |= {(task.source, task.output): facts[task.source] for task in tasks}
             yield from self.run(tasks) if tasks else [None]
+
+
+def _check_apart(output: Path, sources: Set[str], references: Set[str]) -> None:
+    """Raises InputError where a result would replace a source or a reference, or lie among the references.
+
+    Args:
+        sources, references: real paths; a reference may be a folder.
+    """
+    place = os.path.realpath(output)
+    if place in sources:
+        raise InputError(f"{shown(output)} is a source itself; choose another folder")
+    if place in references:
+        raise InputError(f"{shown(output)} is a reference itself; choose another folder")
+    if any(str(parent) in references and parent.is_dir() for parent in Path(place).parents):
+        raise InputError(f"{shown(output)} would lie among the recordings of a voice; choose another folder")
 
 
 def _check_targets(targets: Sequence[Target]) -> None:
