@@ -98,7 +98,8 @@ def reproduce(
     tables: Annotated[
         list[str],
         typer.Argument(
-            help="all, or of systems, losses, starts, initial, discriminators, matching, schedules, speed, languages."
+            help="all, or of systems, losses, starts, initial, discriminators, matching, distillation, schedules, "
+            "speed, languages."
         ),
     ],
     store: Annotated[Path, typer.Option(help="Feature store to train on.")],

@@ -14,6 +14,7 @@ from ...diffusion import cosine_schedule, noise_schedule, signal_to_noise, step_
 
 STEPS, START = 1000, 950  # T and S_K of the paper
 SCHEDULES = {"cosine": 1.0, "linear": 1.0, "sigmoid": 1.0, "laplace": 1.0}  # kind -> scale, see `noise_schedule`
+HALVES = (1, STEPS // 2), (STEPS // 2 + 1, STEPS)  # of all t
 STARTS = (*range(100, 1000, 100), START, 990, STEPS)
 
 
@@ -87,6 +88,8 @@ TRAININGS: dict[str, Training] = {
     **{f"start{s}": Training(settings=(f"schedule.start={s}",)) for s in STARTS if s != START},
     **{f"fm{weight}": Training(settings=(f"weights.fm={weight}",)) for weight in (0, 10)},
     **{f"fm-{layers}": Training(settings=(f"fm_layers={layers}",)) for layers in ("early", "late")},
+    **{f"c-{kind}": Training(settings=(f"weighting={kind}",)) for kind in ("alpha_bar", "const")},
+    **{f"t{a}-{b}": Training(settings=(f"distill_steps=[{a}, {b}]",)) for a, b in HALVES},
     **{f"teacher-{kind}": Training("teacher", settings=_schedule(kind), teacher="teacher") for kind in SCHEDULES},
     **{kind: Training(settings=_schedule(kind), teacher=f"teacher-{kind}") for kind in SCHEDULES},
     "diffvc-encoder": Training("diffvc-encoder"),
@@ -170,6 +173,15 @@ TABLES: dict[str, Table] = {
             TableRow("weight 10, all layers", "fm10"),
             TableRow("weight 2, early layers", "fm-early"),
             TableRow("weight 2, late layers", "fm-late"),
+        ),
+    ),
+    "distillation": Table(
+        "The weight c(t) of the distillation loss, and the steps t from which it draws.",
+        (
+            TableRow("c = sqrt(alpha_bar), all t"),
+            TableRow("c = alpha_bar, all t", "c-alpha_bar"),
+            TableRow("c = 1, all t", "c-const"),
+            *(TableRow(f"c = sqrt(alpha_bar), t = {a} to {b}", f"t{a}-{b}") for a, b in HALVES),
         ),
     ),
     "schedules": Table(
