@@ -8,8 +8,9 @@ import pytest
 from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.formants import COSINES, envelope_shares, move_formants
 from fastvoicegrad.mel import MEL, Array, hz_to_mel, lowpass, mel_to_hz
-from fastvoicegrad.pipeline import check_request, convert_blocks
+from fastvoicegrad.pipeline import convert_blocks
 from fastvoicegrad.reference import source_speaker
+from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
 
 SPACING = float(hz_to_mel(MEL.fmax)) / (MEL.n_mels + 1)
@@ -60,7 +61,7 @@ def test_a_higher_pitch_leaves_less_to_the_envelope() -> None:
 @pytest.mark.parametrize("formant", [12.5, -13.0, float("nan"), float("inf")])
 def test_other_intervals_are_refused(converter: VoiceConverter, formant: float) -> None:
     with pytest.raises(InputError, match="formant must lie between"):
-        check_request(converter.bundle, 1, 0, formant=formant)
+        ConversionSettings(formant=formant).check_for(converter.bundle)
 
 
 # -- in conversions -------------------------------------------------------------------------------------------
@@ -112,7 +113,9 @@ def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None
 
     def converted(pieces: int, chunk: int) -> np.ndarray:
         blocks = np.array_split(SOURCE, pieces)
-        made = convert_blocks(converter.bundle, blocks, voice, source, gain=1.0, formant=4.0, chunk=chunk)
+        made = convert_blocks(
+            converter.bundle, blocks, voice, source, ConversionSettings(formant=4.0), gain=1.0, chunk=chunk
+        )
         return np.concatenate(list(made))
 
     np.testing.assert_allclose(converted(9, 128), converted(1, 10**6), atol=1e-5)

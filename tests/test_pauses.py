@@ -11,6 +11,7 @@ from fastvoicegrad.audio.loudness import HOP
 from fastvoicegrad.mel import Array
 from fastvoicegrad.pauses import AFTER, BEFORE, FADE, PauseFiller, speech_shares
 from fastvoicegrad.pipeline import convert_blocks
+from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
 
 HOPS = 600
@@ -112,10 +113,9 @@ def test_pauses_of_a_conversion(converter: VoiceConverter, voice: Voice, talk: A
 @pytest.mark.parametrize("pauses", ["silence", "source"])
 def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice, talk: Array, pauses: str) -> None:
     def converted(pieces: int, chunk: int) -> np.ndarray:
-        blocks, more = np.array_split(talk, pieces), {"pauses": pauses, "background": 0.0006}
-        return np.concatenate(
-            list(convert_blocks(converter.bundle, blocks, voice, None, gain=1.0, chunk=chunk, **more))
-        )
+        blocks, settings = np.array_split(talk, pieces), ConversionSettings(pauses=pauses)
+        made = convert_blocks(converter.bundle, blocks, voice, None, settings, gain=1.0, background=0.0006, chunk=chunk)
+        return np.concatenate(list(made))
 
     np.testing.assert_allclose(converted(9, 128), converted(1, 10**6), atol=1e-5)
 

@@ -11,6 +11,7 @@ from fastvoicegrad.frames import Window
 from fastvoicegrad.mel import log_mel, lowpass_projection
 from fastvoicegrad.pipeline import Request, convert_blocks, convert_mel
 from fastvoicegrad.reference import source_speaker
+from fastvoicegrad.settings import ConversionSettings
 from fastvoicegrad.vocoder import vocode
 from tests.conftest import vowels
 
@@ -28,7 +29,9 @@ def converted(converter: VoiceConverter, mel: np.ndarray, request: Request) -> n
 def whole(converter: VoiceConverter, voice: Voice, wave: np.ndarray, pieces: int, chunk: int) -> np.ndarray:
     blocks = np.array_split(wave, pieces)
     source = source_speaker(converter.bundle, [wave], voice)
-    return np.concatenate(list(convert_blocks(converter.bundle, blocks, voice, source, gain=1.0, chunk=chunk)))
+    return np.concatenate(
+        list(convert_blocks(converter.bundle, blocks, voice, source, ConversionSettings(), gain=1.0, chunk=chunk))
+    )
 
 
 def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None:
@@ -47,15 +50,15 @@ def test_guidance_amplifies_the_difference_between_target_and_source(
     mel = log_mel(vowels(2.0, pitch=180.0))[:, :160]
     source = source_speaker(converter.bundle, [vowels(2.0, pitch=180.0)], voice)
     assert source is not None
-    plain = converted(converter, mel, Request(voice, None, 1, 0))
-    unchanged = converted(converter, mel, Request(source, None, 1, 0))
+    plain = converted(converter, mel, Request(voice, None, ConversionSettings()))
+    unchanged = converted(converter, mel, Request(source, None, ConversionSettings()))
     assert np.abs(plain - unchanged).max() > 1e-2
     scale = converter.bundle.mel_std
     difference = lowpass_projection(10) @ ((plain - unchanged) / scale) * scale
     assert np.abs(difference - (plain - unchanged)).max() > 1e-3
-    guided = converted(converter, mel, Request(voice, source, 1, 0))
+    guided = converted(converter, mel, Request(voice, source, ConversionSettings()))
     np.testing.assert_allclose(guided, plain + 0.6 * difference, atol=1e-3)
-    to_itself = converted(converter, mel, Request(source, source, 1, 0))
+    to_itself = converted(converter, mel, Request(source, source, ConversionSettings()))
     np.testing.assert_allclose(to_itself, unchanged, atol=1e-3)
 
 
@@ -89,7 +92,7 @@ def test_the_vocoder_is_given_the_pitch(
         return vocode(*arguments)
 
     monkeypatch.setattr("fastvoicegrad.pipeline.vocode", recorded)
-    list(convert_blocks(bundle, [wave], voice, None, gain=1.0, semitones=12))
+    list(convert_blocks(bundle, [wave], voice, None, ConversionSettings(semitones=12), gain=1.0))
     np.testing.assert_allclose(given[0], 2 * bundle.pitch(log_mel(wave)), rtol=1e-3)
 
 
@@ -100,6 +103,6 @@ def test_temperature_scales_the_difference_between_seeds(
     for temperature in (0.0, 0.5, 1.0):
         config = replace(converter.bundle.config, temperature=temperature)
         monkeypatch.setattr(converter.bundle, "config", config)
-        one, other = (converted(converter, mel, Request(voice, None, 1, seed)) for seed in (0, 1))
+        one, other = (converted(converter, mel, Request(voice, None, ConversionSettings(seed=seed))) for seed in (0, 1))
         distances.append(float(np.abs(one - other).mean()))
     assert distances[0] == 0 < distances[1] < distances[2]

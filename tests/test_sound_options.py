@@ -13,6 +13,7 @@ from fastvoicegrad.audio.programme import ProgrammeMeter
 from fastvoicegrad.mel import log_mel
 from fastvoicegrad.pipeline import convert_blocks
 from fastvoicegrad.reference import source_speaker
+from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import vowels
 
 PITCH = 180.0
@@ -54,9 +55,8 @@ def test_chunks_equal_the_whole_with_another_pitch(converter: VoiceConverter, vo
             np.array_split(SOURCE, pieces),
             voice,
             source,
+            ConversionSettings(semitones=-3.5, keep_pitch=True),
             gain=1.0,
-            semitones=-3.5,
-            keep_pitch=True,
             chunk=chunk,
         )
         return np.concatenate(list(blocks))

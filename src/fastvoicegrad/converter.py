@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +34,9 @@ from .library import (
     resolve,
 )
 from .mel import Array
-from .pipeline import check_request, convert_blocks
+from .pipeline import convert_blocks
 from .reference import analyse_source, encode_voice
+from .settings import ConversionSettings
 from .timing import Timing
 from .tracks import Advance, Delivery, Progress, Source, first_passes, results
 from .vocoder import vocode
@@ -68,18 +69,6 @@ class Conversion:
     def real_time_factor(self) -> float:
         """Seconds of work per second of audio."""
         return self.elapsed / self.seconds
-
-
-@dataclass(frozen=True)
-class ConversionSettings:
-    """Settings of a conversion; see `VoiceConverter.convert`."""
-
-    steps: int = 1
-    seed: int = 0
-    semitones: float = 0.0
-    keep_pitch: bool = False
-    formant: float = 0.0
-    pauses: str = "converted"
 
 
 class VoiceConverter:
@@ -198,7 +187,7 @@ class VoiceConverter:
         """
         tracks, rate = checked_array(wave, rate, _warn, channel)
         samples, settings = len(tracks[0]), ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
-        check_request(self.bundle, **asdict(settings))
+        settings.check_for(self.bundle)
         references = listed(voice)
         self._load_ahead(references)
         delivery = Delivery(rate, watermark=watermark)
@@ -261,7 +250,7 @@ class VoiceConverter:
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
         references = listed(voice)
         _check_distinct(output, source, references)
-        check_request(self.bundle, **asdict(settings))
+        settings.check_for(self.bundle)
         self._load_ahead(references)
         delivery = Delivery(rate, loudness, watermark)
         with timing.stage("read"):
@@ -304,10 +293,10 @@ class VoiceConverter:
             source.blocks(),
             target,
             speaker,
+            settings,
             gain=source.gain,
             background=source.background,
             timing=timing,
-            **asdict(settings),
         )
 
     def copy_synthesis(self, mel: Array, seed: int = 0) -> Array:

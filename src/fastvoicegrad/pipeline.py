@@ -13,26 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from numbers import Integral
 
 import numpy as np
 
 from .audio.loudness import HopTap, match_loudness
 from .bundle import Bundle
 from .diffusion import frame_noise, guided, initial_state, sample, subsequence
-from .errors import InputError
-from .formants import check_formant, move_formants
+from .formants import move_formants
 from .frames import Window, mel_frames, windows
 from .mel import MEL, Array, lowpass
-from .pauses import PauseFiller, check_pauses
+from .pauses import PauseFiller
 from .postfilter import NO_SUMS, Sums
+from .settings import ConversionSettings
 from .timing import Timing
 from .vocoder import vocode
 from .voice import Voice
 
 CHUNK = 2048  # frames (24 s) that are converted at once, beside their context: more would take more memory
-MOST_SEED = 2**64  # seeds lie below
-MOST_SEMITONES = 24.0  # to each side
 
 
 @dataclass(frozen=True)
@@ -49,28 +46,18 @@ class State:
 
 @dataclass(frozen=True)
 class Request:
-    """What a conversion asks for: the target voice, the source speaker if known, the sampler's steps, the seed.
-
-    Attributes:
-        semitones: by which the melody lies above the target's height.
-        keep_pitch: the melody keeps the source's height instead of the target's.
-        formant: semitones by which the formants lie above the target's.
-    """
+    """What a conversion asks for: the target voice, the source speaker if known, and the settings."""
 
     target: Voice
     source: Voice | None
-    steps: int
-    seed: int
-    semitones: float = 0.0
-    keep_pitch: bool = False
-    formant: float = 0.0
+    settings: ConversionSettings
 
     @property
     def pitch_ratio(self) -> float:
         """By which the source's F0 is multiplied: the melody stays the source's, its height becomes the target's."""
-        moved = self.source is not None and not self.keep_pitch
+        moved = self.source is not None and not self.settings.keep_pitch
         ratio = self.target.pitch / self.source.pitch if moved and self.source else 1.0
-        return float(ratio * 2.0 ** (self.semitones / 12))
+        return float(ratio * 2.0 ** (self.settings.semitones / 12))
 
 
 def convert_blocks(
@@ -78,14 +65,9 @@ def convert_blocks(
     blocks: Iterable[Array],
     voice: Voice,
     source: Voice | None,
+    settings: ConversionSettings,
     *,
     gain: float,
-    steps: int = 1,
-    seed: int = 0,
-    semitones: float = 0.0,
-    keep_pitch: bool = False,
-    formant: float = 0.0,
-    pauses: str = "converted",
     background: float = 0.0,
     chunk: int = CHUNK,
     timing: Timing | None = None,
@@ -97,20 +79,17 @@ def convert_blocks(
         voice: the target.
         source: the source speaker, for the height of the melody and for guidance; None where there is no speech.
         gain: brings the speech in the blocks to the level that the networks are trained on.
-        steps: K of the sampler; a distilled bundle allows 1.
-        semitones, keep_pitch, formant: see `Request`.
-        pauses: what stands where the source has no speech; one of `PAUSES`.
         background: RMS of what lies behind the speech in the blocks; other pauses than "converted" need it.
         chunk: frames that are converted at once.
     Raises:
         InputError: more steps than the bundle allows, a voice of another bundle, or an invalid setting.
     """
-    check_request(bundle, steps, seed, semitones, keep_pitch, formant, pauses)
+    settings.check_for(bundle)
     bundle.check_voice(voice)
     bundle.check_sizes(voice)
-    filler = PauseFiller(pauses, blocks, gain, background)
+    filler = PauseFiller(settings.pauses, blocks, gain, background)
     tap = HopTap(filler)
-    request = Request(voice, source, steps, seed, semitones, keep_pitch, formant)
+    request = Request(voice, source, settings)
     converted = _converted(bundle, tap, filler, request, gain, chunk, timing)
     return filler.filled(match_loudness(converted, tap))
 
@@ -127,39 +106,10 @@ def _converted(
     """`convert_blocks` without what follows it: loudness and pauses."""
     timing, state = timing or Timing(), State()
     frames = mel_frames(blocks, gain, bundle.stride)
-    for window in windows(frames, chunk, *bundle.context(request.steps), bundle.stride):
+    for window in windows(frames, chunk, *bundle.context(request.settings.steps), bundle.stride):
         wave, state = convert_window(bundle, window, request, state, timing)
         filler.add_pitch(state.pitch)
         yield wave / np.float32(gain)
-
-
-def check_request(
-    bundle: Bundle,
-    steps: int,
-    seed: int,
-    semitones: float = 0.0,
-    keep_pitch: bool = False,
-    formant: float = 0.0,
-    pauses: str = "converted",
-) -> None:
-    """Raises InputError where the bundle cannot do what is asked."""
-    allowed = bundle.config.max_steps
-    if not (isinstance(steps, Integral) and 1 <= steps <= allowed):
-        most = f"{allowed} step{'s' if allowed > 1 else ''}"
-        raise InputError(f"this bundle converts in at most {most}, {steps} were asked for; leave steps out")
-    check_sound(seed, semitones, formant, pauses)
-    if (semitones or keep_pitch) and not bundle.config.harmonics:
-        raise InputError("this bundle has no input for the pitch; leave the pitch options out")
-
-
-def check_sound(seed: int = 0, semitones: float = 0.0, formant: float = 0.0, pauses: str = "converted") -> None:
-    """Raises InputError where no bundle can do what is asked."""
-    if not (isinstance(seed, Integral) and 0 <= seed < MOST_SEED):
-        raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
-    if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
-        raise InputError(f"semitones must lie between -{MOST_SEMITONES:g} and {MOST_SEMITONES:g}, got {semitones:g}")
-    check_formant(formant)
-    check_pauses(pauses)
 
 
 def convert_window(
@@ -170,17 +120,17 @@ def convert_window(
         content, source_pitch = bundle.encode(window.mel)
     pitch, kept_pitch = source_pitch * np.float32(request.pitch_ratio), source_pitch[window.keep]
     # What lies further away than a network depends on was context of the networks before it.
-    inner = window.around(*bundle.decoder_context(request.steps))
+    inner = window.around(*bundle.decoder_context(request.settings.steps))
     window, content, pitch = window.part(inner), content[:, inner], pitch[inner]
     with timing.stage("converter"):
         mel = convert_mel(bundle, window, content, pitch, request)
         mel, sums = bundle.config.postfilter(mel, request.target.mel, window.keep, state.sums)
-        mel = move_formants(mel, pitch, request.formant)
+        mel = move_formants(mel, pitch, request.settings.formant)
     with timing.stage("vocoder"):
         inner = window.around(*bundle.vocoder_context())
         window, mel, pitch = window.part(inner), mel[:, inner], pitch[inner]
         known = pitch if bundle.config.harmonics else None
-        wave, phase = vocode(bundle, mel, window.start, window.keep, state.phase, request.seed, known)
+        wave, phase = vocode(bundle, mel, window.start, window.keep, state.phase, request.settings.seed, known)
     return wave, State(phase, sums, kept_pitch)
 
 
@@ -195,7 +145,7 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
     sources = [request.source] if config.guidance and request.source is not None else []
 
     def noise(stream: int) -> Array:
-        drawn = frame_noise(request.seed, window.start, window.mel.shape[1], MEL.n_mels, stream)
+        drawn = frame_noise(request.settings.seed, window.start, window.mel.shape[1], MEL.n_mels, stream)
         return np.float32(config.temperature) * drawn
 
     def predict_x0(x_t: Array, t: int) -> Array:
@@ -206,5 +156,5 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
 
     x0 = (window.mel - bundle.mel_mean) / bundle.mel_std
     x = initial_state(config.initial, x0, noise(0), float(bundle.alpha_bar[config.start]))
-    x = sample(predict_x0, x, subsequence(request.steps, config.start), bundle.alpha_bar, noise)
+    x = sample(predict_x0, x, subsequence(request.settings.steps, config.start), bundle.alpha_bar, noise)
     return (x * bundle.mel_std + bundle.mel_mean).astype(np.float32)

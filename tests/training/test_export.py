@@ -15,6 +15,7 @@ from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.frames import Window  # noqa: E402
 from fastvoicegrad.pipeline import Request, convert_mel  # noqa: E402
 from fastvoicegrad.postfilter import PostFilter  # noqa: E402
+from fastvoicegrad.settings import ConversionSettings  # noqa: E402
 from fastvoicegrad.training.export import with_converter  # noqa: E402
 from fastvoicegrad.training.models.unet import Denoiser  # noqa: E402
 from fastvoicegrad.voice_file import Adapter  # noqa: E402
@@ -100,7 +101,7 @@ def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path, monkeyp
         for chunk in (10**6, 128):
             mels.clear()
             blocks = pipeline.convert_blocks(
-                converter.bundle, iter([wave]), voice, None, gain=1.0, steps=steps, chunk=chunk
+                converter.bundle, iter([wave]), voice, None, ConversionSettings(steps), gain=1.0, chunk=chunk
             )
             assert np.isfinite(np.concatenate(list(blocks))).all()
             converted.append(np.concatenate(mels, axis=1))
@@ -122,7 +123,7 @@ def test_a_bundle_names_its_initial_state(
     content, pitch = np.zeros((144, 64), np.float32), np.zeros(64, np.float32)
     for level, seed in ((0.0, 0), (1.0, 0), (0.0, 1)):
         window = Window(np.full((80, 64), level, np.float32), 0, slice(0, 64))
-        convert_mel(bundle, window, content, pitch, Request(voice_for(bundle, 8), None, 1, seed))
+        convert_mel(bundle, window, content, pitch, Request(voice_for(bundle, 8), None, ConversionSettings(seed=seed)))
     assert (not np.array_equal(states[0], states[1])) == uses_source
     assert (not np.array_equal(states[0], states[2])) == uses_seed
     (made / "config.json").write_text(json.dumps(config | {"initial": "dirty"}))

@@ -20,7 +20,7 @@ from ..converter import Conversion, VoiceConverter, output_rate
 from ..errors import InputError
 from ..files import regular_file, shown
 from ..library import Reference, References, listed, recordings_of, reference_name
-from ..pipeline import check_request, check_sound
+from ..settings import ConversionSettings
 from ..tracks import Delivery
 from ..version import __version__
 from ..voice import Voice
@@ -33,7 +33,7 @@ Progress = Callable[[float], None]  # called with the share that is done
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(ConversionSettings):
     """How recordings are converted, all in the same way. See `VoiceConverter.convert_file`.
 
     Attributes:
@@ -44,14 +44,8 @@ class Settings:
         tagged: whether results get their source's text fields and a comment that marks them as converted speech.
     """
 
-    steps: int = 1
-    seed: int = 0
     rate: int | None = None
     strict: bool = False
-    semitones: float = 0.0
-    keep_pitch: bool = False
-    formant: float = 0.0
-    pauses: str = "converted"
     channel: str | None = None
     loudness: float | None = None
     subtype: str | None = None
@@ -62,14 +56,12 @@ class Settings:
 
     def check(self, converter: VoiceConverter) -> None:
         """Raises InputError where a setting fits no recording at all."""
-        self.check_sound()
+        self.check_for(converter.bundle)
         self.check_storage()
-        sound = self.semitones, self.keep_pitch, self.formant, self.pauses
-        check_request(converter.bundle, self.steps, self.seed, *sound)
 
     def check_sound(self) -> None:
         """Raises InputError where a setting of the sound fits no recording and no bundle."""
-        check_sound(self.seed, self.semitones, self.formant, self.pauses)
+        super().check_sound()
         rate = output_rate(USUAL_RATE, self.rate)
         if self.channel is not None:
             audio.check_channel(self.channel)

@@ -26,6 +26,7 @@ from ..mel import MEL, Array, lowpass_projection
 from ..pipeline import Request, convert_mel
 from ..postfilter import PostFilter
 from ..reference import analyse_source
+from ..settings import ConversionSettings
 from ..speech import SpeechSampler
 from ..training.legacy import model_settings
 from ..vocoder import vocode
@@ -150,7 +151,7 @@ class RenderedStage(PlainConversion, ABC):
         content, pitch = bundle.content(mel), bundle.pitch(mel)
         pitch = pitch * np.float32(target.pitch / source.pitch if source else 1.0)
         window = Window(mel, 0, slice(0, mel.shape[1]))
-        converted = convert_mel(bundle, window, content, pitch, Request(target, source, 1, 0))
+        converted = convert_mel(bundle, window, content, pitch, Request(target, source, ConversionSettings()))
         return Stages(mel, converted, content, pitch if bundle.config.harmonics else None)
 
     def __call__(self, pair: Pair) -> np.ndarray:

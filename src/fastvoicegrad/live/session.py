@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..pipeline import MOST_SEMITONES
+from ..settings import MOST_SEMITONES
 from ..stream.bundle import StreamVoice
 from .effects import SILENCE, Meter
 from .engine import Engine

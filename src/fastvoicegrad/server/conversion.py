@@ -11,10 +11,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..audio import check_channel
-from ..converter import ConversionSettings
 from ..errors import InputError
 from ..formants import MOST_FORMANT
-from ..pipeline import MOST_SEMITONES
+from ..settings import MOST_SEMITONES, ConversionSettings
 from ..voice import Voice
 from . import schemas
 from .errors import ApiError, answers

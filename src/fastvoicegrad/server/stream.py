@@ -22,7 +22,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from ..audio import HIGHEST_RATE, LOWEST_RATE
 from ..errors import InputError
 from ..mel import Array
-from ..pipeline import MOST_SEMITONES
+from ..settings import MOST_SEMITONES
 from ..stream.converter import StreamingConverter
 from .errors import ApiError
 from .guard import check_origin, has_key

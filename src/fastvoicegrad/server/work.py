@@ -9,10 +9,10 @@ from pathlib import Path
 
 from .. import audio
 from ..audio.reading import decoded_blocks
-from ..converter import ConversionSettings
 from ..mel import MEL, Array
 from ..preview import render_preview
 from ..reference import encode_voice
+from ..settings import ConversionSettings
 from ..timing import Timing
 from ..tracks import Delivery, Source, first_passes, results
 from ..voice import Voice, pool

@@ -16,7 +16,7 @@ import numpy as np
 from ..audio import HIGHEST_RATE, LOWEST_RATE
 from ..errors import InputError
 from ..mel import MEL, Array
-from ..pipeline import MOST_SEED, MOST_SEMITONES
+from ..settings import check_seed, check_semitones
 from ..voice import Voice
 from .bundle import StreamBundle, StreamVoice
 from .core import State, Target, advance, begin, change
@@ -66,13 +66,13 @@ class StreamingConverter:
     ) -> None:
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise InputError(f"rate must lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz, got {rate}")
-        if not 0 <= seed < MOST_SEED:
-            raise InputError(f"the seed must be a whole number from 0 to 2**64 - 1, got {seed}")
+        check_seed(seed)
+        check_semitones(semitones)
         if not all(value is None or 0 < value < 1e4 for value in (gain, source_pitch)):
             raise InputError("gain and source_pitch must be above 0 and below 10000")
         self.bundle, self.rate, self.seed = bundle, rate, seed
         self._gain, self._source_pitch = gain, source_pitch
-        self._target = Target(self._prepared(voice), _checked(semitones), keep_pitch)
+        self._target = Target(self._prepared(voice), semitones, keep_pitch)
         bundle.warm_up()
         self.reset()
 
@@ -151,7 +151,8 @@ class StreamingConverter:
         Raises:
             InputError: out of range.
         """
-        self._change(replace(self._target, semitones=_checked(semitones), keep_pitch=keep_pitch))
+        check_semitones(semitones)
+        self._change(replace(self._target, semitones=semitones, keep_pitch=keep_pitch))
 
     def _change(self, target: Target) -> None:
         old, self._target = self._target, target
@@ -200,9 +201,3 @@ def _block(samples: Array) -> Array:
     if samples.ndim != 1 or samples.dtype.kind != "f":
         raise InputError(f"a stream takes one channel of floats, not {samples.dtype} of shape {samples.shape}")
     return samples
-
-
-def _checked(semitones: float) -> float:
-    if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
-        raise InputError(f"semitones must lie between -{MOST_SEMITONES:g} and {MOST_SEMITONES:g}, got {semitones:g}")
-    return semitones
