@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -161,7 +161,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
     return distance / s.trace()
 
 
-def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """L = sum of w_name L_name. A loss without a weight is an error; a weight of 0 switches a loss off.
 
     Raises:

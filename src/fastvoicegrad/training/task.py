@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+
+from .losses import weighted_sum
 
 Batch = dict[str, Tensor]
 Scalars = dict[str, float]
@@ -49,6 +53,7 @@ class Task(ABC):
         modules: the trained networks, by name; the main one comes first.
         frozen: fixed networks that the losses need; moved to the device, never saved.
         loop: the settings of the run.
+        weights: of the losses in their sum; None: each counts once.
         step: the current step; the trainer sets it.
     """
 
@@ -56,6 +61,7 @@ class Task(ABC):
     modules: dict[str, nn.Module]
     frozen: dict[str, nn.Module]
     loop: LoopConfig
+    weights: Mapping[str, float] | None = None
     step: int = 0
 
     @abstractmethod
@@ -66,9 +72,9 @@ class Task(ABC):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named terms of the generator's loss, each a scalar."""
 
-    @abstractmethod
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Weighted sum of these terms."""
+        return weighted_sum(losses, dict.fromkeys(losses, 1.0) if self.weights is None else self.weights)
 
     @abstractmethod
     def validate(self) -> Scalars:
@@ -81,6 +87,19 @@ class Task(ABC):
     def model_config(self) -> Any:
         """The settings that rebuild the main network from a checkpoint."""
         return None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the main network is."""
+        return next(self.modules[self.name].parameters()).device
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A batch where the main network is."""
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    def loss_values(self, batch: Batch) -> Scalars:
+        """The losses of a batch as numbers."""
+        return {name: float(value) for name, value in self.losses(self.on_device(batch)).items()}
 
     @property
     def generators(self) -> list[str]:

@@ -25,7 +25,6 @@ from ..losses import (
     content_consistency_loss,
     feature_matching,
     speaker_similarity_loss,
-    weighted_sum,
 )
 from ..models.blocks import inner
 from ..models.discriminators import DiscriminatorOutput, MelDiscriminator
@@ -61,7 +60,8 @@ class AdaptTask(AdversarialTask):
         config: AdaptConfig,
         name: str = ADAPTER,
     ) -> None:
-        self.name, self.bundle, self.config, self.loop = name, bundle, config, config.loop
+        self.name, self.bundle, self.config = name, bundle, config
+        self.loop, self.weights = config.loop, config.weights
         self.networks, self.voices, self.sources = networks, voices, sources[: len(NATURAL)]
         self.batches = Batches(bundle, [Target.of(recordings) for recordings in voices], sources, config)
         torch.manual_seed(config.loop.seed)
@@ -180,9 +180,6 @@ class AdaptTask(AdversarialTask):
         features = [[layer[: len(batch["mel"])] for layer in part] for part in features]
         return {"adv": adversarial_generator(scores), "fm": feature_matching(real, features)}
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, {name: self.config.weights[name] for name in losses})
-
     # Validation.
 
     def validate(self) -> Scalars:
@@ -197,7 +194,7 @@ class AdaptTask(AdversarialTask):
         return mean | {"score": sum(mean.values())}
 
     def _validate(self, index: int) -> Scalars:
-        device = self._device
+        device = self.device
         held, cosines, words, mels = self.held_voices[index].to(device), list[float](), list[float](), list[Tensor]()
         for number, source in enumerate(self.sources):
             batch = {name: x.to(device) for name, x in self._whole(source, index, number).items()}
@@ -209,10 +206,6 @@ class AdaptTask(AdversarialTask):
         quality = -self.features.frechet_distance(real, mels)
         likeness = min(float(np.mean(cosines)), self.natural[index])
         return {"likeness": likeness, "words": float(np.mean(words)), "quality": quality}
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.networks.content.parameters()).device
 
     def _whole(self, source: Source, index: int, number: int) -> Batch:
         """A shipped recording as a batch of one conversion, always the same."""

@@ -14,7 +14,6 @@ from ...errors import InputError
 from ..data.crops import Crop, Crops, statistics
 from ..data.perturb import PerturbConfig, perturb, read_at, time_stretch_places
 from ..data.store import Entry, Store
-from ..losses import weighted_sum
 from ..models.content import ContentConfig, ContentModel
 from ..task import Batch, LoopConfig, Scalars, Task
 
@@ -78,7 +77,7 @@ class ContentTask(Task):
     name = "content"
 
     def __init__(self, recipe: ContentRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)
         self.held_out = Crops(self.store, "valid", recipe.frames)
@@ -118,14 +117,10 @@ class ContentTask(Task):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         return content_losses(self.modules["content"](batch["mel"]), batch)
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, self.recipe.weights)
-
     def validate(self) -> Scalars:
         """Losses and unit accuracy on held-out voices, unperturbed."""
         crops = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
-        device = next(self.modules["content"].parameters()).device
-        batch = {k: v.to(device) for k, v in self._with_targets(self.held_out, crops).items()}
+        batch = self.on_device(self._with_targets(self.held_out, crops))
         outputs = self.modules["content"](batch["mel"])
         scores = {key: float(value) for key, value in content_losses(outputs, batch).items()}
         best = outputs["units_logits"].topk(5, 1).indices == batch["units"][:, None]

@@ -76,13 +76,7 @@ class DiffVcTask(Task):
         score = model(x_t, mean, t, batch["speaker"], (reference, reference_mean))
         return {"score": (deviation * score + batch["noise"]).square().mean()}
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return losses["score"]
-
     def validate(self) -> Scalars:
         """The loss on held-out voices."""
         random = np.random.default_rng(VALIDATION_SEED)
-        device = next(self.modules[self.name].parameters()).device
-        batch = self._with_noise(self.valid_crops.draw(random, VALIDATED), random)
-        losses = self.losses({name: value.to(device) for name, value in batch.items()})
-        return {name: float(value) for name, value in losses.items()}
+        return self.loss_values(self._with_noise(self.valid_crops.draw(random, VALIDATED), random))

@@ -62,12 +62,6 @@ class AverageVoiceTask(Task):
         norm = inner(model).norm
         return {"average": (model(norm(batch["mel"])) - norm(batch["average"])).square().mean()}
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return losses["average"]
-
     def validate(self) -> Scalars:
         """The loss on held-out voices."""
-        device = next(self.modules[self.name].parameters()).device
-        batch = self._draw(self.held_out, np.random.default_rng(VALIDATION_SEED), VALIDATED)
-        losses = self.losses({name: value.to(device) for name, value in batch.items()})
-        return {name: float(value) for name, value in losses.items()}
+        return self.loss_values(self._draw(self.held_out, np.random.default_rng(VALIDATION_SEED), VALIDATED))

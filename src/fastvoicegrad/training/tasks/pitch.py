@@ -11,7 +11,6 @@ from torch import Tensor
 from ..data.crops import Crop, Crops, statistics
 from ..data.perturb import PerturbConfig, draw_perturbations, perturb
 from ..data.store import Store
-from ..losses import weighted_sum
 from ..models.blocks import inner
 from ..models.pitch import PitchConfig, PitchScale, PitchTracker, pitch_losses
 from ..task import Batch, LoopConfig, Scalars, Task
@@ -40,7 +39,7 @@ class PitchTask(Task):
     name = "pitch"
 
     def __init__(self, recipe: PitchRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)
         self.held_out = Crops(self.store, "valid", recipe.frames)
@@ -74,16 +73,12 @@ class PitchTask(Task):
         """pitch, voicing: see `pitch_losses`."""
         return pitch_losses(inner(self.modules[self.name]), *self._outputs(batch))
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, self.recipe.weights)
-
     def validate(self) -> Scalars:
         """Losses and `pitch_scores` on held-out voices, unperturbed."""
         model: PitchScale = inner(self.modules[self.name])
-        device = next(model.parameters()).device
         drawn = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
-        batch = {k: v.to(device) for k, v in self._take(self.held_out, drawn).items()}
-        scores = {key: float(value) for key, value in self.losses(batch).items()}
+        batch = self.on_device(self._take(self.held_out, drawn))
+        scores = self.loss_values(batch)
         logits, voicing, pitch = self._outputs(batch)
         tracked = torch.where(voicing > 0, model.decode(logits), torch.zeros_like(voicing))
         return scores | pitch_scores(tracked, pitch)

@@ -19,7 +19,6 @@ from ..data.crops import Crops
 from ..data.perturb import PerturbConfig, perturb
 from ..data.store import Store
 from ..data.teachers import TEACHER_RATE, kaldi_features, to_teacher_rate
-from ..losses import weighted_sum
 from ..models.speaker import RATE, SpeakerConfig, SpeakerEncoder, resampled
 from ..task import Batch, LoopConfig, Scalars, Task
 from ..verification import equal_error, verification_scores
@@ -63,7 +62,7 @@ class SpeakerTask(Task):
     name = "speaker"
 
     def __init__(self, recipe: SpeakerRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
         self.crops = {
             frames: LabelledCrops(self.store, "train", frames, recipe.corpora)
@@ -98,14 +97,10 @@ class SpeakerTask(Task):
         angles = (embedding @ embedding.T - target @ target.T).square().mean()
         return {"cosine": (1 - (embedding * target).sum(1)).mean(), "geometry": angles * 10}
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, self.recipe.weights)
-
     def validate(self) -> Scalars:
         """Cosine to the teacher and equal error rate on held-out voices, windows of twice `shortest`."""
         drawn = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
-        device = next(self.modules["speaker"].parameters()).device
-        embedding = self.modules["speaker"](self.held_out.take("mel", drawn).to(device)).cpu().numpy()
+        embedding = self.modules["speaker"](self.held_out.take("mel", drawn).to(self.device)).cpu().numpy()
         target = self.store.array("speaker_teacher")[[c.row for c in drawn]]
         voices = [self.store.entries[c.row].recording.voice for c in drawn]
         return {

@@ -13,7 +13,6 @@ from ..data.crops import Crop, Crops, statistics
 from ..data.perturb import PerturbConfig, perturb
 from ..data.store import Store
 from ..data.stream_crops import StreamMel, on_time, scored
-from ..losses import weighted_sum
 from ..models.stream import StreamContentConfig, StreamContentModel
 from ..task import Batch, LoopConfig, Scalars, Task
 
@@ -36,7 +35,7 @@ class StreamContentTask(Task):
     name = "stream-content"
 
     def __init__(self, recipe: StreamContentRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)
         self.held_out = Crops(self.store, "valid", recipe.frames)
@@ -82,14 +81,10 @@ class StreamContentTask(Task):
             "units": F.cross_entropy(logits.flatten(0, 1), units.flatten()),
         }
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, self.recipe.weights)
-
     def validate(self) -> Scalars:
         """Losses and unit accuracy on held-out voices, unperturbed."""
-        device = next(self.modules[self.name].parameters()).device
         drawn = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
-        batch = {key: value.to(device) for key, value in self._take(self.held_out, drawn).items()}
-        scores = {key: float(value) for key, value in self.losses(batch).items()}
+        batch = self.on_device(self._take(self.held_out, drawn))
+        scores = self.loss_values(batch)
         _, logits, _, units = self._outputs(batch)
         return scores | {"accuracy": float((logits.argmax(2) == units).float().mean())}

@@ -30,7 +30,6 @@ from ..losses import (
     adversarial_generator,
     feature_matching,
     frechet_distance,
-    weighted_sum,
 )
 from ..models.blocks import inner
 from ..models.stream import StreamContentModel, StreamConverter, StreamConverterConfig
@@ -79,7 +78,7 @@ class StreamConverterTask(AdversarialTask):
     name = "stream-converter"
 
     def __init__(self, recipe: StreamConverterRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         content = load_stream_content(recipe.content).requires_grad_(recipe.train_content)
         content.units.requires_grad_(False)  # no loss reads them here
         self.lookahead = content.config.lookahead
@@ -217,9 +216,6 @@ class StreamConverterTask(AdversarialTask):
         made = torch.cat([content[:, self.scored] for content in self._contents])
         return ((made - target).square().mean((0, 1)) / target.var((0, 1)).clamp(min=1e-6)).mean()
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, self.recipe.weights)
-
     def _features(self, x: Tensor) -> Tensor:
         """Features of the frozen vocoder, (B * T', C)."""
         norm = inner(self.frozen["teacher"]).norm
@@ -229,9 +225,8 @@ class StreamConverterTask(AdversarialTask):
     def validate(self) -> Scalars:
         """Scores on held-out voices: "mel" and "dist" as the losses, "quality" minus the `frechet_distance`."""
         random = np.random.default_rng(VALIDATION_SEED)
-        device = next(self.modules[self.name].parameters()).device
         batch = self._drawn(self.valid_crops, random, VALIDATED, VALIDATED)
-        self.forward({key: value.to(device) for key, value in batch.items()})
+        self.forward(self.on_device(batch))
         distance = frechet_distance(self._features(self._real), self._features(self._converted))
         return {
             "mel": float((self._reconstructed - self._real).abs().mean()),

@@ -38,7 +38,7 @@ class StreamPitchTask(PitchTask):
     recipe: StreamPitchRecipe  # type: ignore[assignment]
 
     def __init__(self, recipe: StreamPitchRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)
         self.held_out = Crops(self.store, "valid", recipe.frames)

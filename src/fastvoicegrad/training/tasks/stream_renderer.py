@@ -37,7 +37,7 @@ class StreamRendererTask(VocoderTask):
     recipe: StreamRendererRecipe  # type: ignore[assignment]
 
     def __init__(self, recipe: StreamRendererRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         scored(recipe.frames, 0)
         store = Store(recipe.store)
         self.crops = Crops(store, "train", recipe.frames, recipe.corpora)
@@ -73,7 +73,7 @@ class StreamRendererTask(VocoderTask):
         """Spectral distances on held-out voices."""
         random = np.random.default_rng(VALIDATION_SEED)
         drawn = self._take(random, self.held_out.draw(random, VALIDATED))
-        self.forward({key: value.to(self.log_mel.window.device) for key, value in drawn.items()})
+        self.forward(self.on_device(drawn))
         return {
             "mel_l1": (self.log_mel(self._fake) - self.log_mel(self._real)).abs().mean().item(),
             "stft": multi_resolution_stft(self._real, self._fake).item(),

@@ -40,7 +40,6 @@ from ..losses import (
     feature_matching,
     frechet_distance,
     score_distillation,
-    weighted_sum,
 )
 from ..models.blocks import MelNorm, inner
 from ..models.unet import Denoiser, UNet, UNetConfig
@@ -78,7 +77,7 @@ class StudentTask(AdversarialTask):
     outputs: Outputs
 
     def __init__(self, recipe: StudentRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.train_crops = ConversionCrops(recipe.data, "train", verified=recipe.converting)
         self.valid_crops = ConversionCrops(recipe.data, "valid")
         torch.manual_seed(recipe.loop.seed)
@@ -268,17 +267,13 @@ class StudentTask(AdversarialTask):
         extra = self.extra(self.norm.undo(x), self.norm.undo(outputs.converted), batch, outputs.conversions)
         return losses | extra
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, self.recipe.weights)
-
     # Validation.
 
     def _held_out(self) -> Batch:
         """Crops of held-out voices with their conversions, always the same."""
         random = np.random.default_rng(VALIDATION_SEED)
-        device = next(self.modules["student"].parameters()).device
         batch = self._with_noise(self.valid_crops.draw(random, VALIDATED), random)
-        return {k: v.to(device) for k, v in (batch | conversion_targets(batch, VALIDATED)).items()}
+        return self.on_device(batch | conversion_targets(batch, VALIDATED))
 
     def _features(self, x: Tensor) -> Tensor:
         """Features of the frozen vocoder, (B * T', C)."""

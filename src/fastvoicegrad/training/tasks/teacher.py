@@ -73,13 +73,7 @@ class TeacherTask(Task):
         target = {"eps": eps, "v": ab.sqrt() * eps - (1 - ab).sqrt() * x0, "x0": x0}[self.recipe.model.prediction]
         return {self.recipe.model.prediction: (out - target).abs().mean()}
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return torch.stack(list(losses.values())).sum()
-
     def validate(self) -> Scalars:
         """The loss on held-out voices."""
         random = np.random.default_rng(VALIDATION_SEED)
-        device = next(self.modules["teacher"].parameters()).device
-        batch = self._with_noise(self.valid_crops.draw(random, VALIDATED), random)
-        losses = self.losses({key: value.to(device) for key, value in batch.items()})
-        return {key: float(value) for key, value in losses.items()}
+        return self.loss_values(self._with_noise(self.valid_crops.draw(random, VALIDATED), random))

@@ -17,7 +17,6 @@ from ..losses import (
     adversarial_generator,
     feature_matching,
     multi_resolution_stft,
-    weighted_sum,
 )
 from ..models.blocks import inner
 from ..models.discriminators import WaveDiscriminator, WaveDiscriminatorConfig
@@ -56,7 +55,7 @@ class VocoderTask(AdversarialTask):
     name = "vocoder"
 
     def __init__(self, recipe: VocoderRecipe) -> None:
-        self.recipe, self.loop = recipe, recipe.loop
+        self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         store = Store(recipe.store)
         self.crops = Crops(store, "train", recipe.frames, recipe.corpora)
         self.held_out = Crops(store, "valid", recipe.frames)
@@ -135,14 +134,11 @@ class VocoderTask(AdversarialTask):
             losses["fm"] = feature_matching(real_features, features)
         return losses
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        return weighted_sum(losses, self.recipe.weights)
-
     def validate(self) -> Scalars:
         """Spectral distances and the pitch loss on held-out voices, rendered with the estimated pitch."""
         random = np.random.default_rng(VALIDATION_SEED)
         drawn = self._take(random, self.held_out.draw(random, VALIDATED))
-        batch = {key: value.to(self.log_mel.window.device) for key, value in drawn.items()}
+        batch = self.on_device(drawn)
         vocoder: SpectralVocoder = inner(self.modules["vocoder"])
         real = below(batch["wave"], batch["band"])
         mel = self.log_mel(batch["wave"])
