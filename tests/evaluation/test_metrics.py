@@ -55,6 +55,7 @@ def test_normaliser_and_error_rates() -> None:
     from fastvoicegrad.evaluation.asr import error_rates, normalise
 
     assert normalise(" The side-show,  in THE Circus! ") == "the side show in the circus"
+    assert normalise("It\u2019s true, they don\u2019t") == normalise("it's true they don't")
     assert error_rates("a cat", "a cat") == (0.0, 0.0)
     assert error_rates("abcd", "abce") == (25.0, 100.0)
 

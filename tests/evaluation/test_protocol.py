@@ -72,6 +72,14 @@ def test_a_bad_protocol_is_refused_with_advice(tmp_path: Path, content: str | No
         read_pairs(path)
 
 
+def test_a_pair_stands_in_a_protocol_once(tmp_path: Path) -> None:
+    """Figures are kept by the pair's name, so two pairs of one name would share them."""
+    path, pairs = tmp_path / "pairs.jsonl", make_pairs(recordings(tmp_path), 2)
+    write_pairs(path, [*pairs, pairs[1]])
+    with pytest.raises(InputError, match=f"line {len(pairs) + 1}: the pair {pairs[1].id} is there twice"):
+        read_pairs(path)
+
+
 def test_a_manifest_with_too_few_recordings_is_refused_with_advice(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
     rows = [vars(r) | {"path": Path(r.path).name} for r in recordings(tmp_path, 6)]

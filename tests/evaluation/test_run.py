@@ -21,7 +21,10 @@ pytest.importorskip("matplotlib")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.cli import app
+from fastvoicegrad.evaluation import systems
 from fastvoicegrad.evaluation.run import name_systems
+from fastvoicegrad.evaluation.specs import make_system
+from fastvoicegrad.evaluation.systems import bundle_key
 
 
 def arguments(*words: object) -> list[str]:
@@ -81,6 +84,9 @@ def test_every_system_has_its_figures(report: Path) -> None:
     assert found["summary"]["ours"]["duration ratio"]["mean"] == pytest.approx(1, abs=1e-3)
     assert set(found["differences"]) == {"natural", "source", "ours", "shift"}
     assert set(found["speed"]) == {"ours"}
+    speed, apart = found["speed"]["ours"], ("", "content + converter ")
+    parts = {name.removesuffix("real-time factor"): x for name, x in speed.items() if name.endswith("real-time factor")}
+    assert sum(x for stage, x in parts.items() if stage not in apart) == pytest.approx(speed["real-time factor"])
     assert found["speed"]["ours"]["converter real-time factor"] < found["speed"]["ours"]["real-time factor"]
     assert found["speed"]["ours"]["loaded peak MB"] < found["speed"]["ours"]["conversion peak MB"]
     assert any("ecapa.ckpt" in line for line in found["missing"])
@@ -135,7 +141,7 @@ def test_finished_work_is_not_repeated(report: Path, two_pairs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("systems", "advice"),
+    ("named", "advice"),
     [
         (["nowhere"], "nowhere"),
         (["default@x"], "number of steps"),
@@ -144,11 +150,25 @@ def test_finished_work_is_not_repeated(report: Path, two_pairs: Path) -> None:
         (["natural", "natural"], "name of its own"),
     ],
 )
-def test_bad_systems_are_refused_with_advice(two_pairs: Path, tmp_path: Path, systems: list[str], advice: str) -> None:
-    words = ["dev", "evaluate", *systems, "--pairs", str(two_pairs), "-o", str(tmp_path), "--no-speed"]
+def test_bad_systems_are_refused_with_advice(two_pairs: Path, tmp_path: Path, named: list[str], advice: str) -> None:
+    words = ["dev", "evaluate", *named, "--pairs", str(two_pairs), "-o", str(tmp_path), "--no-speed"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert advice in " ".join(done.output.split())
+
+
+def test_a_path_may_have_an_at_sign(tmp_path: Path) -> None:
+    folder = tmp_path / "me@home"
+    folder.mkdir()
+    for spec in (f"{folder}/none.safetensors@6", f"{folder}/none.safetensors"):
+        with pytest.raises(InputError, match="no such checkpoint"):
+            make_system(spec, tmp_path)
+
+
+def test_other_code_has_other_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = bundle_key(None)
+    monkeypatch.setattr(systems, "program_key", lambda: "other")
+    assert bundle_key(None) != before
 
 
 def test_systems_are_named_by_their_specs() -> None:

@@ -15,7 +15,7 @@ import soundfile
 
 pytest.importorskip("torch")
 
-from fastvoicegrad import audio
+from fastvoicegrad import InputError, audio
 from fastvoicegrad.live.effects import SILENCE, DelayLine, Gate, Meter, Slope, decibels
 from fastvoicegrad.live.engine import Engine
 from fastvoicegrad.live.files import play
@@ -176,6 +176,28 @@ def test_a_failure_of_the_networks_is_raised_at_the_end(bundle: StreamBundle, vo
     assert len(engine.exchange(np.zeros(BLOCK, np.float32))) == BLOCK
     with pytest.raises(ZeroDivisionError):
         engine.stop()
+
+
+@pytest.mark.parametrize("clock", ["real", "fast"])
+def test_a_failure_leaves_the_older_result(bundle: StreamBundle, voices: list[Any], tmp_path: Path, clock: Any) -> None:
+    stream = StreamingConverter(bundle, voices[0], RATE)
+    engine, pushed = Engine(stream, BLOCK), list[int]()
+
+    def broken(samples: np.ndarray) -> np.ndarray:
+        pushed.append(len(samples))
+        if len(pushed) > 5:
+            raise InputError("no memory is left")
+        return np.zeros_like(samples)
+
+    stream.push = broken  # type: ignore[method-assign]
+    soundfile.write(tmp_path / "in.wav", vowels(0.5, rate=RATE), RATE)
+    (tmp_path / "out.wav").write_bytes(b"older")
+    engine.start()
+    with pytest.raises(InputError, match="no memory"):
+        play(engine, tmp_path / "in.wav", tmp_path / "out.wav", BLOCK, clock)
+    with pytest.raises(InputError, match="no memory"):
+        engine.stop()
+    assert (tmp_path / "out.wav").read_bytes() == b"older"
 
 
 @pytest.mark.parametrize("clock", ["real", "fast"])

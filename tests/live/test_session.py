@@ -125,6 +125,15 @@ def test_keys_of_a_terminal_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> 
             os.write(ours, b"2+q")
             time.sleep(0.1)
             assert [pressed() for _ in range(4)] == ["2", "+", "q", ""]
+            os.write(ours, b"\x1b[A")  # an arrow, which has no character
+            time.sleep(0.1)
+            assert [pressed() for _ in range(3)] == ["", "", ""]
+            os.write(ours, b"\x1b[3~")
+            time.sleep(0.1)
+            assert pressed() == ""
+            os.write(ours, b"1")
+            time.sleep(0.1)
+            assert pressed() == "1"
     os.close(ours)
 
 

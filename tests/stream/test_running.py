@@ -28,6 +28,14 @@ def test_silence_changes_no_gain() -> None:
     assert gain.gain == 3.0
 
 
+def test_a_muted_microphone_changes_no_gain() -> None:
+    gain = RunningGain()
+    gain.scale(vowels(3.0))
+    before = gain.gain
+    gain.scale(np.zeros(120 * 22050, np.float32))
+    assert gain.gain == pytest.approx(before, rel=0.05)
+
+
 @pytest.mark.parametrize("background", [1e-3, 4e-3])
 @pytest.mark.parametrize("level", [0.03, 0.2])
 def test_a_quiet_lead_in_does_not_silence_the_first_words(background: float, level: float) -> None:

@@ -20,8 +20,9 @@ from .metrics import RATE, Column, Figures, Metric, Utterance
 
 
 def normalise(text: str) -> str:
-    """Lower case; letters, digits and apostrophes only; single spaces."""
-    return " ".join(re.sub(r"[^a-z0-9' ]+", " ", text.lower().replace("-", " ")).split())
+    """Lower case; letters, digits and apostrophes only, of whatever shape; single spaces."""
+    text = re.sub("[\u2018\u2019]", "'", text.lower())
+    return " ".join(re.sub(r"[^a-z0-9' ]+", " ", text).split())
 
 
 def error_rates(reference: str, transcript: str) -> tuple[float, float]:
@@ -159,7 +160,7 @@ class ErrorRates(Metric):
 
     def __init__(self, recogniser: Recogniser) -> None:
         self.recogniser, name = recogniser, recogniser.name
-        self.version = f"{recogniser.version}; texts of lower-case letters, digits and apostrophes"
+        self.version = f"{recogniser.version}; texts of lower-case letters, digits and straight apostrophes"
         self.columns = (
             Column(f"CER % {name}", "lower", "characters", 1),
             Column(f"WER % {name}", "lower", "words", 1),

@@ -34,7 +34,7 @@ class NetworkSpeed:
     Attributes:
         name: of the system.
         size: "published" or "small".
-        millions: of parameters, encoder included.
+        millions: of parameters, encoders left out.
         factor: seconds of computing for a second of speech.
         published: the papers' figures.
     """
@@ -110,4 +110,4 @@ def _diffvc(size: str, frames: int) -> list[NetworkSpeed]:
     mel, speaker = _mel(frames), torch.randn(1, model.config.score.speaker_dim)
     encoder = _seconds(lambda: model.average(mel))
     step = _seconds(lambda: model(mel, mel, torch.tensor([0.5]), speaker, (mel, mel)))
-    return _rows(size, {"DiffVC-6": 6, "DiffVC-30": 30}, _millions(model), encoder, step, frames)
+    return _rows(size, {"DiffVC-6": 6, "DiffVC-30": 30}, _millions(model.score), encoder, step, frames)

@@ -202,7 +202,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; {ADVICE}")
-    pairs = []
+    pairs, ids = list[Pair](), set[str]()
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             row = json.loads(line)
@@ -211,6 +211,9 @@ def read_pairs(path: Path) -> list[Pair]:
             pairs.append(Pair(recording(row["source"]), row["target"], references, recording(row["natural"]), parallel))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}, line {number} is not a pair ({error}); {ADVICE}") from error
+        if pairs[-1].id in ids:
+            raise InputError(f"{path}, line {number}: the pair {pairs[-1].id} is there twice; leave one out")
+        ids.add(pairs[-1].id)
     if not pairs:
         raise InputError(f"{path} holds no pair; {ADVICE}")
     return pairs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .. import __version__
 from ..errors import InputError
+from ..threads import available_cores
 from ..training.verification import equal_error
 from .cache import Cache, digest, fingerprint
 from .metrics import Metric, Utterance, load_16k
@@ -167,7 +167,7 @@ def score(plan: Plan, jobs: int = 0) -> dict[str, Any]:
         evaluator.system(name)  # a bad one fails here, before anything is computed
     rows: dict[str, list[Row]] = {name: [{} for _ in pairs] for name in plan.systems}
     trials = np.zeros((len(metrics), len(pairs), 2))
-    pool = ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), _start, (plan,))
+    pool = ProcessPoolExecutor(jobs or available_cores(), get_context("spawn"), _start, (plan,))
     try:
         tasks = [(name, index) for index in range(len(pairs)) for name in plan.systems]
         for (name, index), row in _finished({pool.submit(_row, *task): task for task in tasks}, "utterances"):
@@ -254,7 +254,7 @@ def evaluate(plan: Plan, against: str, jobs: int = 0, with_speed: bool = True) -
     if with_speed:
         conversions = {name: evaluator.system(name) for name in plan.systems}
         report["speed"] = {
-            name: measure(system, evaluator.pairs, os.cpu_count() or 1)
+            name: measure(system, evaluator.pairs, available_cores())
             for name, system in conversions.items()
             if type(system) is Conversion
         }

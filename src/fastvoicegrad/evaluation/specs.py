@@ -62,12 +62,18 @@ def make_system(spec: str, work: Path, base: str | None = None) -> System:
             if not seconds.replace(".", "", 1).isdecimal():
                 raise InputError(f"{spec}: write it as reference:SECONDS:MODEL, e.g. reference:3:default")
             return LimitedReference(bundle_path(model, work, base), float(seconds))
-    name, _, steps = spec.partition("@")
+    name, steps = split_steps(spec)
     if steps and not steps.isdecimal():
         raise InputError(f"{spec}: what follows '@' is a number of steps, e.g. {name}@6")
     if _is_diffvc(name):
         return DiffVcConversion(name, base, int(steps or 30))
     return Conversion(bundle_path(name, work, base), int(steps or 1))
+
+
+def split_steps(spec: str) -> tuple[str, str]:
+    """``MODEL@STEPS`` as (model, steps); "@" in the name of a folder is a part of the model."""
+    name, _, steps = spec.rpartition("@")
+    return (name, steps) if name and Path(steps).name == steps else (spec, "")
 
 
 def _is_diffvc(model: str) -> bool:

@@ -30,9 +30,14 @@ def _measure(bundle: str | None, steps: int, source: str, references: list[str],
     embedded, memory["voice"] = time.perf_counter() - started, peak_mb()
     result = converter.convert_file(source, Path(source).with_name("converted.wav"), voice, steps=steps)
     memory["conversion"] = peak_mb()
-    stages = {"voice": embedded, **result.stages, "audio": result.elapsed - sum(result.stages.values())}
+    stages = {**result.stages, "audio": result.elapsed - sum(result.stages.values())}
+    stages["voice"] = stages.get("voice", 0.0) + embedded  # the conversion's own part is the source's voice
     whole = embedded + result.elapsed
-    report = {"threads": float(threads), "seconds": result.seconds, "real-time factor": whole / result.seconds}
+    report = {
+        "threads": float(converter.bundle.threads),
+        "seconds": result.seconds,
+        "real-time factor": whole / result.seconds,
+    }
     paper = sum(stages[name] for name in ("encoders", "converter"))
     report["content + converter real-time factor"] = paper / result.seconds
     report |= {f"{stage} real-time factor": seconds / result.seconds for stage, seconds in stages.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -184,8 +184,16 @@ class Folder(System):
 
 
 def bundle_key(path: str | None) -> str:
-    """A digest of a bundle's settings, which include the checksums of its networks."""
-    return digest(repr(Bundle.open(path).config))
+    """A digest of a bundle's settings, which include the checksums of its networks, and of the code that runs them."""
+    return digest(repr(Bundle.open(path).config), program_key())
+
+
+@cache
+def program_key() -> str:
+    """A digest of the code that converts: an output of other code is no longer the system's."""
+    top = Path(audio.__file__).parents[1]
+    modules = sorted(path for folder in ("", "audio", "stream") for path in (top / folder).glob("*.py"))
+    return digest(*(fingerprint(str(path)) for path in modules))
 
 
 def write(path: Path, wave: np.ndarray, rate: int) -> None:

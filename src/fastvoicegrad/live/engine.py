@@ -187,6 +187,10 @@ class Engine:
         if self._worker.is_alive():
             self._worker.join()
         gc.unfreeze()
+        self.check()
+
+    def check(self) -> None:
+        """Raises what ended the worker, if anything did."""
         if self.failure is not None:
             raise self.failure
 

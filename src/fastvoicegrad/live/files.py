@@ -47,7 +47,7 @@ def play(
     Returns:
         the number of samples written.
     Raises:
-        InputError: a file cannot be read or written.
+        InputError: a file cannot be read or written. What ended the engine is raised too; the output stays as it was.
     """
     audio.check_output(output, engine.rate)
     info = audio.inspect(source)
@@ -64,6 +64,7 @@ def play(
             heading = min(skipped, len(samples))
             skipped -= heading
             file.write(engine.exchange(samples)[heading:][: total - file.samples])
+            engine.check()  # else the rest would be silence, in place of an older result
             if file.samples == total:
                 break
             if tick:

@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Pressed = Callable[[], str]
+ESCAPE = "\x1b"  # begins the bytes of a key without a character
+WINDOWS_PREFIXES = "\x00\xe0"  # the same on Windows
 
 
 @contextmanager
 def keys() -> Iterator[Pressed]:
-    """A function that gives the next key that was pressed; "" where none was, or where there is no terminal."""
+    """A function that gives the next key that was pressed; "" where none was, or where there is no terminal.
+
+    Keys without a character, such as arrows, give "" too.
+    """
     if not sys.stdin or not sys.stdin.isatty():
         yield lambda: ""
     elif sys.platform == "win32":
-        import msvcrt
-
-        yield lambda: msvcrt.getwch() if msvcrt.kbhit() else ""
+        yield _next_on_windows
     else:
         import termios
         import tty
@@ -34,4 +37,25 @@ def keys() -> Iterator[Pressed]:
 
 def _next(terminal: int) -> str:
     """The next key that waits. Reading from `sys.stdin` would keep further ones in its buffer."""
-    return os.read(terminal, 1).decode(errors="ignore") if select.select([terminal], [], [], 0)[0] else ""
+    if not _waits(terminal):
+        return ""
+    key = os.read(terminal, 1).decode(errors="ignore")
+    while key == ESCAPE and _waits(terminal):  # what follows belongs to the same key
+        os.read(terminal, 1)
+    return "" if key == ESCAPE else key
+
+
+def _waits(terminal: int) -> bool:
+    return bool(select.select([terminal], [], [], 0)[0])
+
+
+def _next_on_windows() -> str:
+    import msvcrt  # the standard library has it there alone
+
+    if not msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
+        return ""
+    key: str = msvcrt.getwch()  # type: ignore[attr-defined,unused-ignore]
+    if key in WINDOWS_PREFIXES:
+        msvcrt.getwch()  # type: ignore[attr-defined,unused-ignore]
+        return ""
+    return key

@@ -28,7 +28,7 @@ GLIDE = 0.05  # seconds: time constant of the pitch ratio within the first phras
 
 
 class _RunningLevel(LevelMeter):
-    """The active speech level of the last seconds: old hops count less and less."""
+    """The active speech level of the last seconds with sound: old hops count less and less."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,13 +36,14 @@ class _RunningLevel(LevelMeter):
 
     def add_hop(self, power: float) -> None:
         """Take the mean square of a hop."""
+        if power <= SILENCE**2:  # a muted microphone: what was measured stays
+            return
         forget = 0.5 ** (1 / (HALF_LIFE * HOPS))
         self._count *= forget
         self._power *= forget
-        if power > SILENCE**2:
-            index = int(min(max(10 * math.log10(power) - LOWEST, 0), BINS - 1))
-            self._count[index] += 1
-            self._power[index] += power
+        index = int(min(max(10 * math.log10(power) - LOWEST, 0), BINS - 1))
+        self._count[index] += 1
+        self._power[index] += power
 
 
 @dataclass

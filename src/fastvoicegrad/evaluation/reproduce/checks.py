@@ -35,7 +35,7 @@ def check_inputs(plan: Reproduction) -> None:
         _named("--store", lambda: check_store(plan))
         _named("--pairs", lambda: check_pairs(read_pairs(plan.pairs)))
         _named("--teacher", lambda: check_teacher(plan.teacher))
-    if LANGUAGES in plan.wanted and not (plan.out / "languages.jsonl").exists():
+    if LANGUAGES in plan.wanted:
         _named("--manifest", lambda: check_manifest(plan.manifest))
 
 

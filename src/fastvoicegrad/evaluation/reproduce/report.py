@@ -144,5 +144,5 @@ def speed_table(speeds: Sequence[NetworkSpeed]) -> str:
         "Encoder and converter alone, as in the paper, on one thread. **All weights are random**, which does not "
         "change the speed. One step is measured and counted K times. The paper's content encoder is another one.\n"
     )
-    columns = ["system", "size", "parameters, millions", "real-time factor", "published (GPU; CPU)"]
+    columns = ["system", "size", "parameters without encoders, millions", "real-time factor", "published (GPU; CPU)"]
     return f"## speed\n\n{text}\n{markdown_table(columns, lines)}"

@@ -12,6 +12,7 @@ from ..languages import language_pairs
 from ..network_speed import NetworkSpeed, network_speed
 from ..pairs import read_pairs, write_pairs
 from ..run import Plan, evaluate
+from ..systems import bundle_key
 from . import plots, report
 from .checks import check_inputs
 from .plan import Reproduction
@@ -79,22 +80,23 @@ def _systems(plan: Reproduction, runs: Runs) -> dict[str, str]:
 
 
 def _speeds(plan: Reproduction) -> list[NetworkSpeed]:
-    """The speeds, measured once; at the smoke budget of small networks on few frames."""
-    path = plan.out / "speed.json"
-    if not path.exists():
-        smoke = plan.budget == "smoke"
+    """The speeds, measured once for a bundle; at the smoke budget of small networks on few frames."""
+    smoke, path = plan.budget == "smoke", plan.out / "speed.json"
+    conditions = {"bundle": bundle_key(plan.base), "smoke": smoke}
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if known.get("conditions") != conditions:
         measured = network_speed(plan.base, 16, published=False) if smoke else network_speed(plan.base)
+        known = {"conditions": conditions, "rows": [asdict(speed) for speed in measured]}
         with replacing(path) as part:
-            part.write_text(json.dumps([asdict(speed) for speed in measured], indent=1) + "\n")
-    return [NetworkSpeed(**row) for row in json.loads(path.read_text())]
+            part.write_text(json.dumps(known, indent=1) + "\n")
+    return [NetworkSpeed(**row) for row in known["rows"]]
 
 
 def _languages(plan: Reproduction) -> str:
-    """The table of languages; its pairs are made once."""
+    """The table of languages."""
     assert plan.manifest is not None
     pairs = plan.out / "languages.jsonl"
-    if not pairs.exists():
-        write_pairs(pairs, language_pairs(plan.manifest))
+    write_pairs(pairs, language_pairs(plan.manifest))
     model = plan.base or "default"
     systems = {"copy-synthesis": f"copy-synthesis:{model}", "conversion": model}
     out = plan.out / "languages"
