@@ -22,16 +22,24 @@ PLAYERS = (
 PATIENCE = 60.0  # seconds that a player may take; the sample has six
 
 
-def render_preview(converter: VoiceConverter, voice: References, output: str | Path, rate: int | None = None) -> None:
+def render_preview(
+    converter: VoiceConverter,
+    voice: References,
+    output: str | Path,
+    rate: int | None = None,
+    *,
+    watermark: bool = False,
+) -> None:
     """Convert the sample to a voice.
 
     Args:
         output: sound file to write; its suffix names the format.
         rate: Hz; None: the sample's.
+        watermark: see `VoiceConverter.convert`.
     Raises:
         InputError: see `VoiceConverter.convert_file`.
     """
-    converter.convert_file(SAMPLE, output, voice, rate=rate)
+    converter.convert_file(SAMPLE, output, voice, rate=rate, watermark=watermark)
 
 
 def play(path: Path) -> bool:

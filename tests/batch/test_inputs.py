@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.batch.inputs import Found, find_inputs, output_names
+from fastvoicegrad.batch.inputs import Earlier, Found, find_inputs, output_names
+from fastvoicegrad.batch.journal import sha256_of
 
 
 def make(folder: Path, *names: str) -> None:
@@ -107,6 +108,29 @@ def test_no_two_results_have_one_name() -> None:
     assert names("a.wav", "a.wav", "a.wav", "a-2.wav") == ["a.wav", "a-3.wav", "a-4.wav", "a-2.wav"]
     assert names("a.wav", "A.WAV") == ["a.wav", "A-2.WAV"]  # one file where case does not count
     assert names("\u00fc.wav", "u\u0308.wav") == ["\u00fc.wav", "u\u0308-2.wav"]  # one file for macOS
+
+
+def test_a_recording_keeps_the_name_of_its_earlier_result(here: Path) -> None:
+    make(here, "one/a.wav", "two/a.wav", "three/a.wav")
+    found = [Found(Path(folder, "a.wav"), Path("a.wav")) for folder in ("one", "two", "three")]
+    first = output_names(found[:2], None)
+    assert first == [Path("a.wav"), Path("a-2.wav")]
+    earlier = [
+        Earlier(str(here / item.path), sha256_of(item.path), name) for item, name in zip(found, first, strict=False)
+    ]
+    (here / "three/a.wav").write_bytes(b"another recording")
+    assert output_names(found[1:], None, earlier) == [Path("a-2.wav"), Path("a-3.wav")]
+    assert output_names(found[1:2], "flac", earlier) == [Path("a.flac")]
+    (here / "three/a.wav").write_bytes((here / "one/a.wav").read_bytes())  # the first one was moved there
+    assert output_names(found[2:], None, earlier) == [Path("a.wav")]
+
+
+def test_patterns_follow_no_links_to_folders(here: Path) -> None:
+    make(here, "in/sub/a.wav", "elsewhere/b.wav")
+    (here / "in/sub/loop").symlink_to("..", target_is_directory=True)
+    (here / "in/link").symlink_to(here / "elsewhere", target_is_directory=True)
+    assert places(["in/**/*.wav"]) == places(["in"]) == ["sub/a.wav"]
+    assert places(["in/link"]) == ["b.wav"]  # it is named itself
 
 
 def test_names_are_distinct_for_any_names() -> None:

@@ -82,6 +82,33 @@ def test_what_is_done_is_skipped(converter: VoiceConverter, voice: Voice, talks:
     assert contents(tmp_path) != before
 
 
+def test_a_result_is_never_replaced_by_another_recordings(
+    converter: VoiceConverter, voice: Voice, tmp_path: Path
+) -> None:
+    for number, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "a.wav", vowels(0.5, pitch=120.0 + 40 * number), 22050)
+    inputs, out = [tmp_path / "one", tmp_path / "two"], tmp_path / "out"
+    convert_files(converter, inputs, out, voice)
+    before = contents(out)
+    assert set(before) >= {"a.wav", "a-2.wav"}
+    (tmp_path / "one" / "a.wav").unlink()
+    (again,) = convert_files(converter, inputs, out, voice)
+    assert (again.output.name, again.state) == ("a-2.wav", "skipped")
+    assert contents(out) == before
+
+
+def test_a_bitrate_of_what_arrives_may_have_no_effect(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    target = make_target(converter, voice)
+    with (
+        Batch(converter, tmp_path, [target], Settings(bitrate=96)) as batch,
+        pytest.warns(AudioWarning, match="add --format"),
+    ):
+        batch.watch([talks])
+
+
 def test_workers_share_the_work(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
     single = VoiceConverter.load(threads=1)  # results depend on the number of threads, in the last bit
     one = convert_files(single, [talks], tmp_path / "one", voice)

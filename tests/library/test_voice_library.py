@@ -188,10 +188,10 @@ def test_changes_come_one_after_another(library: VoiceLibrary) -> None:
 
 def test_a_preview_belongs_to_the_voice_as_it_is(library: VoiceLibrary) -> None:
     library.add("anna", ANNA)
-    before = library.preview_path("anna")
+    before = library.preview_path("anna", "maker")
     before.touch()
     library.change("anna", lambda voice: replace(voice, description="changed"))
-    assert library.preview_path("anna") != before
+    assert library.preview_path("anna", "maker") != before
     assert not before.exists()
 
 

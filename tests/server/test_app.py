@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,10 @@ def test_a_bug_gives_nothing_away(start: Callable[..., Running], monkeypatch: py
         "status": "internal_error",
         "message": "the server failed; its log has the reason",
     }
+    with urllib.request.urlopen(f"{server.url}/metrics") as connection:  # the server closed the client's
+        metrics = connection.read().decode()
+    assert 'status="500"' in metrics
+    assert 'status="0"' not in metrics
 
 
 @pytest.mark.parametrize(
@@ -219,6 +224,27 @@ def test_a_closed_job_stops_at_its_next_look() -> None:
 
 
 # -- the end --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs terminals that hang up")
+def test_under_nohup_a_server_outlives_its_terminal(tmp_path: Path) -> None:
+    code = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from fastvoicegrad.cli import app; app()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "--port", "0", "--voices", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert match
+        wait_until(lambda: _answers(int(match[1])))
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert _answers(int(match[1]))
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])

@@ -17,6 +17,7 @@ import soundfile
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
+from fastvoicegrad.server.errors import ApiError
 from fastvoicegrad.server.formats import NAMES
 from fastvoicegrad.watermark import FOUND, watermark_score
 from tests.conftest import RATE, vowels
@@ -110,6 +111,8 @@ def test_findings_about_channels_come_in_the_header(server: Running) -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal((2 * RATE, 2))
     answer = convert(server, wav_bytes(np.stack([noise[:, 0]] * 2, axis=1)), channel="each")
     assert answer.headers["x-warnings"].startswith("channels 1, 2: no speech")
+    opposite = convert(server, wav_bytes(np.stack([vowels(2.0), -vowels(2.0)], axis=1)))
+    assert "its channels cancel each other" in opposite.headers["x-warnings"]
 
 
 @pytest.mark.parametrize(("form", "channels"), [("mp3_44100_128", 3), ("opus_48000_64", 3), ("ulaw_8000", 2)])
@@ -136,6 +139,11 @@ def test_a_server_can_mark_every_conversion(start: Callable[..., Running], voice
     server.library.add("anna", voice)
     wave = np.frombuffer(convert(server, source).content, "<i2") / 32767
     assert watermark_score(wave, RATE) > FOUND
+    preview, rate = soundfile.read(io.BytesIO(server.client.get("/v1/voices/anna/preview").content))
+    assert watermark_score(preview, rate) > FOUND
+    streams = server.app.state.service.streams
+    with pytest.raises(ApiError, match="streams cannot be; start it without --watermark"), streams.place():
+        pass
 
 
 def test_samples_alone_are_a_recording_too(server: Running) -> None:
@@ -224,6 +232,11 @@ def test_the_target_may_be_a_recording(server: Running, source: bytes, reference
     one, two = (np.frombuffer(answer.content[44:], "<i2") / 32768 for answer in (by_file, by_name))
     assert len(one) == len(two) == 2 * RATE
     assert np.abs(one - two).max() < 0.1  # a stored voice has half the precision
+
+
+def test_findings_about_the_target_come_in_the_header(server: Running, source: bytes) -> None:
+    files = {"source_audio": source, "target_voice": ("r.wav", wav_bytes(vowels(1.0)))}
+    assert "r.wav " in server.client.post("/v1/audio/voice-conversion", files=files).headers["x-warnings"]
 
 
 def test_the_target_is_never_a_path(server: Running, source: bytes, reference_file: Any) -> None:

@@ -55,7 +55,7 @@ def test_loopback_is_known(host: str, expected: bool) -> None:
         ServerSettings(host=host, api_key=KEY)
 
 
-@pytest.mark.parametrize("key", ["", "  ", "schlüssel"])
+@pytest.mark.parametrize("key", ["", "  ", "schlüssel", "secret\n", " secret", "se\x01cret"])
 def test_a_key_is_plain_text(key: str) -> None:
     with pytest.raises(InputError, match="key"):
         ServerSettings(api_key=key)

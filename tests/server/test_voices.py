@@ -23,6 +23,7 @@ pytest.importorskip("httpx")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.library import VoiceLibrary
+from fastvoicegrad.server import work
 from fastvoicegrad.server.uploads import reason_for_clients
 from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
@@ -103,6 +104,13 @@ def test_findings_are_listed(own: Running) -> None:
     assert found.startswith("a.wav ")
 
 
+def test_recordings_of_several_people_are_a_finding(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "judge_together", lambda embeddings, seconds: [f"{len(seconds)} people"])
+    files = [("files", (name, wav_bytes(vowels(4.0)))) for name in ("a.wav", "b.wav")]
+    answer = own.client.post("/v1/voices/add", files=files, data={"name": "Anna"})
+    assert answer.json()["warnings"] == ["2 people"]
+
+
 @pytest.mark.parametrize(
     ("audio", "code", "status"),
     [
@@ -136,6 +144,10 @@ def test_search_and_pages(own: Running, reference: bytes, voice: Any) -> None:
     second = own.client.get("/v2/voices", params={**query, "next_page_token": first["next_page_token"]}).json()
     assert [v["name"] for v in second["voices"]] == ["Carl"]
     assert (second["has_more"], second["next_page_token"]) == (False, None)
+    own.library.remove("berta")  # the token's voice
+    again = own.client.get("/v2/voices", params={**query, "next_page_token": first["next_page_token"]}).json()
+    assert again["voices"] == second["voices"]
+    own.library.add("berta", voice)
     found = own.client.get("/v2/voices", params={"search": "OF CARL"}).json()
     assert [v["name"] for v in found["voices"]] == ["Carl"]
     backwards = own.client.get("/v2/voices", params={"category": "cloned", "sort_direction": "desc"}).json()
@@ -224,6 +236,8 @@ def test_a_preview_is_made_once(own: Running, reference: bytes) -> None:
     assert own.client.get(url).content == first.content
     assert time.monotonic() - started < 0.5
     assert own.client.get("/v1/voices/nora9/preview").status_code == 404
+    behind_a_proxy = own.client.get("/v1/voices/Anna", headers={"X-Forwarded-Proto": "https"}).json()["preview_url"]
+    assert behind_a_proxy == url.replace("http:", "https:")
 
 
 def test_presets_stay_as_they_are(own: Running, source: bytes) -> None:

@@ -127,6 +127,7 @@ def test_several_files_become_an_archive(studio: Studio, speech_file: Path, tmp_
         assert archive.namelist() == ["a-2.wav", "a.wav"]
         with archive.open("a.wav") as file:
             assert soundfile.info(file).frames == soundfile.info(speech_file).frames
+    assert [path.name for path in results.archive.parent.iterdir()] == [results.archive.name]
 
 
 def test_files_without_a_result_make_no_archive(studio: Studio, tmp_path: Path) -> None:

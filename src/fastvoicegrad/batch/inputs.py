@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,22 @@ from ..audio import FORMATS
 from ..audio.folders import recordings_below
 from ..errors import InputError
 from ..files import same_file, shown
+from .journal import sha256_of
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A result of an earlier run that is still there.
+
+    Attributes:
+        source: absolute path of its recording.
+        sha256: of the recording's bytes.
+        name: as `output_names` gave it.
+    """
+
+    source: str
+    sha256: str
+    name: Path
 
 
 @dataclass(frozen=True)
@@ -75,12 +91,18 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
     except ValueError:  # a NUL in a name
         return
     for path in matches:
-        if (inside and _contains(folder, path)) or same_file(path, base):
+        if (inside and _contains(folder, path)) or same_file(path, base) or _through_link(path, base):
             continue
         if path.is_dir():
             yield from _below(path, path.relative_to(base), folder)
         else:
             yield Found(path, path.relative_to(base))
+
+
+def _through_link(path: Path, base: Path) -> bool:
+    """Whether a link to a folder lies between, such as one that leads back to where it stands."""
+    between = [parent for parent in (path, *path.parents) if parent != base and parent.is_relative_to(base)]
+    return any(parent.is_symlink() and parent.is_dir() for parent in between)
 
 
 def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:
@@ -100,11 +122,11 @@ def _contains(folder: Path, path: Path) -> bool:
 # -- names of results ---------------------------------------------------------------------------------------
 
 
-def output_names(found: Sequence[Found], kind: str | None) -> list[Path]:
+def output_names(found: Sequence[Found], kind: str | None, earlier: Sequence[Earlier] = ()) -> list[Path]:
     """The place of each result below the output folder; no two are alike, even where case does not count.
 
-    A name depends on the set of recordings alone. ``a.wav`` and ``a.mp3`` as WAV become ``a.wav`` and ``a.mp3.wav``;
-    two that are called ``a.wav`` become ``a.wav`` and ``a-2.wav``.
+    ``a.wav`` and ``a.mp3`` as WAV become ``a.wav`` and ``a.mp3.wav``. Two that are called ``a.wav`` become ``a.wav``
+    and ``a-2.wav``. A recording keeps the name of its earlier result, and no other recording gets that name.
 
     Args:
         kind: a suffix without its dot; None: each recording's own where it can be written, else "wav".
@@ -115,13 +137,41 @@ def output_names(found: Sequence[Found], kind: str | None) -> list[Path]:
         name = wanted[index]
         if _key(name) in crowded and item.below.suffix.lower() != name.suffix.lower():
             wanted[index] = item.below.with_name(item.below.name + name.suffix)
-    taken, used, names = set(map(_key, wanted)), set[str](), list[Path]()
-    for name in wanted:
-        free = name if _key(name) not in used else _numbered(name, taken)
-        taken.add(_key(free))
-        used.add(_key(free))
-        names.append(free)
+    kept, holders = _kept_names(found, wanted, earlier), {_key(one.name): one for one in earlier}
+    used = {_key(name) for name in kept if name is not None}
+    taken, names = {*map(_key, wanted), *holders, *used}, list[Path]()
+    for item, own, name in zip(found, kept, wanted, strict=True):
+        if own is None:
+            free = _key(name) not in used and _may_take(item, holders.get(_key(name)))
+            own = name if free else _numbered(name, taken)
+        names.append(own)
+        taken.add(_key(names[-1]))
+        used.add(_key(names[-1]))
     return names
+
+
+def _kept_names(found: Sequence[Found], wanted: Sequence[Path], earlier: Sequence[Earlier]) -> list[Path | None]:
+    """Names of the recordings' earlier results, where they would be stored in the same folder and format now."""
+    by_source = defaultdict[str, list[Path]](list)
+    for one in earlier:
+        by_source[one.source].append(one.name)
+    kept = list[Path | None]()
+    for item, name in zip(found, wanted, strict=True):
+        own = [old for old in by_source[os.path.abspath(item.path)] if _place(old) == _place(name)]
+        kept.append(name if name in own else own[-1] if own else None)
+    return kept
+
+
+def _place(name: Path) -> tuple[Path, str]:
+    return name.parent, name.suffix.lower()
+
+
+def _may_take(item: Found, holder: Earlier | None) -> bool:
+    """Whether a recording may get the name of an earlier result: it is the same one, which was moved."""
+    try:
+        return holder is None or sha256_of(item.path) == holder.sha256
+    except OSError:
+        return True  # its conversion will fail
 
 
 def _with_suffix(below: Path, kind: str | None) -> Path:

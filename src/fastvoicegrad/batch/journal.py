@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -85,6 +87,11 @@ class Journal:
         self._torn = False
         self._entries[entry.output] = entry
 
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The last entry of each output."""
+        return self._entries
+
     def is_done(self, source: Path, output: Path, settings: str) -> bool:
         """Whether the result of a recording with these bytes and settings is there, and has the bytes of the log."""
         entry = self._entries.get(str(output))
@@ -94,6 +101,13 @@ class Journal:
             return sha256_of(self.folder / output) == entry.output_sha256 and sha256_of(source) == entry.sha256
         except OSError:
             return False
+
+
+def entries_of(path: Path) -> Mapping[str, Entry]:
+    """The last entry of each output of a log, which may be missing. Nothing is locked."""
+    with suppress(OSError, ValueError):
+        return _read(path)[0]
+    return {}
 
 
 def _read(path: Path) -> tuple[dict[str, Entry], bool]:

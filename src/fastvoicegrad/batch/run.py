@@ -21,14 +21,16 @@ from ..audio import has_bitrate
 from ..converter import References, VoiceConverter
 from ..errors import AudioWarning, InputError
 from ..files import shown
-from .inputs import Found, find_inputs, output_names
-from .journal import NAME, Entry, Journal
+from .inputs import Earlier, Found, find_inputs, output_names
+from .journal import NAME, Entry, Journal, entries_of
 from .tasks import Settings, Setup, Target, Task, fingerprint, make_target
 from .watching import Facts, arrivals
 from .workers import Done, Step, Workers
 
 Inputs = Sequence[str | os.PathLike[str]]
 State = Literal["converted", "skipped", "failed"]
+
+NO_BITRATE = "results that are neither MP3 nor Opus have no fixed bitrate; add --format to have one"
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class Batch:
         _remove_empty_folders(failed, self.folder)
 
     def _tasks_of(self, found: Sequence[Found]) -> list[Task]:
-        names = output_names(found, self._setup.settings.format)
+        names = output_names(found, self._setup.settings.format, self._earlier())
         tasks = [
             Task(item.path, Path(target.folder) / name, number, item.problem)
             for item, name in zip(found, names, strict=True)
@@ -184,6 +186,17 @@ class Batch:
         for task in tasks:
             _check_apart(self.folder / task.output, sources, references)
         return tasks
+
+    def _earlier(self) -> list[Earlier]:
+        """The log's results that are still there, without the folders of the targets."""
+        entries = self._journal.entries if self._journal is not None else entries_of(self.log)
+        found = list[Earlier]()
+        for target in self._setup.targets:
+            for output, entry in entries.items():
+                if entry.error or not Path(output).is_relative_to(target.folder) or not (self.folder / output).exists():
+                    continue
+                found.append(Earlier(entry.source, entry.sha256, Path(output).relative_to(target.folder)))
+        return found
 
     def _is_done(self, journal: Journal, task: Task) -> bool:
         if self.force or task.problem:
@@ -203,11 +216,17 @@ class Batch:
     def watch(self, inputs: Inputs) -> Iterator[Event | None]:
         """Convert what is there and what arrives, without an end. None: nothing new was found.
 
-        A file that fails is tried again when it changes.
+        A file that fails is tried again when it changes. Warns with `AudioWarning` where some results may have no
+        bitrate.
 
         Raises:
             InputError: see `convert`.
         """
+        if self._setup.settings.bitrate is not None and self._setup.settings.format is None:
+            warnings.warn(NO_BITRATE, AudioWarning, stacklevel=2)
+        return self._watched(inputs)
+
+    def _watched(self, inputs: Inputs) -> Iterator[Event | None]:
         settled: dict[tuple[Path, Path], Facts] = {}
         for complete in arrivals(inputs, self.folder):
             facts = {item.path: facts for item, facts in complete.items()}

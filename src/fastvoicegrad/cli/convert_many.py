@@ -53,7 +53,7 @@ class Run:
             targets = targets_of(converter, to, each)
         with Batch(converter, folder, targets, self.settings, workers=self.workers, force=self.force) as batch:
             if watch:
-                self._watch(batch, inputs)
+                self._watch(batch, inputs, found)
             else:
                 with findings(quiet=self.as_json) as more:
                     tasks = batch.tasks(inputs)
@@ -69,10 +69,14 @@ class Run:
                 shown_bar.update(event)
                 self._count(event)
 
-    def _watch(self, batch: Batch, inputs: list[str]) -> None:
+    def _watch(self, batch: Batch, inputs: list[str], before: list[str]) -> None:
+        """Convert what arrives; what is found at the start is added to `before`."""
+        with findings(quiet=self.as_json) as found:
+            events = batch.watch(inputs)
+        before += found
         with until_stopped():
             errors.print(f"fastvoicegrad: waiting for recordings, the results go to {shown(batch.folder)}; Ctrl-C ends")
-            for event in batch.watch(inputs):
+            for event in events:
                 self._count(event)
                 if isinstance(event, Outcome):
                     self._tell(event)

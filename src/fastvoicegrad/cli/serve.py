@@ -48,7 +48,7 @@ def serve(
     settings = ServerSettings(
         host=host,
         port=port,
-        api_key=api_key,
+        api_key=api_key and api_key.strip(),  # a secret often ends in a line break
         voices=voices,
         stream_bundle=stream_bundle,
         most_streams=streams,

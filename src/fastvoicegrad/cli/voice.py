@@ -163,7 +163,7 @@ def play(
     with findings():
         converter = VoiceConverter.load(bundle)
         voice = converter.voice(name)
-        path = output or VoiceLibrary().preview_path(name)
+        path = output or VoiceLibrary().preview_path(name, converter.bundle.converter_fingerprint[:8])
         render_preview(converter, voice, path)
     if output or not play(path):
         console.print(f"{printable(str(path))}: the sample in the voice of {printable(name)}")

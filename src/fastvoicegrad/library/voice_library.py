@@ -213,11 +213,13 @@ class VoiceLibrary:
                 path.unlink()
             self._own.remove_preview(path.stem)
 
-    def preview_path(self, text: str) -> Path:
+    def preview_path(self, text: str, maker: str) -> Path:
         """Where a preview of a voice may be written (.wav); its folder exists then. Blends and files share one name.
 
         A voice that changes gets another name, so a preview is never out of date.
 
+        Args:
+            maker: names what renders it, such as a part of a converter's fingerprint.
         Raises:
             InputError: the folder cannot be made.
         """
@@ -225,7 +227,7 @@ class VoiceLibrary:
         if path is None:
             return self._own.preview_path("preview")
         with blamed_on(path):
-            return self._own.preview_path(f"{path.stem}.{path.stat().st_mtime_ns}")
+            return self._own.preview_path(f"{path.stem}.{path.stat().st_mtime_ns}.{maker}")
 
     # -- names ----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -170,18 +171,19 @@ async def voice_conversion(
     service = service_of(request)
     form = Format.of(response_format.value)
     form.check()
+    notes = list[str]()
     if isinstance(target_voice, str):
         voice = await load(service, target_voice)
     else:
-        voice = await _voice_of(request, service, Upload.of(target_voice))
-    return await answer(request, service, Conversion(Upload.of(source_audio), voice, form, settings, channel))
+        voice, notes = await _voice_of(request, service, Upload.of(target_voice))
+    return await answer(request, service, Conversion(Upload.of(source_audio), voice, form, settings, channel), notes)
 
 
-async def _voice_of(request: Request, service: Service, reference: Upload) -> Voice:
+async def _voice_of(request: Request, service: Service, reference: Upload) -> tuple[Voice, list[str]]:
+    """A voice of one recording, and what was found about it."""
     job = service.queue.submit(partial(make_voice, service, [reference]))
     try:
-        voice: Voice = await waiting_for(job, request, output=False)
-        return voice
+        return await waiting_for(job, request, output=False), job.notes
     finally:
         job.close()
 
@@ -200,9 +202,11 @@ class JobResponse(StreamingResponse):
             self.job.close()
 
 
-async def answer(request: Request, service: Service, wanted: Conversion) -> Response:
+async def answer(request: Request, service: Service, wanted: Conversion, notes: Sequence[str] = ()) -> Response:
     """Starts a conversion, waits for its first bytes, and streams them and the rest.
 
+    Args:
+        notes: what was found about the target.
     Raises:
         ApiError: it cannot be done, or no place is free.
     """
@@ -212,7 +216,8 @@ async def answer(request: Request, service: Service, wanted: Conversion) -> Resp
     except BaseException:
         job.close()
         raise
-    headers = {WARNINGS: _header(job.notes)} if job.notes else {}
+    found = [*notes, *job.notes]
+    headers = {WARNINGS: _header(found)} if found else {}
     return JobResponse(job, media_type=wanted.form.media_type, headers=headers)
 
 

@@ -49,6 +49,9 @@ class Guard:
             await self.app(scope, exchange.receive, exchange.send)
         except StalledError:
             self.metrics.refused.labels("slow_reader").inc()
+        except Exception:
+            exchange.status = exchange.status or 500  # Starlette sends this answer itself
+            raise
         finally:
             self.metrics.count(scope, exchange.status)
 

@@ -63,7 +63,7 @@ def serve(
     # uvicorn gives a signal on when it has shut down; by then it has done its work.
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), lambda number, frame: None)
-    if hasattr(signal, "SIGHUP"):
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # e.g. under nohup
         signal.signal(signal.SIGHUP, server.handle_exit)
     gc.collect()
     gc.freeze()  # looking through all that is here by now would take longer than a stream may wait

@@ -57,8 +57,13 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if self.watermark:
             check_watermark()
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.strip()):
-            raise InputError(f"the API key must be ASCII text and not empty; set {KEY_VARIABLE} or leave it out")
+        if (key := self.api_key) is not None and not (
+            key and key.isascii() and key.isprintable() and key == key.strip()
+        ):
+            raise InputError(
+                "the API key must be ASCII text, not empty and without spaces around it; "
+                f"set {KEY_VARIABLE} or leave it out"
+            )
         if self.api_key is None and not is_loopback(self.host):
             raise InputError(
                 f"{self.host} can be reached from other machines: set {KEY_VARIABLE} to a key first, "

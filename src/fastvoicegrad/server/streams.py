@@ -39,12 +39,13 @@ class Streams:
 
     Args:
         bundle: None: streams are refused.
+        refusal: why, with the way out.
         workers: threads.
         most: streams at once.
     """
 
-    def __init__(self, bundle: StreamBundle | None, workers: int, most: int) -> None:
-        self.bundle, self.most, self.running = bundle, most, 0
+    def __init__(self, bundle: StreamBundle | None, workers: int, most: int, refusal: str = "") -> None:
+        self.bundle, self.most, self.refusal, self.running = bundle, most, refusal, 0
         self._threads, self._free = ThreadPoolExecutor(workers, "stream"), workers
         self._waiting: list[_Piece] = []
 
@@ -57,7 +58,11 @@ class Streams:
         Raises:
             InputError: the bundle of the settings cannot be used.
         """
-        return cls(_bundle(settings.stream_bundle, encoder), settings.workers, settings.most_streams)
+        if settings.watermark:  # a mark needs .2 s of sound to come
+            bundle, refusal = None, "its conversions are marked, and streams cannot be; start it without --watermark"
+        else:
+            bundle, refusal = _bundle(settings.stream_bundle, encoder), "start it with --stream-bundle"
+        return cls(bundle, settings.workers, settings.most_streams, refusal)
 
     @contextmanager
     def place(self) -> Iterator[StreamBundle]:
@@ -67,7 +72,7 @@ class Streams:
             ApiError: all are taken, or no stream bundle fits the voices.
         """
         if self.bundle is None:
-            raise ApiError(404, "this server converts no streams; start it with --stream-bundle", "no_streams")
+            raise ApiError(404, f"this server converts no streams; {self.refusal}", "no_streams")
         if self.running >= self.most:
             raise ApiError(429, "all streams of this server are taken; try again later", "system_busy")
         self.running += 1

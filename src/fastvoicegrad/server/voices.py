@@ -82,8 +82,7 @@ async def search_voices(
         and (ids is None or key(voice.name) in ids)
     ]
     found.sort(key=lambda voice: key(voice.name), reverse=sort_direction == "desc")
-    names = [key(voice.name) for voice in found]
-    start = names.index(key(next_page_token)) + 1 if key(next_page_token) in names else 0
+    start = _start(found, next_page_token, sort_direction == "desc")
     page, more = found[start : start + page_size], start + page_size < len(found)
     token = page[-1].name if more else None
     return schemas.VoicePage(voices=page, has_more=more, total_count=len(found), next_page_token=token)
@@ -110,7 +109,9 @@ async def preview(request: Request, voice_id: VoiceId) -> FileResponse:
     entry = await _library(service.library.entry, voice_id)
     if entry.preview is not None:
         return FileResponse(entry.preview, media_type="audio/ogg")
-    path = await _library(service.library.preview_path, entry.name)
+    marked = "-marked" if service.settings.watermark else ""
+    maker = service.converter.bundle.converter_fingerprint[:8] + marked
+    path = await _library(partial(service.library.preview_path, maker=maker), entry.name)
     if not path.is_file():
         voice = await load(service, entry.name)
         job = service.queue.submit(partial(make_preview, service, voice, path))
@@ -290,9 +291,22 @@ def _shown(request: Request, entry: VoiceEntry) -> schemas.Voice:
         name=entry.name,
         category=schemas.Category.premade if entry.preset else schemas.Category.cloned,
         description=entry.description,
-        preview_url=f"{request.base_url}v1/voices/{quote(entry.name)}/preview",
+        preview_url=f"{_base(request)}v1/voices/{quote(entry.name)}/preview",
         samples=[schemas.Sample(sample_id=str(n), file_name=name) for n, name in enumerate(entry.sources)],
     )
+
+
+def _base(request: Request) -> str:
+    """This server's address as the client reaches it: a proxy before it may use TLS."""
+    secure = request.headers.get("x-forwarded-proto", "").split(",")[0].strip() == "https"
+    return str(request.base_url.replace(scheme="https") if secure else request.base_url)
+
+
+def _start(found: list[schemas.Voice], token: str, falling: bool) -> int:
+    """Place of the first voice after a token, which names the last one before; that one may be gone."""
+    last = key(token)
+    behind = (place for place, v in enumerate(found) if (key(v.name) < last if falling else key(v.name) > last))
+    return next(behind, len(found)) if token else 0
 
 
 async def _voices(request: Request) -> list[schemas.Voice]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import audio
 from ..audio.reading import decoded_blocks
+from ..judgement import judge_together
 from ..mel import MEL, Array
 from ..preview import render_preview
 from ..reference import encode_voice
@@ -40,6 +41,7 @@ def convert(service: Service, wanted: Conversion, job: Job) -> None:
         tracks = audio.tracks_of(info, wanted.channel)
         wanted.form.check_channels(len(tracks))
         blocks, samples = converted(service, tracks, wanted, job)
+        job.notes.extend(without_path(sentence, info.path, wanted.source.label) for sentence in tracks[0].warnings)
         encoder = wanted.form.encoder(samples, len(tracks))
         for index, block in enumerate(blocks):
             job.write(encoder.write(block))
@@ -106,7 +108,9 @@ def watched(blocks: Iterable[Array], rate: int, label: str, most_seconds: float,
 
 def make_voice(service: Service, references: list[Upload], job: Job) -> Voice:
     """One voice of all references. What is found about them goes to the job's notes."""
-    return pool([_one_voice(service, reference, job) for reference in references])
+    voices = [_one_voice(service, reference, job) for reference in references]
+    job.notes.extend(judge_together([v.embedding for v in voices], [v.seconds for v in voices]))
+    return pool(voices)
 
 
 def _one_voice(service: Service, reference: Upload, job: Job) -> Voice:
@@ -123,4 +127,4 @@ def make_preview(service: Service, voice: Voice, output: Path, job: Job) -> None
     """Convert the shipped sample to a voice, into a file."""
     job.check()
     with speaking_of(output, "the preview"):
-        render_preview(service.converter, voice, output)
+        render_preview(service.converter, voice, output, watermark=service.settings.watermark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import warnings
 import zipfile
@@ -201,15 +202,18 @@ class Studio:
             folder = self.place("results")
             made = replace(make_target(self.converter, self._voice(target)), name=target.label)
             settings = Settings(semitones=semitones, keep_pitch=keep_pitch, formant=formant, pauses=pauses)
-            outcomes = self._run(folder, made, sources, settings, progress)
-            notes += [warning for outcome in outcomes for warning in outcome.warnings]
-            errors = [outcome.error for outcome in outcomes if outcome.error]
-            outputs = sorted(outcome.output for outcome in outcomes if not outcome.error)
-            archive = folder.with_name(RESULTS) if outputs else None
-            if archive:
-                with zipfile.ZipFile(archive, "w") as file:
-                    for output in outputs:
-                        file.write(output, output.relative_to(folder))
+            try:
+                outcomes = self._run(folder, made, sources, settings, progress)
+                notes += [warning for outcome in outcomes for warning in outcome.warnings]
+                errors = [outcome.error for outcome in outcomes if outcome.error]
+                outputs = sorted(outcome.output for outcome in outcomes if not outcome.error)
+                archive = folder.with_name(RESULTS) if outputs else None
+                if archive:
+                    with zipfile.ZipFile(archive, "w") as file:
+                        for output in outputs:
+                            file.write(output, output.relative_to(folder))
+            finally:  # the page deletes what it gave away, which is the archive alone
+                shutil.rmtree(folder, ignore_errors=True)
         return Results(archive, tuple(sentence(error, sources) for error in errors), tuple(notes))
 
     def _run(
