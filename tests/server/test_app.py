@@ -12,7 +12,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -226,25 +227,30 @@ def test_a_closed_job_stops_at_its_next_look() -> None:
 # -- the end --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs terminals that hang up")
-def test_under_nohup_a_server_outlives_its_terminal(tmp_path: Path) -> None:
-    code = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from fastvoicegrad.cli import app; app()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", "--port", "0", "--voices", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def serving(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server in a process of its own, and its port."""
+    words = [sys.executable, *command, "serve", "--port", "0", "--voices", str(folder), "--workers", "1"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
         assert match
-        wait_until(lambda: _answers(int(match[1])))
-        process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        assert _answers(int(match[1]))
+        port = int(match[1])
+        wait_until(lambda: _answers(port))
+        yield process, port
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs terminals that hang up")
+def test_under_nohup_a_server_outlives_its_terminal(tmp_path: Path) -> None:
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from fastvoicegrad.cli import app; app()"
+    with serving(tmp_path, "-c", code) as (process, port):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert _answers(port)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
@@ -252,20 +258,9 @@ def test_a_signal_lets_conversions_end(tmp_path: Path, voice: Any, name: str) ->
     from fastvoicegrad.library import VoiceLibrary
 
     VoiceLibrary(tmp_path).add("anna", voice)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fastvoicegrad", "serve", "--port", "0", "--voices", str(tmp_path), "--workers", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        match = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
-        assert match
-        port = int(match[1])
+    with serving(tmp_path, "-m", "fastvoicegrad") as (process, port):
         server = Running(None, f"http://127.0.0.1:{port}", None, None)
         path = f"{PATH}?output_format=pcm_8000"
-        wait_until(lambda: _answers(port))
         source = wav_bytes(np.tile(vowels(5.0), 6))  # in more than one block of the pipeline
         first, second = raw_request(server, source, path), raw_request(server, source, path)
         idle = socket.create_connection(("127.0.0.1", port))
@@ -279,10 +274,8 @@ def test_a_signal_lets_conversions_end(tmp_path: Path, voice: Any, name: str) ->
             assert len(data) > 30 * 8000 * 2
         _, log = process.communicate(timeout=20)
         idle.close()
-    finally:
-        process.kill()
-    assert process.returncode == 0
-    assert "Traceback" not in log
+        assert process.returncode == 0
+        assert "Traceback" not in log
 
 
 def _answers(port: int) -> bool:
