@@ -147,7 +147,7 @@ def fingerprint(converter: VoiceConverter, settings: Settings, target: Target) -
     """Of everything that a result depends on beside its source: bundle, target and settings."""
     bundle = hashlib.sha256(converter.bundle.read("config.json")).hexdigest()
     parts = [bundle, target.fingerprint, target.name if settings.tagged else "", asdict(settings)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
