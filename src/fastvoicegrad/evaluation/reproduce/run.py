@@ -81,7 +81,7 @@ def _systems(plan: Reproduction, runs: Runs) -> dict[str, str]:
 
 def _speeds(plan: Reproduction) -> list[NetworkSpeed]:
     """The speeds, measured once for a bundle; at the smoke budget of small networks on few frames."""
-    smoke, path = plan.budget == "smoke", plan.out / "speed.json"
+    smoke, path = plan.budget == "smoke", plan.out / "speeds.json"
     conditions = {"bundle": bundle_key(plan.base), "smoke": smoke}
     known = json.loads(path.read_text()) if path.exists() else {}
     if known.get("conditions") != conditions:
