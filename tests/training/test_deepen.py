@@ -10,7 +10,11 @@ pytest.importorskip("onnx")
 from fastvoicegrad.errors import InputError  # noqa: E402
 from fastvoicegrad.training.deepen import deepen  # noqa: E402
 from fastvoicegrad.training.restore_stream import restore_stream  # noqa: E402
-from fastvoicegrad.training.stream_networks import load_stream_content, load_stream_converter  # noqa: E402
+from fastvoicegrad.training.stream_networks import (  # noqa: E402
+    load_stream_content,
+    load_stream_converter,
+    load_stream_renderer,
+)
 from tests.tiny_stream import StreamNetworks  # noqa: E402
 from tests.training.tasks.tiny_runs import trainer  # noqa: E402
 
@@ -24,6 +28,19 @@ def test_a_deeper_content_encoder_computes_the_same(
     deep, mel = load_stream_content(tmp_path / "deep.safetensors").encoder, torch.randn(2, 40, 80)
     assert len(deep.stack.blocks) == 5
     torch.testing.assert_close(deep(mel)[0], stream_networks[0](mel)[0], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_deeper_renderer_computes_the_same(
+    stream_folder: Path, stream_networks: StreamNetworks, tmp_path: Path
+) -> None:
+    restore_stream(stream_folder, tmp_path)
+    deepen(tmp_path / "stream-renderer.safetensors", tmp_path / "deep.safetensors", ["layers=5"])
+    deep = load_stream_renderer(tmp_path / "deep.safetensors")
+    mel, pitch = torch.randn(2, 40, 80), torch.full((2, 40), 150.0)
+    assert len(deep.stack.blocks) == 5
+    for filters, expected in zip(deep(mel, pitch)[0], stream_networks[3](mel, pitch)[0], strict=True):
+        torch.testing.assert_close(filters, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_deeper_converter_computes_the_same_and_learns(

@@ -15,11 +15,13 @@ from torch import nn
 from ..errors import InputError
 from . import checkpoint
 from .models.stream import StreamContentConfig, StreamContentModel, StreamConverter, StreamConverterConfig
+from .models.stream_renderer import StreamRenderer, StreamRendererConfig
 from .recipe import build, overridden
 
 DEEPENED: dict[str, tuple[type[nn.Module], type]] = {
     "stream-content": (StreamContentModel, StreamContentConfig),
     "stream-converter": (StreamConverter, StreamConverterConfig),
+    "stream-renderer": (StreamRenderer, StreamRendererConfig),
 }
 BRANCH_ENDS = (".reduce.weight", ".reduce.bias", ".out.weight", ".out.bias")  # of blocks and of attentions
 GROWING = ("layers", "attend_after")  # settings that may change
@@ -29,7 +31,7 @@ def deepen(path: str | Path, out: Path, settings: list[str]) -> None:
     """Write a checkpoint of the same network with more layers. The other networks of the checkpoint are copied.
 
     Args:
-        path: checkpoint of `stream-content` or `stream-converter`.
+        path: checkpoint of `stream-content`, `stream-converter` or `stream-renderer`.
         settings: changes of its model, such as ``layers=12`` and ``attend_after=[2, 5, 8]``; layers come at the end.
     Raises:
         InputError: the part cannot be deepened, or something else than these settings would change.
