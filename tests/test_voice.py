@@ -405,3 +405,9 @@ def test_a_pool_keeps_no_more_frames_than_a_file_may() -> None:
     assert pool(voices).mel.shape[1] == MOST_FRAMES
     many = [voice_of(unit(1, 0), "e", 1.0, frames=1)] * (2 * MOST_FRAMES)
     assert pool(many).mel.shape[1] == MOST_FRAMES
+
+
+def test_a_voice_alone_keeps_its_description() -> None:
+    described = replace(voice_of(unit(1, 0), "e", 3.0), description="reads calmly")
+    assert pool([described]).description == "reads calmly"
+    assert pool([described, voice_of(unit(0, 1), "e", 1.0)]).description == ""

@@ -202,6 +202,7 @@ def pool(voices: list[Voice], weights: Sequence[float] | None = None) -> Voice:
         voices[0].encoder,
         sum(v.seconds for v in voices),
         [s for v in voices for s in v.sources],
+        description=voices[0].description if len(voices) == 1 else "",
         adapter=voices[0].adapter,
     )
 

@@ -133,6 +133,12 @@ def test_patterns_follow_no_links_to_folders(here: Path) -> None:
     assert places(["in/link"]) == ["b.wav"]  # it is named itself
 
 
+def test_patterns_leave_out_the_reports_of_adapted_voices(here: Path) -> None:
+    make(here, "in/a.wav", "in/anna.adapt/1-1-after.wav", "in/b/anna.adapt/1-1-after.wav")
+    assert places(["in/**/*.wav"]) == places(["in"]) == ["a.wav"]
+    assert places(["in/anna.adapt/*.wav"]) == ["1-1-after.wav"]  # it is named itself
+
+
 def test_names_are_distinct_for_any_names() -> None:
     random_names = random.Random(0)
     for _ in range(200):

@@ -60,6 +60,26 @@ def test_make_show_and_convert(library: VoiceLibrary, reference_file: Path, spee
     assert soundfile.info(tmp_path / "out.wav").frames == soundfile.info(speech_file).frames
 
 
+def test_of_a_folder_what_gives_a_voice_is_kept(inside: Inside, library: VoiceLibrary, tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    soundfile.write(tmp_path / "anna/a.wav", vowels(3.0), 22050)
+    (tmp_path / "anna/broken.wav").write_text("no sound")
+    done = inside("voice", "make", tmp_path / "anna", "--name", "my-anna", "--keep-audio")
+    assert done.returncode == 0, done.stderr
+    assert "broken.wav" in done.stderr
+    assert library.entry("my-anna").recordings == 1
+
+
+def test_a_voice_file_gives_its_description(
+    inside: Inside, library: VoiceLibrary, voice: Voice, tmp_path: Path
+) -> None:
+    replace(voice, description="reads calmly").save(tmp_path / "a.voice")
+    for options in (("--name", "my-anna"), ("-o", tmp_path / "b.voice")):
+        assert inside("voice", "make", tmp_path / "a.voice", *options).returncode == 0
+    assert library.entry("my-anna").description == "reads calmly"
+    assert Voice.load(tmp_path / "b.voice").description == "reads calmly"
+
+
 def test_show_names_the_converter_of_an_adapter(voice: Voice, tmp_path: Path) -> None:
     adapted = replace(voice, adapter=Adapter(np.ones(3, np.float32), "0123456789abcdef"))
     adapted.save(tmp_path / "adapted.voice")
@@ -123,6 +143,7 @@ def test_play_writes_a_file(
         (["make", "ref.wav", "-o", "none/x.voice"], "is not a folder"),
         (["make", "ref.wav", "-o", "x.voice", "--keep-audio"], "--keep-audio needs --name"),
         (["make", "ref.wav", "my-ben", "--name", "x", "--keep-audio"], "my-ben is none"),
+        (["make", "ref.wav", "-o", "x.voice", "--description", "x" * 501], "at most 500 characters"),
         (["play", "ref.wav", "-o", "ref.wav"], "ref.wav is a reference itself"),
     ],
 )

@@ -16,6 +16,7 @@ import soundfile
 
 from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
 from fastvoicegrad.library import NameTakenError, UnknownVoiceError, VoiceLibrary, entry_of_file, user_folder
+from fastvoicegrad.library.folder import VoiceFolder
 from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 from tests.library.voices import ANNA, BEN, Encoder
@@ -278,7 +279,28 @@ def test_recordings_are_kept_as_long_as_a_voice_needs_them(
 def test_a_damaged_voice_keeps_all_recordings(library: VoiceLibrary, speech_file: Path) -> None:
     library.add("anna", ANNA, recordings=[speech_file])
     (library.folder / "anna.voice").write_text("damaged")
+    with pytest.warns(AudioWarning, match=r"anna\.voice.*recordings of removed voices stay"):
+        library.add("carl", BEN)
+    assert len(list((library.folder / "recordings").iterdir())) == 1
+
+
+def test_a_voice_that_no_command_names_keeps_its_recordings(library: VoiceLibrary, speech_file: Path) -> None:
+    library.add("anna", ANNA, recordings=[speech_file])
+    (library.folder / "anna.voice").rename(library.folder / "anna (old).voice")
     library.add("carl", BEN)
+    assert len(list((library.folder / "recordings").iterdir())) == 1
+
+
+def test_a_library_that_cannot_be_listed_keeps_all_recordings(
+    library: VoiceLibrary, speech_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(folder: VoiceFolder) -> list[Path]:
+        raise OSError(5, "input/output error")
+
+    library.add("anna", ANNA, recordings=[speech_file])
+    monkeypatch.setattr(VoiceFolder, "_files", failing)
+    with pytest.warns(AudioWarning, match="stay in the library"):
+        library.add("carl", BEN)
     assert len(list((library.folder / "recordings").iterdir())) == 1
 
 

@@ -6,10 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors import SafetensorError  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
-from fastvoicegrad.training.checkpoint import average, load_matching, save  # noqa: E402
+from fastvoicegrad.training import checkpoint  # noqa: E402
+from fastvoicegrad.training.checkpoint import average, load_matching, read_meta, save, write  # noqa: E402
 from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
 
 
@@ -81,3 +83,22 @@ def test_a_content_run_takes_part_in_the_mean_of_students_with_content(tmp_path:
         torch.testing.assert_close(mean[f"{name}.weight"], 0.4 * made[name][name].weight + 0.6 * joint[name].weight)
     with pytest.raises(InputError, match="differ"):
         average([tmp_path / "content.safetensors", tmp_path / "student.safetensors"], out)
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.safetensors").write_text("notes")
+    for name in ("notes.safetensors", "missing.safetensors"):
+        with pytest.raises(InputError, match=f"{name} is missing, or no checkpoint"):
+            read_meta(tmp_path / name)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    path = tmp_path / "last.safetensors"
+    write(path, {"a": torch.zeros(3)}, {"step": 1})
+    monkeypatch.setattr(checkpoint, "save_file", failing)
+    with pytest.raises(InputError, match="cannot be written .*No space"):
+        write(path, {"a": torch.ones(3)}, {"step": 2})
+    assert read_meta(path)["step"] == 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..audio import FORMATS
-from ..audio.folders import recordings_below
+from ..audio.folders import REPORT, recordings_below
 from ..errors import InputError
 from ..files import same_file, shown
 from .journal import sha256_of
@@ -91,7 +91,7 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
     except ValueError:  # a NUL in a name
         return
     for path in matches:
-        if (inside and _contains(folder, path)) or same_file(path, base) or _through_link(path, base):
+        if (inside and _contains(folder, path)) or same_file(path, base) or _left_out(path, base):
             continue
         if path.is_dir():
             yield from _below(path, path.relative_to(base), folder)
@@ -99,10 +99,10 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
             yield Found(path, path.relative_to(base))
 
 
-def _through_link(path: Path, base: Path) -> bool:
-    """Whether a link to a folder lies between, such as one that leads back to where it stands."""
+def _left_out(path: Path, base: Path) -> bool:
+    """Whether a link to a folder lies between, such as one that leads back to where it stands, or a report's folder."""
     between = [parent for parent in (path, *path.parents) if parent != base and parent.is_relative_to(base)]
-    return any(parent.is_symlink() and parent.is_dir() for parent in between)
+    return any(parent.is_dir() and (parent.is_symlink() or parent.suffix == REPORT) for parent in between)
 
 
 def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:

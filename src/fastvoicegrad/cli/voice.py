@@ -15,8 +15,11 @@ from ..errors import InputError
 from .common import BundleOption, console, findings, friendly, printable
 
 if TYPE_CHECKING:
+    from ..converter import VoiceConverter
     from ..library import VoiceEntry, VoiceLibrary
     from ..voice import Voice
+
+LONGEST_AUTOMATIC = 400  # characters of a blend that its description repeats
 
 voices = typer.Typer(no_args_is_help=True, help="Make, list, play and blend voices.")
 
@@ -56,12 +59,15 @@ def make(
     bundle: BundleOption = None,
 ) -> None:
     """Make a voice from recordings: under a name, or as a .voice file."""
-    _check_place(output, name, replace)
-    kept = _recordings(references, name) if keep_audio else []
+    _check_place(output, name, description, replace)
+    if keep_audio:
+        _check_recordings(references, name)
     from ..converter import VoiceConverter
 
     with findings():
-        voice = VoiceConverter.load(bundle).voice(references)
+        converter = VoiceConverter.load(bundle)
+        voice = converter.voice(references)
+        kept = _recordings(references, converter) if keep_audio else []
         _store(voice, output, name, description, replace, kept)
 
 
@@ -76,13 +82,14 @@ def blend(
     bundle: BundleOption = None,
 ) -> None:
     """Make one voice from several named ones, by weights."""
-    _check_place(output, name, replace)
+    _check_place(output, name, description, replace)
     from ..converter import VoiceConverter
     from ..library import VoiceLibrary
 
+    automatic = f"blend of {text}" if len(text) <= LONGEST_AUTOMATIC else "a blend"
     with findings():
         voice = VoiceLibrary().voice(VoiceConverter.load(bundle), text)
-    _store(voice, output, name, description or f"blend of {text}", replace)
+        _store(voice, output, name, description or automatic, replace)
 
 
 @voices.command("list")
@@ -186,18 +193,21 @@ def remove(names: Annotated[list[str], Known]) -> None:
     from ..library import VoiceLibrary
 
     for name in names:
-        VoiceLibrary().remove(name)
+        with findings():
+            VoiceLibrary().remove(name)
         console.print(f"{printable(name)} is removed")
 
 
-def _check_place(output: Path | None, name: str | None, replace: bool) -> None:
+def _check_place(output: Path | None, name: str | None, description: str, replace: bool) -> None:
     """Finds out before any work what would make `_store` fail.
 
     Raises:
-        InputError: neither or both of file and name, or one that cannot be written.
+        InputError: neither or both of file and name, one that cannot be written, or too long a description.
     """
     from ..files import check_target
-    from ..library import VoiceLibrary
+    from ..library import VoiceLibrary, one_line
+
+    one_line(description)
 
     if (output is None) == (name is None):
         raise InputError("give either --name NAME, to keep the voice in your library, or -o FILE.voice")
@@ -209,8 +219,8 @@ def _check_place(output: Path | None, name: str | None, replace: bool) -> None:
         check_target(output)
 
 
-def _recordings(references: Sequence[str], name: str | None) -> list[Path]:
-    """The recordings to keep.
+def _check_recordings(references: Sequence[str], name: str | None) -> None:
+    """Finds out whether recordings can be kept.
 
     Raises:
         InputError: something else than recordings, or no library to keep them in.
@@ -223,7 +233,21 @@ def _recordings(references: Sequence[str], name: str | None) -> list[Path]:
     for reference in listed:
         if not is_recording(reference):
             raise InputError(f"--keep-audio keeps recordings, and {reference} is none")
-    return [Path(str(reference)) for reference in listed]
+
+
+def _recordings(references: Sequence[str], converter: VoiceConverter) -> list[Path]:
+    """The recordings to keep: of folders, those that a voice can be made from."""
+    from ..library import is_folder, recordings_of
+
+    def gives_voice(path: Path) -> bool:
+        try:
+            converter.voice_of_recording(path, quiet=True)
+        except InputError:
+            return False
+        return True
+
+    listed = [(Path(str(part)), is_folder(one)) for one in references for part in recordings_of(one)]
+    return [path for path, in_folder in listed if not in_folder or gives_voice(path)]
 
 
 def _store(
@@ -236,9 +260,10 @@ def _store(
 ) -> None:
     import dataclasses
 
-    from ..library import VoiceLibrary
+    from ..library import VoiceLibrary, one_line
 
     if output is not None:
+        description = one_line(description) or voice.description
         dataclasses.replace(voice, description=description, recordings=[]).save(output)
     elif name is not None:
         VoiceLibrary().add(name, voice, description=description, replace=replace, recordings=recordings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .names import one_line
 from .references import (
     Reference,
     References,
@@ -27,6 +28,7 @@ __all__ = [
     "is_folder",
     "is_recording",
     "listed",
+    "one_line",
     "recordings_of",
     "reference_name",
     "resolve",

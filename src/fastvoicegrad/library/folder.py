@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from ..errors import InputError
+from ..errors import AudioWarning, InputError
 from ..files import shown
 from ..voice_file import read_about
 from .locks import locked
@@ -29,9 +30,12 @@ class VoiceFolder:
     def names(self) -> list[str]:
         """In alphabetical order."""
         with suppress(OSError):
-            stems = [path.stem for path in self.folder.iterdir() if path.suffix == SUFFIX]
-            return sorted(filter(is_name, stems), key=key)
+            return sorted(filter(is_name, (path.stem for path in self._files())), key=key)
         return []
+
+    def _files(self) -> list[Path]:
+        """All voice files, those included whose names no command takes."""
+        return [path for path in self.folder.iterdir() if path.suffix == SUFFIX]
 
     def path(self, name: str) -> Path:
         """Of a voice that may not be there yet."""
@@ -57,10 +61,14 @@ class VoiceFolder:
                 self._remove_unused_recordings()
 
     def _remove_unused_recordings(self) -> None:
-        if self.recordings.is_dir():
-            with suppress(InputError):  # where one voice cannot be read, all recordings stay
-                abouts = [read_about(self.path(name)) for name in self.names()]
-                remove_unused(self.recordings, {r for about in abouts for r in about.recordings})
+        if not self.recordings.is_dir():
+            return
+        try:
+            abouts = [read_about(path) for path in self._files()]
+        except (InputError, OSError) as error:  # what this voice needs is unknown
+            warnings.warn(f"{error}; until then, recordings of removed voices stay in the library", AudioWarning, 5)
+        else:
+            remove_unused(self.recordings, {r for about in abouts for r in about.recordings})
 
     def preview_path(self, name: str) -> Path:
         """Where a preview of a voice may be written; its folder exists then.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -34,7 +34,10 @@ def _lock(handle: int) -> None:
     if sys.platform == "win32":
         import msvcrt
 
-        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+        while True:
+            with suppress(OSError):  # after ten seconds
+                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+                return
     else:
         import fcntl
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from ..errors import InputError
 from ..files import shown
+from ..voice_file import LONGEST_DESCRIPTION
 
 LONGEST_NAME = 60  # characters
 BLEND = "'anna(0.7)+ben(0.3)'"
@@ -69,3 +70,15 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Known names that look like `name`, the nearest first."""
     spelled = {key(k): k for k in known}
     return [spelled[k] for k in difflib.get_close_matches(key(name), spelled, most)]
+
+
+def one_line(description: str) -> str:
+    """A description without line breaks.
+
+    Raises:
+        InputError: it is too long.
+    """
+    line = " ".join(description.split())
+    if len(line) > LONGEST_DESCRIPTION or not line.isprintable():
+        raise InputError(f"a description is one line of at most {LONGEST_DESCRIPTION} characters")
+    return line

@@ -21,9 +21,9 @@ from ..bundle import Bundle
 from ..errors import AudioWarning, InputError
 from ..files import shown
 from ..voice import Voice, blend, pool
-from ..voice_file import LONGEST_DESCRIPTION, MOST_SOURCES, read_about
+from ..voice_file import MOST_SOURCES, read_about
 from .folder import PresetFolder, VoiceFolder, blamed_on, made
-from .names import BLEND, checked_name, key, nearest, parse_blend
+from .names import BLEND, checked_name, key, nearest, one_line, parse_blend
 from .recordings import keep
 
 PRESETS = Path(__file__).parents[1] / "voices"
@@ -152,7 +152,7 @@ class VoiceLibrary:
             NameTakenError: there is such a voice and `replace` is not set, or a preset has the name.
             InputError: no name, too long a description, or the folder cannot be written.
         """
-        name, description = checked_name(name), _one_line(description) or voice.description
+        name, description = checked_name(name), one_line(description) or voice.description
         if len(recordings) > MOST_SOURCES:
             raise InputError(f"at most {MOST_SOURCES} recordings are kept, got {len(recordings)}; keep fewer, or none")
         with self._own.changing():
@@ -174,7 +174,7 @@ class VoiceLibrary:
             path = self._find_own(name)
             old = Voice.load(path)
             new = change(old)
-            dataclasses.replace(new, description=_one_line(new.description), recordings=old.recordings).save(path)
+            dataclasses.replace(new, description=one_line(new.description), recordings=old.recordings).save(path)
             self._own.remove_preview(path.stem)
 
     def check_free(self, name: str, replace: bool = False) -> None:
@@ -314,10 +314,3 @@ def _entry(path: Path, preset: bool = False, preview: Path | None = None) -> Voi
         path,
         preview,
     )
-
-
-def _one_line(description: str) -> str:
-    line = " ".join(description.split())
-    if len(line) > LONGEST_DESCRIPTION or not line.isprintable():
-        raise InputError(f"a description is one line of at most {LONGEST_DESCRIPTION} characters")
-    return line

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import InputError
+from ..files import shown
 from .legacy import upgraded_meta
 from .task import DISCRIMINATOR
 
@@ -51,14 +52,23 @@ def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimi
 def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write a checkpoint of tensors by their names in it."""
     part = path.with_suffix(".part")
-    save_file(tensors, part, {"meta": json.dumps(meta)})
+    try:
+        save_file(tensors, part, {"meta": json.dumps(meta)})
+    except SafetensorError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(
+            f"{shown(path)} cannot be written ({error}); free some room, or choose another folder"
+        ) from error
     part.replace(path)
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
     """What a checkpoint records of its run, under today's names: task, model, others, recipe, step, ema."""
-    with safe_open(path, "pt") as file:
-        return upgraded_meta(json.loads(file.metadata()["meta"]))
+    try:
+        with safe_open(path, "pt") as file:
+            return upgraded_meta(json.loads(file.metadata()["meta"]))
+    except (SafetensorError, TypeError, KeyError, OSError) as error:
+        raise InputError(f"{shown(path)} is missing, or no checkpoint of this package; name another file") from error
 
 
 def _tensors(path: str | Path) -> dict[str, Tensor]:

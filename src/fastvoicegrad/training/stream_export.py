@@ -76,11 +76,17 @@ def write_stream_bundle(
     Args:
         encoder: fingerprint of the full bundle.
     Raises:
-        InputError: content encoder and pitch tracker look unequally far ahead, or read other frames.
+        InputError: content encoder and pitch tracker look unequally far ahead, or read other frames; or the converter
+            takes another content embedding.
     """
     of = content.config
     if (of.lookahead, of.window) != (pitch.config.lookahead, pitch.config.window):
         raise InputError("content encoder and pitch tracker must have one lookahead and one window; train one again")
+    if of.dim != converter.config.content_dim:
+        raise InputError(
+            f"the converter takes {converter.config.content_dim} content dimensions, the encoder has {of.dim}; "
+            "give networks that were trained together"
+        )
     graphs = {
         "content": stream_content_graph(content),
         "pitch": stream_pitch_graph(pitch),

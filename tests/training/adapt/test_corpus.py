@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, VoiceConverter
-from fastvoicegrad.training.adapt import shipped
+from fastvoicegrad.training.adapt import corpus, shipped
 from fastvoicegrad.training.adapt.corpus import train_on
 from fastvoicegrad.training.adapt.run import Budget
 from fastvoicegrad.training.adapt.task import AdaptTask
@@ -27,12 +27,12 @@ def test_a_bundle_of_a_corpus_converts(
         return {"likeness": 0.0, "score": float(task.step)}
 
     monkeypatch.setattr(AdaptTask, "validate", rising)
-    corpus, lines = tmp_path / "corpus", list[str]()
+    speakers, lines = tmp_path / "corpus", list[str]()
     for name in ("anna", "ben"):
-        shutil.copytree(speech_folder, corpus / name)
-    (corpus / "empty").mkdir()
+        shutil.copytree(speech_folder, speakers / name)
+    (speakers / "empty").mkdir()
     out, budget = tmp_path / "out", Budget(steps=2, threads=1)
-    train_on([corpus], out, budget, bundle=bundle, warn=lines.append, note=lines.append)
+    train_on([speakers], out, budget, bundle=bundle, warn=lines.append, note=lines.append)
     assert any("empty is left out" in line for line in lines)
     assert any(line.startswith("2 voices, ") for line in lines)
     old, new = VoiceConverter.load(bundle), VoiceConverter.load(out)
@@ -41,9 +41,17 @@ def test_a_bundle_of_a_corpus_converts(
     assert new.bundle.config.guidance == old.bundle.config.guidance
     assert new.convert(vowels(1.0), RATE, speech_folder / "0.wav").shape == (RATE,)
     with pytest.raises(InputError, match="exists already"):
-        train_on([corpus], out, budget, bundle=bundle)
+        train_on([speakers], out, budget, bundle=bundle)
 
 
 def test_a_corpus_is_folders(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder; for a bundle, each voice is a folder"):
         train_on([speech_folder / "0.wav"], tmp_path / "out", Budget(steps=1), bundle=bundle)
+
+
+def test_a_folder_with_recordings_is_one_voice(tmp_path: Path) -> None:
+    for name in ("anna/1.wav", "anna/outtakes/2.wav", "anna/anna.adapt/1-1-after.wav", "ben/3.wav", "ben.adapt/1.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert corpus._of_one_voice(tmp_path / "anna") == [tmp_path / "anna"]
+    assert corpus._of_one_voice(tmp_path) == [tmp_path / "anna", tmp_path / "ben"]

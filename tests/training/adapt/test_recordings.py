@@ -59,3 +59,17 @@ def test_a_fifth_is_held_back(count: int, held: int) -> None:
     train, kept = split(clips)
     assert (len(train), len(kept)) == (count - held, held)
     assert {clip.wave[0] for clip in (*train, *kept)} == set(range(count))
+
+
+def test_long_recordings_are_used_in_part(
+    converter: VoiceConverter, speech_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "MOST_SPEECH", 10.0)
+    soundfile.write(tmp_path / "a.wav", np.tile(vowels(5.0), 4), RATE)
+    soundfile.write(tmp_path / "b.wav", vowels(5.0), RATE)
+    warnings = list[str]()
+    voice = read_voice(converter.bundle, [tmp_path / "a.wav"], "anna", warnings.append)
+    assert seconds_of([*voice.train, *voice.held]) <= 10.0
+    assert any("a.wav is long; its first" in line for line in warnings)
+    monkeypatch.setattr(recordings, "MOST_SPEECH", 8.5)
+    read_voice(converter.bundle, [tmp_path / "a.wav", tmp_path / "b.wav"], "anna", warnings.append)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...audio.folders import REPORT
+from ...audio.folders import REPORT, SOUNDS
 from ...bundle import Bundle
 from ...converter import VoiceConverter
 from ...errors import InputError
@@ -33,7 +34,7 @@ def train_on(
     The folder ``OUT.adapt`` beside the bundle keeps the state; a killed run continues.
 
     Args:
-        folders: each is one voice, or holds a folder for each voice.
+        folders: each is one voice if recordings lie in it, or holds a folder for each voice.
         out: the bundle; must be new.
     Raises:
         InputError: bad folders, a bundle that cannot be restored, or `out` exists.
@@ -52,18 +53,20 @@ def train_on(
     base = converter.bundle
     settings = settings_of(base)
     notes = base.config.notes | {"trained_on": f"{len(voices)} more voices"}
-    with_converter(out, base, best, teacher=False, name=settings.name, settings=replace(settings, notes=notes))
+    part = out.with_name(f".{out.name}.part")  # a killed export leaves no half of a bundle
+    shutil.rmtree(part, ignore_errors=True)
+    with_converter(part, base, best, teacher=False, name=settings.name, settings=replace(settings, notes=notes))
+    part.replace(out)
     note(f"{shown(out)}: written")
 
 
 def _voices(bundle: Bundle, folders: Sequence[str | os.PathLike[str]], warn: Warn) -> list[Recordings]:
-    """A voice for each folder that holds recordings, or for each folder in it."""
+    """A voice for each folder in which recordings lie, or for each folder in it."""
     voices = []
     for path in map(Path, folders):
         if not path.is_dir():
             raise InputError(f"{shown(path)} is no folder; for a bundle, each voice is a folder of recordings")
-        parts = sorted(part for part in path.iterdir() if part.is_dir() and not part.name.startswith("."))
-        for part in parts or [path]:
+        for part in _of_one_voice(path):
             try:
                 voices.append(read_voice(bundle, [part], part.name, warn))
             except InputError as error:
@@ -71,3 +74,11 @@ def _voices(bundle: Bundle, folders: Sequence[str | os.PathLike[str]], warn: War
     if not voices:
         raise InputError("no voice with enough speech was found; give folders of recordings, one for each voice")
     return voices
+
+
+def _of_one_voice(folder: Path) -> list[Path]:
+    """The folder itself if recordings lie in it, else the folders in it. Reports of adaptations are no voices."""
+    parts = sorted(part for part in folder.iterdir() if not part.name.startswith("."))
+    if any(part.suffix.lower() in SOUNDS and part.is_file() for part in parts):
+        return [folder]
+    return [part for part in parts if part.is_dir() and part.suffix != REPORT] or [folder]

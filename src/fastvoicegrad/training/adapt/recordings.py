@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,16 +88,16 @@ def read_voice(bundle: Bundle, inputs: Sequence[str | os.PathLike[str]], name: s
     """
     clips, samples, names = list[Clip](), list[Array](), list[str]()
     for found in find_inputs(inputs, Path(os.devnull)):
+        if (room := MOST_SPEECH - seconds_of(clips)) <= 0:
+            warn(f"only {MOST_SPEECH / 3600:.0f} hours of speech are used; {found.path.name} and the rest are left out")
+            break
         try:
-            made, speakers = _read(bundle, found.path, warn)
+            made, speakers = _read(bundle, found.path, room, warn)
         except InputError as error:
             warn(f"{error}; it is left out")
             continue
         clips, names = [*clips, *made], [*names, found.path.name]
         samples.extend(speakers)
-        if seconds_of(clips) >= MOST_SPEECH:
-            warn(f"only the first {MOST_SPEECH / 3600:.0f} hours of speech are used")
-            break
     if speakers_apart(np.array(samples)):
         raise InputError("more than one person seems to speak in the recordings; give those of one voice alone")
     if (found_seconds := seconds_of(clips)) < LEAST_SPEECH:
@@ -124,16 +124,22 @@ def split(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
     return [clip for i, clip in enumerate(clips) if i not in held], [clips[i] for i in held]
 
 
-def _read(bundle: Bundle, path: Path, warn: Warn) -> tuple[list[Clip], list[Array]]:
+def _read(bundle: Bundle, path: Path, seconds: float, warn: Warn) -> tuple[list[Clip], list[Array]]:
     """Clips of a recording, and speaker embeddings (S,) of up to eight parts of it, or of it all if it is short.
 
+    Args:
+        seconds: of the recording that are read.
     Raises:
         InputError: it cannot be read, holds no speech, or several people speak.
     """
     info = audio.inspect(path)
-    wave = np.concatenate([np.zeros(0, np.float32), *audio.read_blocks(info)])
+    most = int(seconds * MEL.sample_rate)
+    wave = np.concatenate([np.zeros(0, np.float32), *_until(most, audio.read_blocks(info))])
     for message in info.warnings:
         warn(message)
+    if len(wave) > most:
+        wave = wave[:most]
+        warn(f"{info.name} is long; its first {seconds / 60:.0f} minutes are used")
     meter = LevelMeter()
     meter.add(wave)
     cut = pieces(wave)
@@ -151,6 +157,16 @@ def _read(bundle: Bundle, path: Path, warn: Warn) -> tuple[list[Clip], list[Arra
     if not len(speakers):
         speakers = bundle.speaker(frames.mel[:, frames.spoken])[None]
     return _clips(bundle, [piece * np.float32(gain) for piece in cut], frames), list(speakers)
+
+
+def _until(most: int, blocks: Iterable[Array]) -> Iterator[Array]:
+    """Blocks up to the first one that goes beyond so many samples."""
+    total = 0
+    for block in blocks:
+        yield block
+        total += len(block)
+        if total > most:
+            return
 
 
 def _clips(bundle: Bundle, waves: Sequence[Array], frames: Frames) -> list[Clip]:

@@ -90,6 +90,7 @@ class Work:
 
     def trainer(self, bundle: str | Path | None, out: Path, plan: Plan) -> AdaptTrainer:
         """A trainer that continues from what is in `out`."""
+        torch.set_num_threads(plan.threads)  # from the first sum on: another number would round differently
         config = self.config(plan)
         networks = restored_networks(bundle, self.folder / "networks")
         task = AdaptTask(self.converter.bundle, networks, self.voices, self.sources, config, self.name)
@@ -193,7 +194,7 @@ def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callab
         InputError: the folder belongs to other recordings, another bundle, or another budget.
     """
     path, threads = work.folder / PLAN, threads_of(work.folder, budget)
-    asked = {"digest": work.digest, "minutes": budget.minutes, "asked": budget.steps}
+    asked = {"digest": work.digest, "trains": work.name, "minutes": budget.minutes, "asked": budget.steps}
     if path.exists():
         saved = json.loads(path.read_text())
         if {name: saved.get(name) for name in asked} != asked:
