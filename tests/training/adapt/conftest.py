@@ -11,7 +11,19 @@ import pytest
 import soundfile
 
 from fastvoicegrad.bundle import DEFAULT, Bundle
+from fastvoicegrad.preview import SAMPLE
 from tests.conftest import RATE, vowels
+
+
+@pytest.fixture(autouse=True)
+def few_sources(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Little shipped speech, to save time: two recordings, of which one is held back, beside the demo's."""
+    few = tmp_path_factory.mktemp("speech")
+    for number in range(2):
+        shutil.copy(SAMPLE, few / f"{number:02}.opus")
+    (few / "index.json").write_text(json.dumps([{"text": "Hello!"}] * 2))
+    monkeypatch.setattr("fastvoicegrad.training.adapt.shipped.SPEECH", few)
+    monkeypatch.setattr("fastvoicegrad.training.adapt.shipped.PRESETS", few / "none")
 
 
 @pytest.fixture(scope="session")

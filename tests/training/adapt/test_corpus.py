@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, VoiceConverter
-from fastvoicegrad.training.adapt import corpus, shipped
+from fastvoicegrad.training.adapt import corpus
 from fastvoicegrad.training.adapt.corpus import train_on
 from fastvoicegrad.training.adapt.run import Budget
 from fastvoicegrad.training.adapt.task import AdaptTask
@@ -21,7 +21,6 @@ from tests.conftest import RATE, vowels
 def test_a_bundle_of_a_corpus_converts(
     speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipped, "PRESETS", tmp_path)
 
     def rising(task: AdaptTask) -> Scalars:
         return {"likeness": 0.0, "score": float(task.step)}

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
-from fastvoicegrad.training.adapt import run, settings, shipped, streams
+from fastvoicegrad.training.adapt import run, settings, streams
 from fastvoicegrad.training.adapt.report import Comparison, Judges, Report
 from fastvoicegrad.training.adapt.run import Budget, NoGain, adapt
 from fastvoicegrad.training.adapt.settings import AdaptConfig
@@ -38,9 +38,8 @@ def accepted(report: Report) -> Report:
 
 
 @pytest.fixture(autouse=True)
-def few_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only the demo's two recordings, to save time; validations every two steps."""
-    monkeypatch.setattr(shipped, "PRESETS", tmp_path)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validations every two steps."""
     monkeypatch.setattr(settings, "VALIDATE_EVERY", 2)
 
 

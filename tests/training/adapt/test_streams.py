@@ -15,7 +15,7 @@ from fastvoicegrad.training.adapt import streams  # noqa: E402
 from fastvoicegrad.training.adapt.features import FrozenFeatures  # noqa: E402
 from fastvoicegrad.training.adapt.networks import restored_networks  # noqa: E402
 from fastvoicegrad.training.adapt.recordings import read_voice  # noqa: E402
-from fastvoicegrad.training.adapt.shipped import shipped_sources  # noqa: E402
+from fastvoicegrad.training.adapt.shipped import shipped_speech  # noqa: E402
 from fastvoicegrad.training.restore_stream import restored_stream_converter  # noqa: E402
 from fastvoicegrad.voice_file import Adapter  # noqa: E402
 
@@ -44,7 +44,7 @@ def fitted(speech_folder: Path, bundle: Path, stream_bundle: Path, tmp_path: Pat
         torch.manual_seed(0)
         opened = StreamBundle.open(stream_bundle)
         lent = streams.StreamNetworks(opened, restored_stream_converter(opened), encoder, FrozenFeatures(networks))
-        return streams.stream_adapter(lent, converter, recordings, recordings.voice, shipped_sources(converter)[:2])
+        return streams.stream_adapter(lent, converter, recordings, recordings.voice, shipped_speech(converter).held[:2])
 
     return fit
 

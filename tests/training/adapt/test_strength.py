@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 from fastvoicegrad import VoiceConverter
 from fastvoicegrad.training.adapt import strength
-from fastvoicegrad.training.adapt.shipped import Source, shipped_sources
+from fastvoicegrad.training.adapt.shipped import shipped_speech
 
 
 @pytest.mark.parametrize(("lost", "expected"), [(0.0, 1.0), (0.08, 0.6), (9.0, 0.1)])
@@ -22,8 +22,8 @@ def test_the_strongest_natural_adapter_is_taken(
     """Naturalness falls by `lost` at full strength, evenly."""
     converter = VoiceConverter.load(bundle)
     voice = converter.voice(reference_file)
-    sources: list[Source] = shipped_sources(converter)[:1]
-    tried: list[float] = []
+    sources = shipped_speech(converter).held[:1]
+    tried, notes = list[float](), list[str]()
 
     def weakened(at: float) -> np.ndarray:
         tried.append(at)
@@ -33,7 +33,8 @@ def test_the_strongest_natural_adapter_is_taken(
         return 0.0, 0.0, 3.0 - (lost * tried[-1] if tried else 0.0)
 
     monkeypatch.setattr(strength, "dnsmos_scores", scores)
-    found, adapted = strength.strongest(converter, voice, weakened, sources)
+    found, adapted = strength.strongest(converter, voice, weakened, sources, notes.append)
     assert found == pytest.approx(expected)
     assert adapted.adapter is not None
     assert tried == sorted(tried, reverse=True)
+    assert bool(notes) == (lost == 9.0)

@@ -121,8 +121,7 @@ class Batches:
         crop = slice(start, start + self.config.frames)
         pitch = source.clip.pitch[crop] * np.float32(target.recordings.voice.pitch / source.voice.pitch)
         reference = self._reference(target, np.arange(target.starts[-1]), random)
-        perturbation = self.config.other_perturbation
-        return _Item(window(source.clip.mel, crop), pitch, reference, perturbation)
+        return _Item(window(source.clip.mel, crop), pitch, reference, self.config.shipped_perturbation)
 
     def _reference(self, target: Target, frames: np.ndarray, random: np.random.Generator) -> tuple[Array, Array]:
         """Mel and content of frames in random windows."""

@@ -35,7 +35,7 @@ from .networks import BundleNetworks, restored_networks
 from .recordings import Recordings, Warn, read_voice
 from .report import Judges, Report, compare
 from .settings import AdaptConfig, Plan, adapter_loop, converter_loop
-from .shipped import Source, shipped_sources, with_views
+from .shipped import Shipped, shipped_speech, with_views
 from .streams import StreamNetworks, stream_adapter
 from .strength import Weakened, strongest
 from .task import ADAPTER, AdaptTask
@@ -70,7 +70,7 @@ class Work:
 
     converter: VoiceConverter
     voices: list[Recordings]
-    sources: list[Source]
+    sources: Shipped
     folder: Path
     name: str = ADAPTER
 
@@ -149,11 +149,11 @@ def adapt(
     with tempfile.TemporaryDirectory() as restored:
         networks = restored_networks(bundle, Path(restored))
     note("finding how much of the adapter leaves speech natural")
-    strength, adapted = strongest(converter, voice.voice, _best(work, networks.unet), work.sources)
+    strength, adapted = strongest(converter, voice.voice, _best(work, networks.unet), work.sources.held, note)
     note(f"{strength:.0%} of the adapter is used")
     if stream_converter is not None:
         adapted = _with_streams(work, networks, adapted, streams, stream_converter, note)
-    report = compare(converter, voice, adapted, work.sources, judges or Judges(), folder, gained, streams)
+    report = compare(converter, voice, adapted, work.sources.held, judges or Judges(), folder, gained, streams)
     if report.problem:
         raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
     adapted.save(output)
@@ -166,8 +166,8 @@ def prepared(converter: VoiceConverter, voices: Sequence[Recordings], folder: Pa
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{shown(folder)} cannot be made ({error.strerror}); choose another output") from error
-    sources = shipped_sources(converter)
-    viewed = [replace(voice, train=with_views(converter, voice.train, sources)) for voice in voices]
+    sources = shipped_speech(converter)
+    viewed = [replace(voice, train=with_views(converter, voice.train, sources.train)) for voice in voices]
     return Work(converter, viewed, sources, folder, name)
 
 
@@ -244,7 +244,7 @@ def _with_streams(
     """The adapted voice with an adapter for streams, where this gains."""
     note("adapting streams")
     lent = StreamNetworks(streams, stream_converter, networks.speaker, FrozenFeatures(networks))
-    found = stream_adapter(lent, work.converter, work.voices[0], adapted, work.sources)
+    found = stream_adapter(lent, work.converter, work.voices[0], adapted, work.sources.train)
     if found is None:
         note("streams gain nothing, so they keep the plain voice")
     assert adapted.adapter is not None

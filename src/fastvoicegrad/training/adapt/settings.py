@@ -31,10 +31,16 @@ class AdaptConfig:
     frames: int = 96  # of a crop
     reference_frames: int = 384  # of the voice, for retrieval and attention
     view: float = 0.5  # probability of a view in another voice as the source of a reconstruction
-    # Voices of the sources: strong where the voice itself is the source, weak where it is another voice already.
+    # Of the sources: voices change much where the voice itself is the source, and little where a view is. Shipped
+    # speech was made in silence, so it gets rooms, noise and narrow bands.
     own_perturbation: PerturbConfig = field(default_factory=PerturbConfig)
     other_perturbation: PerturbConfig = field(
         default_factory=lambda: PerturbConfig(formant=1.12, pitch=1.2, equaliser=0.3, gain=0.2, noise=0.1)
+    )
+    shipped_perturbation: PerturbConfig = field(
+        default_factory=lambda: PerturbConfig(
+            formant=1.25, pitch=1.4, equaliser=0.5, gain=0.35, noise=0.4, colour=0.7, room=0.2, narrow=0.15
+        )
     )
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     channels: int = 64  # of the discriminator

@@ -1,4 +1,7 @@
-"""Speech that ships with the package: what is converted in training, and the voices that lend other views.
+"""Speech that ships with the package: what is converted, and the voices that lend other views.
+
+An adapter that trains with a few sources fits these few: other people's speech then comes no nearer to the voice. So
+there are many, with other words and voices each, and those that validate and judge take no part in the training.
 
 A view of a clip is the same words in another voice, made by the bundle itself. So a clip of the target has a source
 that is not the target's, as at run time, and the result is known.
@@ -6,9 +9,11 @@ that is not the target's, as at run time, and the result is known.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -29,6 +34,8 @@ NATURAL = {  # the demo's two recordings
     SAMPLE.with_name("reference.opus"): "A few seconds of speech are enough to show how somebody sounds. "
     "Thank you for stopping by to listen to mine this morning.",
 }
+SPEECH = Path(__file__).parent / "speech"  # 00.opus and so on, and index.json: their words and how they were made
+HELD_EVERY = 12  # every twelfth of these is held back
 STRIDE = 4 * MEL.hop_length  # samples of which a source's length is a multiple
 VIEWS = 2  # of each clip
 MOST_VIEWED = 60  # clips (4 minutes) that get views: each takes a quarter of a second
@@ -49,10 +56,23 @@ class Source:
     text: str
 
 
-def shipped_sources(converter: VoiceConverter) -> list[Source]:
-    """The demo's recordings, then the previews of the preset voices."""
-    texts = NATURAL | dict.fromkeys(sorted(PRESETS.glob("*.opus")), PREVIEWED)
-    return [_source(converter, path, text) for path, text in texts.items()]
+class Shipped(NamedTuple):
+    """Speech to convert: to train with, and held back, the demo's recordings first."""
+
+    train: list[Source]
+    held: list[Source]
+
+
+def shipped_speech(converter: VoiceConverter) -> Shipped:
+    """The demo's recordings, the previews of the preset voices, and sentences in many voices and five languages."""
+    texts = [entry["text"] for entry in json.loads((SPEECH / "index.json").read_text(encoding="utf-8"))]
+    spoken = {SPEECH / f"{number:02}.opus": text for number, text in enumerate(texts)}
+    held = NATURAL | dict(list(spoken.items())[::HELD_EVERY])
+    texts_of = held | dict.fromkeys(sorted(PRESETS.glob("*.opus")), PREVIEWED) | spoken
+    hidden = not Console().is_terminal
+    paths = track(texts_of, "speech to convert", transient=True, disable=hidden)
+    sources = {path: _source(converter, path, texts_of[path]) for path in paths}
+    return Shipped([source for path, source in sources.items() if path not in held], [sources[path] for path in held])
 
 
 def _source(converter: VoiceConverter, path: Path, text: str) -> Source:

@@ -27,13 +27,14 @@ Weakened = Callable[[float], Array]  # strength -> the values of the adapter
 
 
 def strongest(
-    converter: VoiceConverter, voice: Voice, adapter: Weakened, sources: Sequence[Source]
+    converter: VoiceConverter, voice: Voice, adapter: Weakened, sources: Sequence[Source], note: Callable[[str], None]
 ) -> tuple[float, Voice]:
     """The largest strength that loses at most `LOST` of naturalness, and the voice with it; the least where none does.
 
     Args:
         voice: without an adapter.
         sources: what is converted to find out.
+        note: told when no strength leaves conversions natural.
     """
     session = dnsmos_session(P835)
 
@@ -46,4 +47,6 @@ def strongest(
         adapted = replace(voice, adapter=Adapter(adapter(strength), converter.bundle.converter_fingerprint))
         if naturalness(adapted) >= enough:
             break
+    else:
+        note("even a tenth of the adapter makes speech less natural")
     return strength, adapted

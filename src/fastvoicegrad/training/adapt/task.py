@@ -36,7 +36,7 @@ from .features import FrozenFeatures
 from .networks import BundleNetworks, VoiceAdapter
 from .recordings import Recordings
 from .settings import AdaptConfig
-from .shipped import NATURAL, Source
+from .shipped import Shipped, Source
 from .speakers import mean_cosine, mean_embedding
 
 ADAPTER, CONVERTER = "adapter", "student"  # names of the trained network; checkpoints of converters are students'
@@ -47,7 +47,7 @@ VALIDATION_FRAMES = 512  # of the reference
 class AdaptTask(AdversarialTask):
     """Args:
     voices: to adapt to; an adapter takes one.
-    sources: shipped speech, the natural recordings first.
+    sources: shipped speech; what is held back validates.
     name: ADAPTER trains offsets of the frozen converter, CONVERTER the converter itself.
     """
 
@@ -56,14 +56,14 @@ class AdaptTask(AdversarialTask):
         bundle: Bundle,
         networks: BundleNetworks,
         voices: Sequence[Recordings],
-        sources: Sequence[Source],
+        sources: Shipped,
         config: AdaptConfig,
         name: str = ADAPTER,
     ) -> None:
         self.name, self.bundle, self.config = name, bundle, config
         self.loop, self.weights = config.loop, config.weights
-        self.networks, self.voices, self.sources = networks, voices, sources[: len(NATURAL)]
-        self.batches = Batches(bundle, [Target.of(recordings) for recordings in voices], sources, config)
+        self.networks, self.voices, self.sources = networks, voices, sources.held
+        self.batches = Batches(bundle, [Target.of(recordings) for recordings in voices], sources.train, config)
         torch.manual_seed(config.loop.seed)
         self.alpha_bar = torch.from_numpy(bundle.alpha_bar).float()
         self.frozen = {"content": networks.content, "speaker": networks.speaker, "vocoder": networks.vocoder}
@@ -183,7 +183,7 @@ class AdaptTask(AdversarialTask):
     # Validation.
 
     def validate(self) -> Scalars:
-        """Scores of the demo's recordings in the voices.
+        """Scores of the held-back shipped recordings in the voices.
 
         "likeness": the cosine to what is held back. It counts up to that of the voice's own recordings.
         "words": 1 minus the consistency loss. "quality": minus the `frechet_distance` of the vocoder's features to
