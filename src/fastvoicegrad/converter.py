@@ -42,6 +42,8 @@ from .tracks import Advance, Delivery, Progress, Source, first_passes, results
 from .vocoder import vocode
 from .voice import Voice, pool
 
+USUAL_RATE = 48000  # Hz, for formats that do not know the source's rate
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -246,7 +248,7 @@ class VoiceConverter:
         started, timing, found = time.perf_counter(), Timing(), list[str]()
         settings = ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
         tracks = audio.inspect_tracks(source, strict, channel)
-        rate = output_rate(tracks[0].rate, rate)
+        rate = output_rate(tracks[0].rate, rate, output)
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
         references = listed(voice)
         _check_distinct(output, source, references)
@@ -304,16 +306,22 @@ class VoiceConverter:
         return vocode(self.bundle, mel, 0, slice(0, mel.shape[1]), 0.0, seed)[0]
 
 
-def output_rate(source: int, wanted: int | None) -> int:
+def output_rate(source: int, wanted: int | None, output: str | Path | None = None) -> int:
     """The output's rate in Hz: as wanted, else the source's, within what is written.
 
+    Args:
+        output: whose format may not know the source's rate, and then has 48 kHz.
     Raises:
         InputError: the wanted rate is outside 8-96 kHz.
     """
     lowest, highest = audio.LOWEST_RATE, audio.HIGHEST_RATE
     if wanted is not None and not lowest <= wanted <= highest:
         raise InputError(f"rate must lie between {lowest} and {highest} Hz, got {wanted}")
-    return min(max(source, lowest), highest) if wanted is None else wanted
+    if wanted is not None:
+        return wanted
+    nearest = min(max(source, lowest), highest)
+    known = output is None or Path(output).suffix.lower() not in audio.FORMATS or audio.holds_rate(output, nearest)
+    return nearest if known else USUAL_RATE
 
 
 def _check_distinct(output: str | Path, source: str | Path, references: Sequence[Reference]) -> None:

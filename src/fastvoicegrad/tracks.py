@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from . import audio
 from .audio.level import TARGET_LEVEL, LevelMeter
+from .audio.loudness import below_full_scale
 from .errors import InputError
 from .mel import MEL, Array
 from .speech import SpeechSampler
@@ -96,7 +97,7 @@ class Delivery:
             blocks = audio.at_loudness(blocks, self.loudness)
         if self.watermark:
             blocks, rate = marked(audio.resampled(blocks, rate, WATERMARK_RATE)), WATERMARK_RATE
-        return audio.fit_length(audio.resampled(blocks, rate, self.rate), samples)
+        return audio.fit_length(below_full_scale(audio.resampled(blocks, rate, self.rate)), samples)
 
 
 def results(

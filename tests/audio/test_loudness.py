@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.audio.loudness import CEILING, HOP, PEAK_MARGIN, HopTap, ending_gains, match_loudness
+from fastvoicegrad.audio.loudness import (
+    CEILING,
+    HOP,
+    PEAK_MARGIN,
+    HopTap,
+    below_full_scale,
+    ending_gains,
+    match_loudness,
+)
 from tests.conftest import vowels
 
 
@@ -82,6 +90,15 @@ def test_no_sample_clips_and_quiet_passages_keep_their_level() -> None:
     assert np.abs(out).max() <= CEILING + 1e-6
     quiet = slice(len(source) * 3 // 4, -22050 // 2)
     assert decibels(out[quiet]) == pytest.approx(decibels(source[quiet]), abs=1.0)
+
+
+def test_what_resampling_adds_to_a_peak_stays_below_full_scale() -> None:
+    wave = np.concatenate([noise(0.1, 2), np.linspace(-1.4, 1.4, 1001, dtype=np.float32)])
+    bent = np.concatenate(list(below_full_scale(np.array_split(wave, 7))))
+    assert np.abs(bent).max() <= 1
+    low = np.abs(wave) <= CEILING
+    np.testing.assert_array_equal(bent[low], wave[low])
+    assert (np.diff(bent[-1001:]) >= 0).all()
 
 
 def test_an_equal_signal_stays_as_it_is() -> None:

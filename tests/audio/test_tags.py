@@ -47,6 +47,7 @@ def test_a_conversion_is_marked() -> None:
     marked = audio.conversion_tags(TAGS, "tool 1", "bundle 2", "nora")
     assert marked["comment"] == "Converted speech: voice of nora, made by tool 1, bundle bundle 2. live"
     assert (marked["title"], marked["software"]) == ("Ein Lied", "tool 1")
+    assert audio.conversion_tags(marked, "tool 1", "bundle 2", "nora") == marked  # converted once more
     assert audio.conversion_tags({}, "t", "b", "v")["comment"] == "Converted speech: voice of v, made by t, bundle b"
 
 

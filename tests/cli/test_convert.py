@@ -116,6 +116,20 @@ def test_options_of_the_sound(place: Path) -> None:
     assert "voice of anna" in soundfile.SoundFile(place / "kept.wav").copy_metadata()["comment"]
 
 
+def test_opus_takes_a_rate_of_its_own(place: Path) -> None:
+    soundfile.write(place / "cd.wav", vowels(1.0), 44100)
+    assert run("cd.wav", "--to", "anna.wav", "-o", "cd.opus", cwd=place).returncode == 0
+    assert soundfile.info(place / "cd.opus").samplerate == 48000
+
+
+def test_an_empty_folder_is_named(inside: Inside, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    (place / "empty").mkdir()
+    done = inside("convert", "empty", "--to", "anna.wav", "-o", "out")
+    assert done.returncode == 0
+    assert "warning: empty: no recordings" in done.stderr
+
+
 def test_a_folder_as_the_voice(place: Path, tmp_path: Path) -> None:
     (tmp_path / "both").mkdir()
     for name in ("anna.wav", "ben.wav"):

@@ -124,7 +124,7 @@ def test_packets_of_opus_are_converted(streams: Running, stream_folder: Path, vo
 def test_codecs_that_are_not_there_are_refused(streams: Running, query: str) -> None:
     with pytest.raises(InvalidStatus) as refused, connect(streams, query=query):
         pass
-    assert refused.value.response.status_code in (400, 403)
+    assert refused.value.response.status_code in (400, 422)
 
 
 def test_a_broken_packet_ends_the_stream(streams: Running) -> None:
@@ -192,12 +192,14 @@ def wait_for_places(server: Running) -> None:
 
 @pytest.mark.parametrize(
     ("voice", "query", "status"),
-    [("missing", f"?rate={RATE}", 404), ("high", "?rate=1", 403), ("high", "?rate=x", 403)],
+    [("missing", f"?rate={RATE}", 404), ("high", "?rate=1", 422), ("high", "?rate=x", 422)],
 )
 def test_what_cannot_begin_is_refused(streams: Running, voice: str, query: str, status: int) -> None:
     with pytest.raises(InvalidStatus) as refused, connect(streams, voice, query):
         pass
     assert refused.value.response.status_code == status
+    message = json.loads(refused.value.response.body)["detail"]["message"]
+    assert ("rate: " if status == 422 else "there is no voice") in message
 
 
 def test_pages_of_other_sites_are_refused(streams: Running) -> None:

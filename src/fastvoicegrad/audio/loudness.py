@@ -7,7 +7,8 @@ gain of each hop:
 - one keeps single sounds near the source's: after loud speech, quiet speech stays quiet;
 - one keeps peaks below the ceiling.
 
-A last gain acts on samples: where the source ends suddenly, the conversion ends with it.
+A last gain acts on samples: where the source ends suddenly, the conversion ends with it. What resampling adds to a peak
+bends towards full scale.
 """
 
 from __future__ import annotations
@@ -146,6 +147,18 @@ def limiter_gains(peaks: NDArray[np.float64]) -> NDArray[np.float64]:
     lowest = np.lib.stride_tricks.sliding_window_view(padded, 2 * RELEASE + 3).min(1)
     padded = np.pad(lowest, RELEASE, constant_values=1.0)
     return np.convolve(padded, _release, "valid")
+
+
+def below_full_scale(blocks: Iterable[Array]) -> Iterator[Array]:
+    """Samples above the ceiling bend towards full scale, each by itself, so the blocks' sizes change nothing."""
+    room = np.float32(1 - CEILING)
+    for block in blocks:
+        size = np.abs(block)
+        if size.max(initial=0.0) > CEILING:
+            bent = np.copysign(CEILING + room * np.tanh((size - CEILING) / room), block)
+            yield np.where(size > CEILING, bent, block).astype(np.float32)
+        else:
+            yield block
 
 
 def neighbourhood_max(gains: NDArray[np.float64]) -> NDArray[np.float64]:

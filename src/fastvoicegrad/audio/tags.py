@@ -52,7 +52,7 @@ def conversion_tags(source: Mapping[str, str], tool: str, bundle: str, target: s
         bundle, target: names of the bundle and of the target voice.
     """
     mark = f"Converted speech: voice of {target}, made by {tool}, bundle {bundle}"
-    comment = source.get("comment")
+    comment = source.get("comment", "").removeprefix(mark).removeprefix(". ")  # of an earlier conversion
     return {**source, "comment": f"{mark}. {comment}" if comment else mark, "software": tool}
 
 

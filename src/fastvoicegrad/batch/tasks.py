@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import audio
-from ..converter import Conversion, VoiceConverter, output_rate
+from ..converter import USUAL_RATE, Conversion, VoiceConverter, output_rate
 from ..errors import InputError
 from ..files import regular_file, shown
 from ..library import Reference, References, listed, recordings_of, reference_name
@@ -27,7 +27,6 @@ from ..voice import Voice
 from .journal import Entry, sha256_of
 
 TOOL = f"fastvoicegrad {__version__}"
-USUAL_RATE = 48000  # Hz, for formats that do not know the source's rate
 
 Progress = Callable[[float], None]  # called with the share that is done
 
@@ -197,9 +196,7 @@ class Setup:
         settings, target, output = self.settings, self.targets[task.target], self.folder / task.output
         info = audio.inspect_tracks(task.source, settings.strict, settings.channel)[0]
         output.parent.mkdir(parents=True, exist_ok=True)
-        rate = output_rate(info.rate, settings.rate)
-        if settings.rate is None and not audio.holds_rate(output, rate):
-            rate = USUAL_RATE
+        rate = output_rate(info.rate, settings.rate, output)
         stored: dict[str, int | None] = {"rate": rate}
         if audio.FORMATS[output.suffix.lower()] not in audio.SUBTYPES:
             stored["subtype"] = None

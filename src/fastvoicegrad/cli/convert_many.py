@@ -58,6 +58,10 @@ class Run:
                 with findings(quiet=self.as_json) as more:
                     tasks = batch.tasks(inputs)
                 found += more
+                if not tasks and not self.as_json:
+                    errors.print(
+                        f"fastvoicegrad: warning: {' '.join(map(shown, inputs))}: no recordings", style="yellow"
+                    )
                 self._once(batch, tasks)
             self._summary(batch, found)
         if self.failures:

@@ -79,7 +79,7 @@ def _convert(
 ) -> None:
     started = time.perf_counter()
     tracks = audio.inspect_tracks(source, settings.strict, settings.channel)
-    rate = output_rate(tracks[0].rate, settings.rate)
+    rate = output_rate(tracks[0].rate, settings.rate, output)
     audio.check_output(output, rate, settings.subtype, len(tracks), settings.bitrate)
     expected = tracks[0].seconds
     converter = VoiceConverter.load(bundle, threads)

@@ -47,7 +47,9 @@ def live(
     gate: Annotated[
         float | None, typer.Option(min=-90, max=0, help="Level in dB below which nothing comes out, e.g. -45.")
     ] = None,
-    pitch: Annotated[float, typer.Option(min=-24, max=24, help="Semitones above the target's height.")] = 0.0,
+    pitch: Annotated[
+        float, typer.Option("--pitch", "--semitones", min=-24, max=24, help="Semitones above the target's height.")
+    ] = 0.0,
     keep_pitch: Annotated[bool, typer.Option("--keep-pitch", help="Keep your own height of voice.")] = False,
     record: Annotated[Path | None, typer.Option(help="Sound file to record the output to.")] = None,
     rate: Annotated[int | None, typer.Option(min=8000, max=96000, help="Hz; default: the microphone's.")] = None,

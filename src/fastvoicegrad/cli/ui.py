@@ -30,6 +30,7 @@ def ui(
         from ..ui.run import serve
     except ModuleNotFoundError as error:
         raise InputError(f"this command needs '{error.name}': run pip install \"fastvoicegrad[ui]\"") from error
+    console.print("Loading ...")
     converters = {"built-in": VoiceConverter.load(None, threads)} if not bundle else {}
     for path in bundle or []:
         converters[str(path)] = VoiceConverter.load(path, threads)

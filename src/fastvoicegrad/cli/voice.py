@@ -172,8 +172,10 @@ def play(
         voice = converter.voice(name)
         path = output or VoiceLibrary().preview_path(name, converter.bundle.converter_fingerprint[:8])
         render_preview(converter, voice, path)
-    if output or not play(path):
-        console.print(f"{printable(str(path))}: the sample in the voice of {printable(name)}")
+    played = output is None and play(path)
+    if not played:
+        how = "" if output else " (no program that plays it was found)"
+        console.print(f"{printable(str(path))}: the sample in the voice of {printable(name)}{how}")
 
 
 @voices.command("rename")

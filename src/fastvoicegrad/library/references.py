@@ -48,7 +48,8 @@ def listed(references: References) -> list[Reference]:
     Raises:
         TypeError: something else than paths, names and voices.
     """
-    given = [references] if isinstance(references, str | os.PathLike | Voice) else list(references)
+    several = isinstance(references, Iterable) and not isinstance(references, str | os.PathLike | Voice)
+    given: list[Reference] = list(references) if several else [references]  # type: ignore[arg-type, list-item]
     for reference in given:
         if not isinstance(reference, str | os.PathLike | Voice):
             raise TypeError(

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, HTTPException, Request, WebSocket
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -85,6 +85,7 @@ def add_handlers(app: FastAPI) -> None:
     """All errors of an application take one shape."""
     app.add_exception_handler(StarletteHTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_stream)
     app.add_exception_handler(Exception, _on_failure)
 
 
@@ -112,6 +113,16 @@ def _methods(request: Request) -> list[str]:
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     """The first problem, without the value that was sent."""
     assert isinstance(error, RequestValidationError)
+    return _first_problem(error)
+
+
+async def _on_invalid_stream(websocket: WebSocket, error: Exception) -> None:
+    """The first problem, in place of the handshake."""
+    assert isinstance(error, WebSocketRequestValidationError)
+    await websocket.send_denial_response(_first_problem(error))
+
+
+def _first_problem(error: ValidationException) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     return _answer(422, encodable(f"{where}: {first['msg']}"))

@@ -50,6 +50,7 @@ class StreamingConverter:
         seed: of the noise.
     Raises:
         InputError: a voice of another bundle, or a setting out of range.
+        TypeError: no voice.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class StreamingConverter:
         self.reset()
 
     def _prepared(self, voice: Voice | StreamVoice) -> StreamVoice:
+        if not isinstance(voice, Voice | StreamVoice):
+            raise TypeError(f"a stream takes a Voice, not {type(voice).__name__}; VoiceConverter.voice gives one")
         return voice if isinstance(voice, StreamVoice) else self.bundle.voice(voice)
 
     @property

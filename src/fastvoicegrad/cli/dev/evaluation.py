@@ -13,11 +13,13 @@ from ..common import BundleOption, console, developer_module, existing, friendly
 
 PairsOption = Annotated[Path, typer.Option(help="Pairs file, a pair a line; 'dev pairs' writes it.")]
 WeightsOption = Annotated[Path, typer.Option(help="Folder of the metrics' weights, see docs/evaluation.md.")]
+USUAL_WEIGHTS = Path("metric-weights")
 SystemsArgument = Annotated[
     list[str],
     typer.Argument(
-        help="SYSTEM or NAME=SYSTEM: natural, source, copy-synthesis[:BUNDLE], hifigan:WEIGHTS, folder:PATH, "
-        "stream:STREAMBUNDLE, BUNDLE[@STEPS], default, CHECKPOINT.safetensors[@STEPS]."
+        help="SYSTEM or NAME=SYSTEM: natural, source, hifigan:WEIGHTS, folder:PATH, stream:BUNDLE, MODEL[@STEPS], "
+        "reference:SECONDS:MODEL, or copy-synthesis, plain, retrieved, converted-envelope or recorded-envelope with "
+        ":MODEL. A MODEL is a bundle, default, or a CHECKPOINT.safetensors."
     ),
 ]
 
@@ -51,7 +53,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report and of all results.")] = Path(
         "report"
     ),
-    metric_weights: WeightsOption = Path("metric-weights"),
+    metric_weights: WeightsOption = USUAL_WEIGHTS,
     against: Annotated[str, typer.Option(help="System to compare the others with; default: the first.")] = "",
     base: Annotated[Path | None, typer.Option(help="Bundle that lends a checkpoint its other networks.")] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
@@ -60,6 +62,8 @@ def evaluate(
     """Evaluate systems on the same pairs: quality, words, voice, melody, speed. Finished work is not repeated."""
     run, report = developer_module("evaluation.run"), developer_module("evaluation.report")
     named = run.name_systems(systems)
+    if metric_weights != USUAL_WEIGHTS and not metric_weights.is_dir():
+        raise InputError(f"{metric_weights}: no such folder of metric weights")
     plan = run.Plan(named, str(pairs), str(output), str(metric_weights), str(base) if base else None)
     report.print_summary(run.evaluate(plan, against or next(iter(named)), jobs, speed))
 
@@ -68,7 +72,7 @@ def evaluate(
 def diagnose(
     pairs: PairsOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")] = Path("diagnosis"),
-    metric_weights: WeightsOption = Path("metric-weights"),
+    metric_weights: WeightsOption = USUAL_WEIGHTS,
     bundle: BundleOption = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
 ) -> None:
@@ -81,7 +85,7 @@ def diagnose(
 def reference_length(
     pairs: PairsOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")] = Path("reference-length"),
-    metric_weights: WeightsOption = Path("metric-weights"),
+    metric_weights: WeightsOption = USUAL_WEIGHTS,
     bundle: BundleOption = None,
     seconds: Annotated[list[float] | None, typer.Option(help="A length; repeat. Default: 1, 3, 10, 30, 60.")] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
@@ -107,7 +111,7 @@ def reproduce(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of runs, report and tables; resumes there.")],
     budget: Annotated[str, typer.Option(help="smoke (minutes), small (hours on a CPU), paper (days on a GPU).")],
     recipes: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("recipes"),
-    metric_weights: WeightsOption = Path("metric-weights"),
+    metric_weights: WeightsOption = USUAL_WEIGHTS,
     base: Annotated[
         Path | None, typer.Option(help="Bundle that lends encoders and vocoder; default: built-in.")
     ] = None,
