@@ -28,7 +28,7 @@ CONTAINERS = (
 OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": CONTAINERS}
 FFMPEG_BLOCK = 1 << 22  # bytes
 LAST_FRAME = 2048  # samples of the longest frame
-KNOWN = "give WAV, FLAC, MP3, M4A, OGG, Opus or WebM"
+KNOWN = "give WAV, FLAC, AIFF, MP3, M4A, OGG, Opus or WebM"
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def convert(
             "--output",
             metavar="OUT",
             help="For one recording: a file, whose suffix names the format; - is standard output. Else a folder "
-            f"(default: {FOLDER}), in which what is done is skipped.",
+            f"(default: {FOLDER}), finished recordings in it are skipped.",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Diffusion steps; the built-in bundle allows one only.")] = 1,
@@ -77,13 +77,13 @@ def convert(
         str | None,
         typer.Option(
             help="Of the source: left, right, mix or a number; each = every one by itself, side by side; "
-            "default: with sound.",
+            "default: the channels that have sound.",
             rich_help_panel=SOUND,
         ),
     ] = None,
     subtype: Annotated[
         str | None,
-        typer.Option(help="Of WAV, FLAC and AIFF: 16, 24 or 32 bits, FLOAT, ...; default: 16.", rich_help_panel=SOUND),
+        typer.Option(help="Of WAV, FLAC and AIFF: 16, 24, FLOAT, ...; default: 16 bits.", rich_help_panel=SOUND),
     ] = None,
     bitrate: Annotated[
         int | None, typer.Option(min=1, metavar="KBIT/S", help="Of MP3 and Opus.", rich_help_panel=SOUND)
@@ -119,7 +119,7 @@ def convert(
     ] = 1,
     force: Annotated[bool, typer.Option("--force", help="Convert also what is done.", rich_help_panel=FOLDERS)] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on with what arrives, until Ctrl-C.", rich_help_panel=FOLDERS)
+        bool, typer.Option("--watch", help="Wait for new recordings and convert them, until Ctrl-C.", rich_help_panel=FOLDERS)
     ] = False,
 ) -> None:
     """Convert IN to another voice: same words, same timing, same length."""

@@ -34,7 +34,7 @@ def strongest(
     Args:
         voice: without an adapter.
         sources: what is converted to find out.
-        note: told when no strength leaves conversions natural.
+        note: receives a sentence where no strength leaves conversions natural.
     """
     session = dnsmos_session(P835)
 
