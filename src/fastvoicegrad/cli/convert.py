@@ -119,7 +119,10 @@ def convert(
     ] = 1,
     force: Annotated[bool, typer.Option("--force", help="Convert also what is done.", rich_help_panel=FOLDERS)] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Wait for new recordings and convert them, until Ctrl-C.", rich_help_panel=FOLDERS)
+        bool,
+        typer.Option(
+            "--watch", help="Wait for new recordings and convert them, until Ctrl-C.", rich_help_panel=FOLDERS
+        ),
     ] = False,
 ) -> None:
     """Convert IN to another voice: same words, same timing, same length."""

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.training.adapt import run, settings, streams
-from fastvoicegrad.training.adapt.report import Comparison, Judges, Report
+from fastvoicegrad.training.adapt.report import OWN, Comparison, Judges, Report
 from fastvoicegrad.training.adapt.run import Budget, NoGain, adapt
 from fastvoicegrad.training.adapt.settings import AdaptConfig
 from fastvoicegrad.training.adapt.trainer import AdaptTrainer
@@ -187,6 +187,14 @@ def test_a_bad_stream_bundle_is_refused_before_any_training(
 def test_what_counts_as_worse(before: dict[str, float], after: dict[str, float], problem: str) -> None:
     found = Report("anna", [Comparison("", before, after, 1)], "ECAPA", {"quality, D": 3.05}, []).problem
     assert problem in found
+    assert bool(problem) == bool(found)
+
+
+@pytest.mark.parametrize(("natural", "problem"), [(0.8, "the likeness fell"), (0.25, "")])
+def test_without_an_independent_judge_the_own_encoder_refuses_a_fall(natural: float, problem: str) -> None:
+    """The voice's own recordings bound what can be asked."""
+    found = Report("anna", [Comparison("", {OWN: 0.55}, {OWN: 0.3}, 1)], "", {OWN: natural}, []).problem
+    assert found.startswith(problem)
     assert bool(problem) == bool(found)
 
 
