@@ -155,13 +155,11 @@ class AdaptTask(AdversarialTask):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Of reconstructions "features"; of both "adv" and "fm"; of conversions the rest."""
         source = inside(batch["window"])[len(batch["mel"]) :]
-        with torch.no_grad():
-            content = self.networks.content(source)
         style, converted = self.styles[int(batch["target"][0])], self.features(self._converted)
         losses = {"speaker": self._similarity(self.features.embedding(converted), source, batch)}
         losses["features"] = self.features.distance(self.features(self._reconstructed), batch["mel"], style)
         losses["style"] = self.features.style_distance(converted, style)
-        losses["consistency"] = content_consistency_loss(self.networks.content(self._converted), content)
+        losses["consistency"] = content_consistency_loss(self.networks.content(self._converted), batch["kept_content"])
         return losses | (self._adversarial_losses(batch) if self.adversarial else {})
 
     def _similarity(self, embedding: Tensor, source: Tensor, batch: Batch) -> Tensor:
