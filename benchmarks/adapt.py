@@ -6,8 +6,9 @@
 
 Each voice gives its first sentences to 'fastvoicegrad adapt'; the others are held back. Sentences of the other voices
 are then converted to the plain and to the adapted voice, made of the same recordings. Judges compare both with what is
-held back. Prints a table: means, and paired differences with 95 % intervals by bootstrap. Finished work is kept in
-FOLDER, so a killed run continues. The default is the table for one minute and ten minutes; for the curves:
+held back. Prints tables of each corpus and of all voices: means, and paired differences with 95 % intervals by
+bootstrap. A voice that `adapt` refuses counts as it was. Finished work is kept in FOLDER, so a killed run continues,
+with the same settings only. The default is the table for one minute and ten minutes; for the curves:
 
     python benchmarks/adapt.py ... --speech 10 60 300 1200 --minutes 1 3 10 30
 """
@@ -15,6 +16,7 @@ FOLDER, so a killed run continues. The default is the table for one minute and t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,10 +33,20 @@ from fastvoicegrad.evaluation.judges import judges
 from fastvoicegrad.evaluation.statistics import difference, estimate, resamples
 from fastvoicegrad.training.adapt.report import Judges
 from fastvoicegrad.training.data.corpus import Recording, read_manifest
+from fastvoicegrad.version import __version__
 
 RATE = 16000
 LEAST_HELD = 3  # recordings of a voice
 Row = dict[str, float]
+
+
+class Point(NamedTuple):
+    """What one amount of speech and one time of training is worth to a set of voices."""
+
+    name: str
+    seconds: float
+    minutes: float
+    rows: dict[str, list[Any]]
 
 
 def chosen_voices(manifest: Path, corpora: list[str], split: str, most: int) -> dict[str, list[Recording]]:
@@ -61,14 +73,21 @@ def divided(recordings: list[Recording], seconds: float) -> tuple[list[Recording
 
 def adapted(recordings: list[Recording], output: Path, minutes: float, arguments: argparse.Namespace) -> Voice | None:
     """The voice that the command writes; None where it refuses to."""
-    if not output.exists() and not (output.with_suffix(".adapt") / "report.json").exists():
+    if not output.exists() and not refused(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "fastvoicegrad", "adapt", *(r.path for r in recordings), "-o", str(output)]
         options = ["--minutes", str(minutes), "--threads", str(arguments.threads)]
         options += ["--bundle", str(arguments.bundle)] if arguments.bundle else []
-        if subprocess.run([*command, *options], check=False).returncode > 1:
-            sys.exit(f"{output}: the command failed")
+        status = subprocess.run([*command, *options], check=False).returncode
+        if status and not (status == 1 and refused(output)):
+            sys.exit(f"{output}: the command failed with {status}")
     return Voice.load(output) if output.exists() else None
+
+
+def refused(output: Path) -> bool:
+    """Whether the report says that the voice got worse. Without it the command ended in another way."""
+    report = output.with_suffix(".adapt") / "report.json"
+    return report.exists() and bool(json.loads(report.read_text())["problem"])
 
 
 def figures(wave: np.ndarray, text: str | None, centres: dict[str, np.ndarray], judging: Judges) -> Row:
@@ -99,12 +118,25 @@ def sources_for(voice: str, voices: dict[str, list[Recording]], sentences: int) 
     return [r for v, rows in voices.items() if v != voice and rows[0].corpus == corpus for r in rows[-sentences:]]
 
 
-def measured(arguments: argparse.Namespace) -> Iterator[tuple[float, float, dict[str, Any]]]:
-    """(seconds, minutes, rows of all voices) of each point."""
+def check_settings(arguments: argparse.Namespace, converter: VoiceConverter, by: Judges) -> None:
+    """Finished work in the folder must be of the same settings."""
+    same = {name: getattr(arguments, name) for name in ("split", "voices", "sentences", "threads")}
+    same |= {"bundle": converter.bundle.converter_fingerprint, "version": __version__, "judges": sorted(by.encoders)}
+    same["manifest"] = hashlib.sha256(arguments.manifest.read_bytes()).hexdigest()
+    path = arguments.output / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != same:
+        sys.exit(f"{arguments.output} holds results of other settings, see settings.json; name another folder")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(same, indent=1) + "\n")
+
+
+def measured(arguments: argparse.Namespace) -> Iterator[Point]:
+    """Each point, of each corpus by itself and then of all."""
     voices = chosen_voices(arguments.manifest, arguments.corpus, arguments.split, arguments.voices)
     converter, by = VoiceConverter.load(arguments.bundle, arguments.threads), judges(arguments.metric_weights)
+    check_settings(arguments, converter, by)
     for seconds, minutes in product(arguments.speech, arguments.minutes):
-        rows: dict[str, list[Row]] = defaultdict(list)
+        sets: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         for voice, recordings in voices.items():
             path = arguments.output / f"{seconds:g}s-{minutes:g}min" / f"{voice}.json"
             if not path.exists():
@@ -113,30 +145,40 @@ def measured(arguments: argparse.Namespace) -> Iterator[tuple[float, float, dict
                 found = adapted(given, path.with_suffix(".voice"), minutes, arguments)
                 both = {"zero-shot": plain, "adapted": found or plain}  # a refused voice changes nothing
                 made = compared(converter, held, sources_for(voice, voices, arguments.sentences), both, by)
-                path.write_text(json.dumps(made | {"refused": found is None}, indent=1))
+                part = path.with_suffix(".part")
+                part.write_text(json.dumps(made | {"refused": found is None}, indent=1))
+                part.replace(path)
             stored = json.loads(path.read_text())
-            for name in ("zero-shot", "adapted"):
-                rows[name] += stored[name]
-            rows["refused"] += [stored["refused"]]
-        yield seconds, minutes, rows
+            for name in (recordings[0].corpus, "all"):
+                for kind in ("zero-shot", "adapted"):
+                    sets[name][kind] += stored[kind]
+                sets[name]["refused"] += [stored["refused"]]
+                sets[name]["seconds"] += [sum(r.duration for r in divided(recordings, seconds)[0])]
+        for name, rows in sets.items():
+            yield Point(name, seconds, minutes, rows)
 
 
-def table(points: Iterator[tuple[float, float, dict[str, Any]]]) -> str:
-    """A Markdown table with a row for each point and figure."""
-    lines = ["| speech | training | figure | zero-shot | adapted | difference |", "|---|---|---|---|---|---|"]
-    for seconds, minutes, rows in points:
+def table(points: Iterator[Point]) -> str:
+    """Markdown tables, one for each point, with a row for each figure."""
+    lines = list[str]()
+    for name, seconds, minutes, rows in points:
         before, after = rows["zero-shot"], rows["adapted"]
+        lines += [
+            f"\n{name}: {len(rows['refused'])} voices, {len(before)} conversions, up to {seconds:g} s of speech each "
+            f"({np.mean(rows['seconds']):.0f} s on average), {minutes:g} min of training, "
+            f"{sum(rows['refused'])} voices refused\n",
+            "| figure | zero-shot | adapted | difference |",
+            "|---|---:|---:|---:|",
+        ]
         draws, ones = resamples(len(before)), np.ones(len(before))
-        for name in sorted({name for row in before for name in row}):
-            a, b = (np.array([row.get(name, np.nan) for row in set_]) for set_ in (after, before))
+        for figure in sorted({name for row in before for name in row}):
+            a, b = (np.array([row.get(figure, np.nan) for row in set_]) for set_ in (after, before))
             means = [estimate(x, ones, draws) for x in (b, a)]
             change = difference(a, b, (ones, ones), draws)
             assert means[0] is not None and means[1] is not None and change is not None  # noqa: PT018
             cells = f"{means[0].mean:.3f} | {means[1].mean:.3f}"
             interval = f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-            lines.append(f"| {seconds:g} s | {minutes:g} min | {name} | {cells} | {interval} |")
-        if refused := sum(rows["refused"]):
-            lines.append(f"| {seconds:g} s | {minutes:g} min | refused voices | | {refused} | |")
+            lines.append(f"| {figure} | {cells} | {interval} |")
     return "\n".join(lines)
 
 

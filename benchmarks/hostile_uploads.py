@@ -1,6 +1,6 @@
 """Send a server everything that no client should send, and see how soon it is refused.
 
-    python benchmarks/hostile_uploads.py [--patience 10]
+    python benchmarks/hostile_uploads.py
 
 Starts `fastvoicegrad serve` with its usual limits on loopback. Prints the status and the seconds to the answer of each
 case; 0 stands for a connection that was cut off. Between the cases the server must stay alive, and at the end it must

@@ -69,6 +69,7 @@ class Load:
     codes: Counter[int | str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
+    end: float = 0.0  # what is answered later is not counted as converted
     audio: float = 0.0
     wrong: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -106,7 +107,7 @@ def one(connection: httpx.Client, source: bytes, seconds: float, form: str, leav
         if code == 200 and not leaves:
             load.seconds.append(time.monotonic() - started)
             load.first.append(first)
-            load.audio += seconds
+            load.audio += seconds if time.monotonic() <= load.end else 0.0
             load.wrong += size < 1000 or (FORMATS[form] > 0 and size != expected)
     return pause
 
@@ -140,7 +141,7 @@ def main() -> int:
     with serving(*options) as (url, process):
         voice = bytes(encoded(vowels(4.0, 200, seed=9), 22050, "FLAC"))
         httpx.post(f"{url}/v1/voices/add", files={"files": voice}, data={"name": "anna"}, timeout=60).raise_for_status()
-        end = time.monotonic() + arguments.seconds
+        end = load.end = time.monotonic() + arguments.seconds
         clients = [threading.Thread(target=client, args=(url, n, sources, end, load)) for n in range(arguments.clients)]
         for thread in clients:
             thread.start()
@@ -160,7 +161,7 @@ def report(load: Load, memory: list[float], longest: int, places: int, seconds: 
     half = memory[len(memory) // 2]
     print("answers:", ", ".join(f"{code}: {count}" for code, count in sorted(load.codes.items(), key=str)))
     for name, values in (("whole answer", load.seconds), ("first bytes", load.first)):
-        cuts = quantiles(values, n=20)
+        cuts = quantiles(values or [0.0], n=20) if len(values) > 1 else [*values, *[0.0] * 19]
         print(f"{name}: median {cuts[9]:.2f} s, 95 % below {cuts[18]:.2f} s, longest {max(values):.2f} s")
     print(f"converted: {load.audio:.0f} s of audio in {seconds:.0f} s")
     print(f"memory: {memory[0]:.0f} MB after 1 s, {half:.0f} MB half-way, {memory[-1]:.0f} MB at the end")

@@ -1,10 +1,11 @@
-"""Throughput and peak memory of every training, each in a process of its own, one after the other.
+"""Throughput and peak memory of the full bundle's trainings, each in a process of its own, one after the other.
 
     python benchmarks/training.py --store STORE [--steps 10] [--threads 2] [--set NAME=VALUE ...]
 
 Prints a row of a table per stage: optimiser steps per second, and peak memory, of the GPU where there is one. The
-stages are the release's recipes, and the student with each of three discriminators. All start from the default bundle's
-networks. The waveform discriminator is by far the slowest and takes a fifth of the steps.
+stages are the release's recipes, and the student with each of three discriminators. Students take teacher and vocoder
+of the default bundle, the others start from random weights. The waveform discriminator is by far the slowest and takes
+a fifth of the steps.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ def test_the_mark_is_found(result: Array) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE)
     assert watermark_score(noise, RATE) < 0.3
     assert watermark_score(np.zeros(RATE), RATE) == 0.0
+    assert 0 <= watermark_score(SPEECH[: RATE // 200], RATE) <= 1  # one frame
 
 
 @needs_weights

@@ -154,7 +154,7 @@ def watermark_score(wave: Array, rate: int) -> float:
 def _part(number: int, magnitudes: Array, loud: NDArray[np.bool_]) -> tuple[float, float]:
     """Score and weight by a part of the detector, which reads the frames at another speed."""
     count = magnitudes.shape[1]
-    at = np.linspace(0, count - 1, int(count * SPEEDS[number - 1]))
+    at = np.linspace(0, count - 1, max(1, int(count * SPEEDS[number - 1])))
     before = np.minimum(at.astype(int), max(count - 2, 0))
     after, share = np.minimum(before + 1, count - 1), (at - before).astype(np.float32)
     stretched = magnitudes[:, before] * (1 - share) + magnitudes[:, after] * share

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from fastvoicegrad.errors import InputError  # noqa: E402
 from fastvoicegrad.training.loop import NonFiniteLoss  # noqa: E402
 from fastvoicegrad.training.optimiser import learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.training.task import LoopConfig  # noqa: E402
@@ -48,6 +50,26 @@ def test_a_run_may_start_from_another(runs: Path, store: Path, tmp_path: Path) -
     begun, trained = run.task.modules["teacher"].state_dict(), load_file(start)
     for key, value in begun.items():
         assert torch.equal(value, trained[f"teacher_ema.{key}"])
+
+
+def test_a_run_of_other_networks_is_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(runs / "pitch" / "last.safetensors", tmp_path / "run")
+    with pytest.raises(InputError, match="holds a run of another part or of other networks"):
+        trainer(store, tmp_path, "teacher", name="run")
+
+
+def test_parts_without_items_or_conversions_are_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    lend(runs, tmp_path)
+    for setting in ("loop.accumulate=4", "conversions=1"):
+        with pytest.raises(InputError, match="parts of a batch need as many items and conversions"):
+            trainer(store, tmp_path, "student", "loop.batch_size=3", "loop.accumulate=2", setting)
+
+
+def test_an_unknown_score_is_named(store: Path, tmp_path: Path) -> None:
+    run = trainer(store, tmp_path, "teacher", "loop.steps=1", "loop.keep_best=scores")
+    with pytest.raises(InputError, match="there is no score 'scores'; choose one of"):
+        run.run()
 
 
 def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:

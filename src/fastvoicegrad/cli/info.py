@@ -116,5 +116,8 @@ def _watermark(path: Path) -> float | None:
         check_watermark()
     except InputError:
         return None
-    start = next(regrouped(audio.read_blocks(audio.inspect(path), RATE), 60 * RATE), None)
+    try:
+        start = next(regrouped(audio.read_blocks(audio.inspect(path), RATE), 60 * RATE), None)
+    except InputError:  # it has no samples that can be decoded, or some that are not numbers
+        return 0.0
     return 0.0 if start is None else watermark_score(start, RATE)

@@ -24,15 +24,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from ..errors import InputError
 from . import checkpoint
 from .models.blocks import inner
 from .optimiser import ema_decay, learning_rate_factor, make_optimizer, share, update_average
 from .run_log import RunLog, cost
-from .task import DISCRIMINATOR, AdversarialTask, Batch, Scalars, Task
+from .task import DISCRIMINATOR, AdversarialTask, Batch, LoopConfig, Scalars, Task
 
 
 class NonFiniteLoss(RuntimeError):
     """A loss or a gradient is no longer a finite number; the last checkpoint is from before."""
+
+
+def _check_parts(config: LoopConfig, conversions: int, processes: int) -> None:
+    """Raises InputError where a part of a batch would be empty, or would hold no conversion."""
+    parts = config.accumulate * processes
+    if parts > 1 and min(config.batch_size, conversions or config.batch_size) < parts:
+        raise InputError(
+            f"{parts} parts of a batch need as many items and conversions, not {config.batch_size} and {conversions}; "
+            "raise loop.batch_size and conversions, or lower loop.accumulate or the number of processes"
+        )
 
 
 class Trainer:
@@ -57,6 +68,7 @@ class Trainer:
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(), mixed_precision=self.config.mixed_precision, kwargs_handlers=[constant]
         )
+        _check_parts(self.config, getattr(recipe, "conversions", 0), self.accelerator.num_processes)
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()
@@ -79,7 +91,11 @@ class Trainer:
         """The step and the best score of the run so far."""
         if not self.last.exists():
             return 0, -math.inf
-        step = checkpoint.load(self.last, self.task.modules | self.averages, self.optimizers)
+        try:
+            step = checkpoint.load(self.last, self.task.modules | self.averages, self.optimizers)
+        except RuntimeError as error:
+            message = f"{self.out} holds a run of another part or of other networks; name another folder"
+            raise InputError(message) from error
         self.console.print(f"resuming {self.out} at step {step}")
         return step, checkpoint.read_meta(self.last).get("best", -math.inf)
 
@@ -141,7 +157,9 @@ class Trainer:
         if log:
             log.exhibits(self.step, exhibits)
             log.scalars(self.step, "valid", scores)
-        if (best := self.config.keep_best) and scores[best] > self.best:
+        if (best := self.config.keep_best) and best not in scores:
+            raise InputError(f"loop.keep_best: there is no score '{best}'; choose one of {', '.join(scores)}")
+        if best and scores[best] > self.best:
             self.best = scores[best]
             self.save("best")
         return scores

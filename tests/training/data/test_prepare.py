@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("swift_f0")
 from fastvoicegrad import InputError
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
 from fastvoicegrad.mel import log_mel
+from fastvoicegrad.training.data import teachers
 from fastvoicegrad.training.data.prepare import PrepareConfig, frame_times, load, prepare
 from fastvoicegrad.training.data.store import Store
 from tests.conftest import vowels
@@ -64,6 +66,27 @@ def test_a_finished_stage_is_skipped(manifest: Path, tmp_path: Path) -> None:
     prepare(config, ["mel"])
     assert (tmp_path / "store" / "mel.npy").stat().st_mtime_ns == before
     assert not list((tmp_path / "store").glob("*.part"))
+
+
+def test_a_store_of_other_recordings_is_refused(manifest: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(str(manifest), str(tmp_path / "store"))
+    prepare(config, [])
+    rows = manifest.read_text().splitlines()
+    added = json.dumps(json.loads(rows[0]) | {"id": "more"})
+    for changed in ([*rows, added], rows[1:]):
+        manifest.write_text("\n".join(changed))
+        with pytest.raises(InputError, match="holds other recordings than"):
+            prepare(config, [])
+
+
+def test_pitch_is_that_of_the_nearest_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(
+        timestamps=[0.0, 0.016, 0.032], confidence=np.ones(3), pitch_hz=np.array([100.0, 200.0, 300.0])
+    )
+    detector = SimpleNamespace(detect=lambda wave, rate: found)
+    monkeypatch.setattr(teachers, "_pitch_detector", lambda: detector)
+    times = np.array([0.0, 0.007, 0.009, 0.02, 0.5])
+    np.testing.assert_array_equal(teachers.pitch(np.zeros(1), times), [100, 100, 200, 200, 300])
 
 
 def test_a_missing_stage_is_named(manifest: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from .corpus import Recording, limit_per_voice, read_manifest
 from .filling import File, Shape, dated, fill
 from .store import JOURNAL, Entry, Store, create, finish, write_index
 
+SHORTEST = 32  # frames of a recording
+
 
 @dataclass(frozen=True)
 class PrepareConfig:
@@ -57,18 +59,38 @@ def frame_times(frames: int) -> np.ndarray:
 
 def prepare_index(config: PrepareConfig) -> None:
     """Stage "index": the recordings and the place of each in the arrays. The split "test" is left out."""
-    recordings = [r for r in read_manifest(config.manifest) if r.split in ("train", "valid")]
     entries: list[Entry] = []
     start = 0
-    for recording in track(limit_per_voice(recordings, config.limits), "index"):
-        info = soundfile.info(recording.path)
-        frames = int(info.frames * MEL.sample_rate / info.samplerate) // MEL.hop_length
-        if frames >= 32:
+    for recording in track(_chosen(config), "index"):
+        frames = _frames(recording)
+        if frames >= SHORTEST:
             entries.append(Entry(recording, start, frames))
             start += frames
     if not entries:
         raise InputError(f"{config.manifest} names no recording of the splits train and valid that is long enough")
     write_index(Path(config.store), entries)
+
+
+def _chosen(config: PrepareConfig) -> list[Recording]:
+    """The recordings of the manifest that a store may hold."""
+    recordings = [r for r in read_manifest(config.manifest) if r.split in ("train", "valid")]
+    return limit_per_voice(recordings, config.limits)
+
+
+def _frames(recording: Recording) -> int:
+    info = soundfile.info(recording.path)
+    return int(info.frames * MEL.sample_rate / info.samplerate) // MEL.hop_length
+
+
+def _check_index(config: PrepareConfig, store: Store) -> None:
+    """Raises InputError where the store was made of other recordings than the manifest has now."""
+    held, chosen = {entry.recording.id for entry in store.entries}, {r.id: r for r in _chosen(config)}
+    added = any(_frames(recording) >= SHORTEST for name, recording in chosen.items() if name not in held)
+    if added or held - chosen.keys():
+        raise InputError(
+            f"{config.store} holds other recordings than {config.manifest} with these limits; "
+            "name another store, or repeat the settings that it was made with"
+        )
 
 
 def prepare_mel(config: PrepareConfig, store: Store) -> None:
@@ -211,7 +233,10 @@ def prepare(config: PrepareConfig, stages: list[str]) -> Store:
     """
     if not (Path(config.store) / "index.jsonl").exists():
         prepare_index(config)
-    store = Store(config.store)
+        store = Store(config.store)
+    else:
+        store = Store(config.store)
+        _check_index(config, store)
     for stage in stages:
         array, run = STAGES[stage]
         if not store.has(array):

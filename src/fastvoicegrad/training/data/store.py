@@ -109,4 +109,6 @@ def write_index(root: Path, entries: list[Entry]) -> None:
         json.dumps({"recording": asdict(e.recording), "start": e.start, "frames": e.frames}, ensure_ascii=False)
         for e in entries
     )
-    (root / "index.jsonl").write_text("\n".join(lines) + "\n")
+    part = root / "index.part"
+    part.write_text("\n".join(lines) + "\n")
+    part.replace(root / "index.jsonl")

@@ -192,6 +192,7 @@ def _pitch_detector() -> object:
 def pitch(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
     """F0 in Hz at the given times (s), 0 where unvoiced. ``wave`` is ``(N,)`` at 16 kHz."""
     result = _pitch_detector().detect(wave, TEACHER_RATE)  # type: ignore[attr-defined]
-    nearest = np.clip(np.searchsorted(result.timestamps, times), 0, len(result.timestamps) - 1)
+    stamps = np.asarray(result.timestamps)
+    nearest = np.searchsorted((stamps[1:] + stamps[:-1]) / 2, times)
     voiced = result.confidence[nearest] > 0.5
     return np.where(voiced, result.pitch_hz[nearest], 0.0).astype(np.float32)
