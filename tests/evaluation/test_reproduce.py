@@ -322,7 +322,7 @@ def test_wrong_requests_are_refused_in_a_line(tables: str, budget: str, hint: st
         ("--set", "loop.stepz=2", "stepz"),
         ("--set", "loop.steps", "write it as name.name=value"),
         ("--teacher", "nosuch", "--teacher: nosuch: no such file; name a checkpoint"),
-        ("--teacher", "text", "--teacher: it cannot be read"),
+        ("--teacher", "text", "--teacher: text is no checkpoint of this package"),
         ("--base", "nosuch", "nosuch: no such bundle"),
         ("--manifest", "nosuch", "--manifest: nosuch: no such manifest"),
         ("-o", "text", "-o text: text is not a folder; name a new folder"),

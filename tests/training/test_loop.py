@@ -123,7 +123,7 @@ def test_shares_of_a_batch_make_the_whole() -> None:
 def test_a_run_that_cannot_continue_keeps_its_recipe(runs: Path, store: Path, tmp_path: Path) -> None:
     trainer(store, tmp_path, "pitch").run()
     before = (tmp_path / "pitch" / "config.yaml").read_text()
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(InputError, match="of other networks; name another folder"):
         trainer(store, tmp_path, "pitch", "model.width=24")
     assert (tmp_path / "pitch" / "config.yaml").read_text() == before
     trainer(store, tmp_path, "pitch", "loop.steps=6")

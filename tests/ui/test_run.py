@@ -71,6 +71,7 @@ def test_the_command_opens_the_page_and_cleans_up(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdout is not None
+        assert process.stdout.readline() == "Loading ...\n"
         line = process.stdout.readline()
         assert line.startswith("Open http://127.0.0.1:")
         with urllib.request.urlopen(line.split()[1], timeout=60) as answer:

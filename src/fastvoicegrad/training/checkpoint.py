@@ -67,8 +67,8 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             return upgraded_meta(json.loads(file.metadata()["meta"]))
-    except (SafetensorError, TypeError, KeyError, OSError) as error:
-        raise InputError(f"{shown(path)} is missing, or no checkpoint of this package; name another file") from error
+    except (SafetensorError, TypeError, KeyError) as error:
+        raise InputError(f"{shown(path)} is no checkpoint of this package; name another file") from error
 
 
 def _tensors(path: str | Path) -> dict[str, Tensor]:
