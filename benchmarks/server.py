@@ -161,7 +161,10 @@ def report(load: Load, memory: list[float], longest: int, places: int, seconds: 
     half = memory[len(memory) // 2]
     print("answers:", ", ".join(f"{code}: {count}" for code, count in sorted(load.codes.items(), key=str)))
     for name, values in (("whole answer", load.seconds), ("first bytes", load.first)):
-        cuts = quantiles(values or [0.0], n=20) if len(values) > 1 else [*values, *[0.0] * 19]
+        if len(values) < 2:
+            print(f"{name}: too few answers")
+            continue
+        cuts = quantiles(values, n=20)
         print(f"{name}: median {cuts[9]:.2f} s, 95 % below {cuts[18]:.2f} s, longest {max(values):.2f} s")
     print(f"converted: {load.audio:.0f} s of audio in {seconds:.0f} s")
     print(f"memory: {memory[0]:.0f} MB after 1 s, {half:.0f} MB half-way, {memory[-1]:.0f} MB at the end")

@@ -34,8 +34,8 @@ class VoiceFolder:
         return []
 
     def _files(self) -> list[Path]:
-        """All voice files, those included whose names no command takes."""
-        return [path for path in self.folder.iterdir() if path.suffix == SUFFIX]
+        """All voice files, those included whose names no command takes. Hidden ones are unfinished, or no voices."""
+        return [path for path in self.folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith(".")]
 
     def path(self, name: str) -> Path:
         """Of a voice that may not be there yet."""
