@@ -11,7 +11,7 @@ from ..task import LoopConfig
 
 VALIDATE_EVERY, VALIDATIONS = 25, 40  # least steps between two validations; validations of a long run
 WEIGHTS = {
-    "speaker": 15.0,
+    "speaker": 30.0,
     "consistency": 40.0,
     "features": 10.0,
     "style": 20.0,
