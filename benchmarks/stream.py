@@ -40,6 +40,7 @@ from fastvoicegrad import VoiceConverter
 from fastvoicegrad.live.engine import CUSHION as LIVE_CUSHION
 from fastvoicegrad.live.engine import Engine
 from fastvoicegrad.mel import MEL
+from fastvoicegrad.realtime import prefer_thread
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
 from fastvoicegrad.stream.frontend import beyond
@@ -143,8 +144,10 @@ def paced(path: Path | None, seconds: float, busy: bool, cushion: float) -> int:
     if busy:
         worker.start()
     block, wave = round(0.005 * RATE), vowels(10.0, rate=RATE)
-    engine = Engine(make(path), block, cushion=cushion)
+    engine = Engine(make(path), block, cushion=cushion, realtime=True)
     engine.start()
+    granted = prefer_thread()  # this thread stands for a sound device's, which has such a priority
+    print(f"real-time priority: {'yes' if granted else 'no'}")
     memory, stalls, began = list[float](), list[float](), time.monotonic()
     for number in range(round(seconds * RATE / block)):
         due = began + number * block / RATE

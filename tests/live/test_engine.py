@@ -168,6 +168,18 @@ def test_a_voice_changes_between_blocks(start: Callable[..., Engine], voices: li
     assert (target.voice, target.semitones) == (other, 2.0)
 
 
+@pytest.mark.parametrize("realtime", [True, False])
+def test_the_worker_alone_asks_for_real_time_priority(
+    start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, realtime: bool
+) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(
+        "fastvoicegrad.live.engine.prefer_thread", lambda: asked.append(threading.current_thread().name)
+    )
+    passed(start(realtime=realtime), np.zeros(3 * BLOCK, np.float32))
+    assert asked == ["conversion"] * realtime
+
+
 def test_a_failure_of_the_networks_is_raised_at_the_end(bundle: StreamBundle, voices: list[Any]) -> None:
     engine = Engine(StreamingConverter(bundle, voices[0], RATE), BLOCK)
     engine.start()

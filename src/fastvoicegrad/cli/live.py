@@ -92,7 +92,7 @@ def live(
         rate = rate or microphone.rate
     stream = StreamingConverter(opened, voices[0][1], rate, semitones=pitch, keep_pitch=keep_pitch)
     count = max(1, round(block / 1000 * rate))
-    engine = Engine(stream, count, gate=gate, cushion=cushion / 1000)
+    engine = Engine(stream, count, gate=gate, cushion=cushion / 1000, realtime=source is None or clock is Clock.real)
     engine.controls.gain = 10 ** (gain / 20)
     session = Session(engine, voices, pitch, keep_pitch, recording=record.name if record else "")
     recorder = Recorder(record, rate) if record is not None else None

@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from ..mel import Array
+from ..realtime import prefer_thread
 from ..stream.bundle import StreamVoice
 from ..stream.converter import StreamingConverter
 from .effects import SWITCH, DelayLine, Gate, Meter, Slope
@@ -103,12 +104,19 @@ class Engine:
         block: samples of the callback's blocks, at most.
         gate: dB of full scale below which the output is silent; None: never.
         cushion: seconds of output that wait.
+        realtime: the worker asks for real-time priority; not for sound that comes faster than it plays.
     """
 
     def __init__(
-        self, stream: StreamingConverter, block: int, *, gate: float | None = None, cushion: float = CUSHION
+        self,
+        stream: StreamingConverter,
+        block: int,
+        *,
+        gate: float | None = None,
+        cushion: float = CUSHION,
+        realtime: bool = False,
     ) -> None:
-        self.stream, self.rate = stream, stream.rate
+        self.stream, self.rate, self.realtime = stream, stream.rate, realtime
         self.controls = Controls()
         self.sinks: list[Sink] = []
         self.queue = block + round(cushion * self.rate)  # samples between input and output, always
@@ -207,6 +215,8 @@ class Engine:
     # -- the worker ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if self.realtime:
+            prefer_thread()
         try:
             while not self._stop.is_set():
                 self._wake.wait()
