@@ -127,6 +127,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_as_it_stands(page: Path, folder: Path, environment: dict[str, str]) -> None:
     text, port = page.read_text(encoding="utf-8"), free_port()

@@ -25,6 +25,7 @@ def last(runs: Path, part: str) -> Path:
     return runs / part / "last.safetensors"
 
 
+@pytest.mark.slow
 def test_a_bundle_becomes_checkpoints_and_a_bundle_again(
     folder: Path, tmp_path: Path, speech_file: Path, inside: Inside
 ) -> None:

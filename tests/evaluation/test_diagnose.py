@@ -101,6 +101,7 @@ def test_every_stage_renders_the_whole_source(kind: type[PlainConversion], folde
     assert kind(str(folder)).key != PlainConversion(str(folder)).key
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_process")
 def test_the_table_has_a_row_for_every_stage(folder: Path, two_pairs: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")

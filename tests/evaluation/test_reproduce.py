@@ -96,6 +96,7 @@ def test_a_table_needs_its_own_trainings_alone() -> None:
         assert all(needed.index(need) < needed.index(name) for need in TRAININGS[name].needs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_process")
 def test_tables_are_trained_evaluated_and_written_once(
     folder: Path, runs: Path, store: Path, two_pairs: Path, tmp_path: Path
@@ -134,6 +135,7 @@ def test_tables_are_trained_evaluated_and_written_once(
     assert {path: path.stat() for path in trained} == trained
 
 
+@pytest.mark.slow
 def test_a_killed_training_continues(runs: Path, store: Path, tmp_path: Path) -> None:
     wanted = replace(plan(["losses"], "smoke", tmp_path), store=store)
     checkpoints = {"teacher": runs / "teacher" / "last.safetensors"}
@@ -218,6 +220,7 @@ def test_a_training_that_diverges_is_left_out(
             made.run()
 
 
+@pytest.mark.slow
 def test_a_failure_ends_the_trainings_in_other_processes(
     runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

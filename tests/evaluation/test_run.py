@@ -103,6 +103,7 @@ def test_the_page_links_to_nothing(report: Path) -> None:
     assert "95 % confidence" in (report / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_report(report: Path, two_pairs: Path) -> None:
     out = two_pairs.parent / "killed"
     words = (

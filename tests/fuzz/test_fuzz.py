@@ -31,6 +31,7 @@ def bundle(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_damaged_inputs_end_in_a_result_or_one_line(bundle: Path) -> None:
     results = run_cases(bundle, range(CASES), jobs=1)
     bad = [f"{r['number']} {r['kind']}: {r['outcome']} {r['left']} {r['message'][-300:]}" for r in failures(results)]

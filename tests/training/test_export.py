@@ -131,6 +131,7 @@ def test_a_bundle_names_its_initial_state(
         Bundle.open(made)
 
 
+@pytest.mark.slow
 def test_another_converter_leaves_the_other_networks_as_they_are(folder: Path, runs: Path, tmp_path: Path) -> None:
     base = Bundle.open(folder)
     with_converter(tmp_path, base, runs / "student" / "last.safetensors", teacher=False, name="other")

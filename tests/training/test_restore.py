@@ -91,6 +91,7 @@ def test_the_default_bundle_can_be_restored(tmp_path: Path) -> None:
     assert load_content(tmp_path / "content.safetensors").config.dim == 144
 
 
+@pytest.mark.slow
 def test_a_schedule_passes_through_a_bundle(folder: Path, runs: Path, store: Path, tmp_path: Path) -> None:
     lend(runs, tmp_path)
     settings = ("schedule.kind=laplace", "schedule.start=997", "loop.steps=1")

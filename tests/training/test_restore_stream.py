@@ -26,6 +26,7 @@ def test_a_stream_bundle_restores_its_converter(stream_folder: Path, stream_netw
     assert not any(weight.requires_grad for weight in restored.parameters())
 
 
+@pytest.mark.slow
 def test_restored_checkpoints_export_the_same_bundle(
     stream_folder: Path, converter: VoiceConverter, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ def bundles(converter: VoiceConverter) -> dict[str, VoiceConverter]:
     return {"one": converter, "two": VoiceConverter.load()}
 
 
+@pytest.mark.slow
 def test_the_arena_is_blind_and_counts(open_page: Any, speech_file: Path, voices: VoiceLibrary) -> None:
     page = open_page(PHONE)
     panel = tab(page, "Arena")

@@ -18,6 +18,7 @@ from fastvoicegrad.training.task import Scalars
 from tests.conftest import RATE, vowels
 
 
+@pytest.mark.slow
 def test_a_bundle_of_a_corpus_converts(
     speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

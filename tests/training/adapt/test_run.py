@@ -71,6 +71,7 @@ def test_an_adapted_voice_is_an_ordinary_voice(speech_folder: Path, bundle: Path
     assert not (tmp_path / "anna.adapt" / "networks").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lenient")
 def test_a_killed_run_continues_to_the_same_bytes(
     speech_folder: Path, bundle: Path, stream_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -104,6 +105,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
     assert killed.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lenient")
 @pytest.mark.parametrize(("seconds", "precision", "steps"), [([2.0, 1.0], "bf16", 6), ([1.0, 4.0], "no", 6)])
 def test_minutes_become_steps_in_the_faster_precision(
@@ -198,6 +200,7 @@ def test_without_an_independent_judge_the_own_encoder_refuses_a_fall(natural: fl
     assert bool(problem) == bool(found)
 
 
+@pytest.mark.slow
 def test_the_command_trains_in_a_process_of_its_own(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
     """Untrained networks may gain or not; both ends are orderly."""
     output = tmp_path / "anna.voice"

@@ -47,6 +47,7 @@ def shared(runs: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EQUAL)
 def test_two_processes_equal_one(runs: Path, store: Path, shared: Path, tmp_path: Path, name: str) -> None:
     whole, more = runs / name, more_settings(runs, name)

@@ -125,6 +125,7 @@ def test_the_teacher_shows_conversions_behind_the_post_filter(runs: Path, store:
         assert np.abs(taught - made).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_trained_networks_become_a_stream(runs: Path, tmp_path: Path, converter: Any, voice: Any) -> None:
     parts = {part.removeprefix("stream-"): runs / part / "last.safetensors" for part in STREAMS}
     export_stream(tmp_path / "bundle", StreamExportSettings(storage="byte"), converter.bundle, **parts)
