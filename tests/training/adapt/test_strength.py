@@ -15,7 +15,7 @@ from fastvoicegrad.training.adapt import strength
 from fastvoicegrad.training.adapt.shipped import shipped_speech
 
 
-@pytest.mark.parametrize(("lost", "expected"), [(0.0, 0.7), (0.1, 0.5), (9.0, 0.1)])
+@pytest.mark.parametrize(("lost", "expected"), [(0.0, 0.5), (0.15, 0.3), (9.0, 0.1)])
 def test_the_strongest_natural_adapter_is_taken(
     bundle: Path, reference_file: Path, monkeypatch: pytest.MonkeyPatch, lost: float, expected: float
 ) -> None:

@@ -19,7 +19,7 @@ from ...voice import Voice
 from ...voice_file import Adapter
 from .shipped import Source
 
-STRENGTHS = np.arange(0.7, 0.05, -0.1)  # strongest first; more loses words, and DNSMOS does not show it
+STRENGTHS = np.arange(0.5, 0.05, -0.1)  # strongest first; more loses words, and DNSMOS does not show it
 LOST = 0.05  # points of DNSMOS that a conversion may lose
 RATE = 16000  # Hz, of DNSMOS
 
