@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from ..errors import InputError
 from ..mel import Array
-from ..realtime import prefer_thread
 from ..stream.bundle import StreamBundle
 from ..stream.converter import StreamingConverter, push_all
 from .errors import ApiError
@@ -37,7 +36,7 @@ class Streams:
     """Places for streams, and threads for their work.
 
     A thread that is free takes everything that waits. Each stream has one piece there, so all get equal shares.
-    The threads have real-time priority where the system grants it: sound waits for them.
+    They have ordinary priority: with real-time priority they delayed the event loop.
 
     Args:
         bundle: None: streams are refused.
@@ -48,7 +47,7 @@ class Streams:
 
     def __init__(self, bundle: StreamBundle | None, workers: int, most: int, refusal: str = "") -> None:
         self.bundle, self.most, self.refusal, self.running = bundle, most, refusal, 0
-        self._threads, self._free = ThreadPoolExecutor(workers, "stream", prefer_thread), workers
+        self._threads, self._free = ThreadPoolExecutor(workers, "stream"), workers
         self._waiting: list[_Piece] = []
 
     @classmethod
