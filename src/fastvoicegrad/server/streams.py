@@ -36,7 +36,7 @@ class Streams:
     """Places for streams, and threads for their work.
 
     A thread that is free takes everything that waits. Each stream has one piece there, so all get equal shares.
-    They have ordinary priority: with real-time priority they delayed the event loop.
+    The threads have ordinary priority. With real-time priority answers come later, see experiments/stream-batches.md.
 
     Args:
         bundle: None: streams are refused.

@@ -56,6 +56,7 @@ def trained(
     return adapt([recordings], output, budget, bundle=bundle, stream_bundle=stream_bundle, warn=quiet, note=quiet)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lenient")
 def test_an_adapted_voice_is_an_ordinary_voice(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / "anna.voice"
@@ -129,6 +130,7 @@ def test_minutes_become_steps_in_the_faster_precision(
     assert f"training for {steps} steps with 1 thread{how}" in notes
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lenient")
 def test_an_encoder_that_took_part_decides_nothing(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
     def embed(wave: np.ndarray) -> np.ndarray:
@@ -142,6 +144,7 @@ def test_an_encoder_that_took_part_decides_nothing(speech_folder: Path, bundle: 
     assert report.encoder == "ECAPA"
 
 
+@pytest.mark.slow
 def test_a_voice_that_got_worse_is_not_written(
     speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
