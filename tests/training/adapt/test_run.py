@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -114,7 +116,7 @@ def test_minutes_become_steps_in_the_faster_precision(
     seconds: list[float], precision: str, steps: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(run, "FEWEST", 1)
-    monkeypatch.setattr(run, "_seconds_a_step", lambda trainer: seconds.pop(0))
+    monkeypatch.setattr(run, "_seconds_a_step", lambda trainer, most=0.0: seconds.pop(0))
     notes, used, step = list[str](), set[str](), AdaptTrainer.train_step
 
     def watched(trainer: AdaptTrainer) -> Scalars:
@@ -128,6 +130,22 @@ def test_minutes_become_steps_in_the_faster_precision(
     assert (plan["steps"], plan["precision"], used) == (steps, precision, {precision})
     how = " in bfloat16" if precision == "bf16" else ""
     assert f"training for {steps} steps with 1 thread{how}" in notes
+
+
+@pytest.mark.parametrize(("most", "seconds", "steps"), [(3.0, 5.0, 1), (6.0, 5.0, 4)])
+def test_the_trial_of_a_precision_ends_at_a_hopeless_step(
+    monkeypatch: pytest.MonkeyPatch, most: float, seconds: float, steps: int
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+
+    def step() -> None:
+        clock.now += seconds
+        taken.append(seconds)
+
+    taken, trainer = list[float](), SimpleNamespace(train_step=step)
+    monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    assert run._seconds_a_step(cast(AdaptTrainer, trainer), most) == seconds
+    assert len(taken) == steps
 
 
 @pytest.mark.slow

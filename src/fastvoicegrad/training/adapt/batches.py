@@ -59,7 +59,7 @@ class _Item:
     reference: tuple[Array, Array]  # mel (80, N) and content (C, N)
     perturbation: PerturbConfig  # of the window
     mel: Array | None = None  # (80, T): what a reconstruction must give
-    content: Array | None = None  # (C, T): what a conversion must keep, that of the source without perturbation
+    source: Array | None = None  # (80, T): whose content a conversion must keep, the source without perturbation
 
 
 class Batches:
@@ -74,7 +74,7 @@ class Batches:
     | target              | (B,)            | number of the target, one for the batch               |
     | noise               | (B, 80, T)      | of x_{S_K}, times the bundle's temperature            |
     | mel                 | (R, 80, T)      | what the reconstructions must give, log-mel           |
-    | kept_content        | (B - R, C, T)   | content of the conversions' sources, not perturbed    |
+    | source              | (B - R, 80, T)  | the conversions' sources, not perturbed, log-mel      |
     | adversary_noise     | (B, 80, T)      | of the discriminator's inputs                         |
     | adversary_step      | (B,)            | to which these are diffused                           |
     """
@@ -98,7 +98,7 @@ class Batches:
             "target": torch.full((size,), index),
             "noise": torch.from_numpy(noise),
             "mel": _tensor([item.mel for item in items if item.mel is not None]),
-            "kept_content": _tensor([item.content for item in items if item.content is not None]),
+            "source": _tensor([item.source for item in items if item.source is not None]),
             "adversary_noise": torch.from_numpy(random.standard_normal(shape, dtype=np.float32)),
             "adversary_step": draw_steps(random, size, *config.diffused_steps),
         }
@@ -124,8 +124,8 @@ class Batches:
         crop = slice(start, start + self.config.frames)
         pitch = source.clip.pitch[crop] * np.float32(target.recordings.voice.pitch / source.voice.pitch)
         reference = self._reference(target, np.arange(target.starts[-1]), random)
-        perturbation, content = self.config.shipped_perturbation, source.clip.content[:, crop]
-        return _Item(window(source.clip.mel, crop), pitch, reference, perturbation, content=content)
+        perturbation, mel = self.config.shipped_perturbation, source.clip.mel
+        return _Item(window(mel, crop), pitch, reference, perturbation, source=mel[:, crop])
 
     def _reference(self, target: Target, frames: np.ndarray, random: np.random.Generator) -> tuple[Array, Array]:
         """Mel and content of frames in random windows."""

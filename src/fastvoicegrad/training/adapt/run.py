@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -45,6 +46,7 @@ PLAN = "plan.json"
 TIMED = 4  # steps on which a step's duration is measured, the first left out
 SHARE = 0.9  # of the minutes that training steps take; validations take the rest
 FEWEST = 20  # steps
+HOPELESS = 3.0  # times as long as in float32: a bfloat16 step that long ends its trial
 
 
 class NoGain(Exception):
@@ -219,17 +221,20 @@ def _fastest(minutes: float, work: Work, bundle: str | Path | None, threads: int
         device = trainer.accelerator.device.type
         seconds = {"no": _seconds_a_step(trainer)}
         with torch.autocast(device, torch.bfloat16):
-            seconds["bf16"] = _seconds_a_step(trainer)
+            seconds["bf16"] = _seconds_a_step(trainer, HOPELESS * seconds["no"])
     precision = min(seconds, key=lambda name: seconds[name])
     return Plan(max(FEWEST, int(SHARE * 60 * minutes / seconds[precision])), threads, precision)
 
 
-def _seconds_a_step(trainer: AdaptTrainer) -> float:
-    durations = []
-    for _ in range(TIMED):
+def _seconds_a_step(trainer: AdaptTrainer, most: float = math.inf) -> float:
+    """Median of a few steps, or the first duration above `most`: CPUs without bfloat16 imitate it very slowly."""
+    durations = list[float]()
+    while len(durations) < TIMED:
         started = time.perf_counter()
         trainer.train_step()
         durations.append(time.perf_counter() - started)
+        if durations[-1] > most:
+            return durations[-1]
     return float(np.median(durations[1:]))
 
 

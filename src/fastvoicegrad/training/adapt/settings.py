@@ -10,6 +10,7 @@ from ..schedule import ScheduleConfig
 from ..task import LoopConfig
 
 VALIDATE_EVERY, VALIDATIONS = 25, 40  # least steps between two validations; validations of a long run
+MOST_USED = 0.5  # share of a trained adapter that a voice takes at most; more loses words, and DNSMOS does not show it
 WEIGHTS = {
     "speaker": 30.0,
     "consistency": 40.0,

@@ -17,9 +17,10 @@ from ...evaluation.quality import P835, dnsmos_scores, dnsmos_session
 from ...mel import MEL, Array
 from ...voice import Voice
 from ...voice_file import Adapter
+from .settings import MOST_USED
 from .shipped import Source
 
-STRENGTHS = np.arange(0.5, 0.05, -0.1)  # strongest first; more loses words, and DNSMOS does not show it
+STRENGTHS = np.arange(MOST_USED, 0.05, -0.1)  # strongest first
 LOST = 0.05  # points of DNSMOS that a conversion may lose
 RATE = 16000  # Hz, of DNSMOS
 

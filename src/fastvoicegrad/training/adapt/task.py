@@ -35,7 +35,7 @@ from .batches import Batches, Target, inside, whole, window
 from .features import FrozenFeatures
 from .networks import BundleNetworks, VoiceAdapter
 from .recordings import Recordings
-from .settings import AdaptConfig
+from .settings import MOST_USED, AdaptConfig
 from .shipped import Shipped, Source
 from .speakers import mean_cosine, mean_embedding
 
@@ -111,13 +111,17 @@ class AdaptTask(AdversarialTask):
     def _converter(self) -> nn.Module:
         return self.frozen["converter"] if self.name == ADAPTER else self.modules[CONVERTER]
 
-    def convert(self, batch: Batch) -> Tensor:
-        """Log-mel (B, 80, T) of all items in their targets' voices; fills "content" of the batch."""
+    def convert(self, batch: Batch, strength: float = 1.0) -> Tensor:
+        """Log-mel (B, 80, T) of all items in their targets' voices; fills "content" of the batch.
+
+        Args:
+            strength: share of the adapter that is used.
+        """
         with torch.no_grad():
             around = self.networks.content(batch["window"])
         batch["content"] = inside(around)
         speaker = self.embeddings.to(around.device)[batch["target"]]
-        adapter = self.modules[ADAPTER]() if self.name == ADAPTER else None
+        adapter = self._adapter(strength) if self.name == ADAPTER else None
         x0 = self._estimate(batch, batch | {"speaker": speaker}, adapter)
         if weight := self.bundle.config.guidance:
             with torch.no_grad():
@@ -127,6 +131,10 @@ class AdaptTask(AdversarialTask):
             projection = torch.from_numpy(lowpass_projection(self.bundle.config.guidance_cosines)).to(x0.device)
             x0 = guided(x0, source_x0, weight, lambda difference: projection @ difference)
         return inner(self._converter).norm.undo(x0)
+
+    def _adapter(self, strength: float) -> Tensor:
+        values: Tensor = self.modules[ADAPTER]()
+        return values if strength == 1 else inner(self._converter).weakened(values, strength)
 
     # The losses.
 
@@ -159,8 +167,17 @@ class AdaptTask(AdversarialTask):
         losses = {"speaker": self._similarity(self.features.embedding(converted), source, batch)}
         losses["features"] = self.features.distance(self.features(self._reconstructed), batch["mel"], style)
         losses["style"] = self.features.style_distance(converted, style)
-        losses["consistency"] = content_consistency_loss(self.networks.content(self._converted), batch["kept_content"])
+        losses["consistency"] = self._content_loss(self._converted, batch["source"])
         return losses | (self._adversarial_losses(batch) if self.adversarial else {})
+
+    def _content_loss(self, made: Tensor, source: Tensor) -> Tensor:
+        """`content_consistency_loss` of log-mels (B, 80, T).
+
+        A crop and its source are both encoded without their neighbours: content at the ends depends on these.
+        """
+        with torch.no_grad():
+            kept = self.networks.content(source)
+        return content_consistency_loss(self.networks.content(made), kept)
 
     def _similarity(self, embedding: Tensor, source: Tensor, batch: Batch) -> Tensor:
         """`speaker_similarity_loss` of conversions' embeddings (B', S) from the sources (B', 80, T)."""
@@ -181,7 +198,7 @@ class AdaptTask(AdversarialTask):
     # Validation.
 
     def validate(self) -> Scalars:
-        """Scores of the held-back shipped recordings in the voices.
+        """Scores of the held-back shipped recordings in the voices, with as much of an adapter as a voice may take.
 
         "likeness": the cosine to what is held back. It counts up to that of the voice's own recordings.
         "words": 1 minus the consistency loss. "quality": minus the `frechet_distance` of the vocoder's features to
@@ -196,10 +213,10 @@ class AdaptTask(AdversarialTask):
         held, cosines, words, mels = self.held_voices[index].to(device), list[float](), list[float](), list[Tensor]()
         for number, source in enumerate(self.sources):
             batch = {name: x.to(device) for name, x in self._whole(source, index, number).items()}
-            mel, wanted = self.convert(batch), inside(batch["window"])
+            mel = self.convert(batch, MOST_USED)
             mels.append(mel)
             cosines.append(float(self.networks.speaker(mel)[0] @ held))
-            words.append(1 - float(content_consistency_loss(self.networks.content(mel), self.networks.content(wanted))))
+            words.append(1 - float(self._content_loss(mel, inside(batch["window"]))))
         real = [torch.from_numpy(clip.mel)[None].to(device) for clip in self.voices[index].held]
         quality = -self.features.frechet_distance(real, mels)
         likeness = min(float(np.mean(cosines)), self.natural[index])
