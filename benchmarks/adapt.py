@@ -94,7 +94,10 @@ def figures(wave: np.ndarray, text: str | None, centres: dict[str, np.ndarray], 
     """What the judges find of a wave at 16 kHz."""
     row = {name: float(embed(wave) @ centres[name]) for name, embed in judging.encoders.items()}
     row |= {name: rate(wave) for name, rate in judging.qualities.items()}
-    return row | ({f"CER % {n}": rate(wave, text) for n, rate in judging.error_rates.items()} if text else {})
+    if text:
+        row |= {f"CER % {name}": rate(wave, text) for name, rate in judging.error_rates.items()}
+        row |= {f"NLL {name}": rate(wave, text) for name, rate in judging.likelihoods.items()}
+    return row
 
 
 def compared(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -74,6 +75,29 @@ def test_error_rates_leave_out_texts_without_latin_letters() -> None:
     metric, pair, wave = ErrorRates(Recogniser()), cast(Pair, None), np.zeros(RATE, np.float32)
     assert metric(Utterance(pair, wave, "a cat"))["CER % some"] == 0
     assert metric(Utterance(pair, wave, "Кот")) == metric(Utterance(pair, wave, None)) == {}
+
+
+@pytest.mark.parametrize("favoured", [0.0, 2.0])
+def test_the_likelihood_of_a_text_has_a_closed_form(favoured: float) -> None:
+    """Of a decoder that favours one token more than the other nine, whatever came before."""
+    pytest.importorskip("jiwer")
+    pytest.importorskip("tokenizers")
+    from fastvoicegrad.evaluation.asr import Moonshine, TextLikelihood
+
+    def decode(tokens: list[int], *cached: object) -> list[np.ndarray]:
+        logits = np.zeros((1, len(tokens), 10), np.float32)
+        logits[..., 7] = favoured
+        return [logits]
+
+    recogniser = Moonshine.__new__(Moonshine)
+    recogniser.version = "1"
+    recogniser.tokenizer = SimpleNamespace(encode=lambda text, **settings: SimpleNamespace(ids=[7] * len(text)))
+    recogniser._hidden, recogniser._decode = lambda wave: wave, decode  # type: ignore[method-assign,assignment]
+    metric, pair, wave = TextLikelihood(recogniser), cast(Pair, None), np.zeros(RATE, np.float32)
+    total = np.log(9 + np.exp(favoured))
+    expected = (4 * (total - favoured) + total) / 4  # four tokens of the text, then the end
+    assert metric(Utterance(pair, wave, "cats"))["NLL Moonshine"] == pytest.approx(expected)
+    assert metric(Utterance(pair, wave, None)) == {}
 
 
 def test_an_ort_file_computes_the_same_ort_to_onnx(tmp_path: Path) -> None:
@@ -162,6 +186,8 @@ def test_metrics_of_real_speech_and_of_distorted_speech(recordings: Path, metric
     if "CER % Moonshine" in figures["itself"]:
         assert figures["itself"]["CER % Moonshine"] < 10
         assert figures["other"]["CER % Moonshine"] > 40  # it has other words
+        nats = {name: row["NLL Moonshine"] for name, row in figures.items()}
+        assert nats["itself"] < nats["noise"] < nats["other"]
     assert figures["high"]["F0 Hz"] / figures["itself"]["F0 Hz"] == pytest.approx(1.5, rel=0.05)
 
 

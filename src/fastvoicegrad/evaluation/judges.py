@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..training.adapt.report import Judges
-from .asr import ErrorRates, error_rates, normalise
+from .asr import ErrorRates, TextLikelihood, error_rates, normalise
 from .quality import DistillMos
 from .registry import METRICS
 from .speaker import SpeakerSimilarity
@@ -27,7 +27,7 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
     """
     if not metric_weights.is_dir():
         raise InputError(f"{metric_weights}: no such folder of metric weights")
-    encoders, rates, qualities = {}, {}, {}
+    encoders, rates, likelihoods, qualities = {}, {}, {}, {}
     for spec in METRICS:
         if spec.missing(metric_weights):
             continue
@@ -37,9 +37,11 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
             encoders[metric.encoder.name] = metric.encoder
         elif isinstance(metric, ErrorRates):
             rates[metric.recogniser.name] = _error_rate(metric)
+        elif isinstance(metric, TextLikelihood):
+            likelihoods[metric.recogniser.name] = metric.nats
         elif isinstance(metric, DistillMos):
             qualities["DistillMOS"] = _opinion(metric)
-    return Judges(encoders, rates, qualities, frozenset(trained))
+    return Judges(encoders, rates, likelihoods, qualities, frozenset(trained))
 
 
 def _error_rate(metric: ErrorRates) -> Callable[[np.ndarray, str], float]:

@@ -44,7 +44,8 @@ METRICS = (
     MetricSpec("quality", lambda m, _: m.DistillMos(), packages=("distillmos",)),
     MetricSpec("quality", lambda m, path: m.Utmos(path), "utmos.jit"),
     MetricSpec("distortion", lambda m, _: m.MelCepstralDistortion(), packages=("librosa",)),
-    MetricSpec("asr", lambda m, path: m.ErrorRates(m.Moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
+    MetricSpec("asr", lambda m, path: m.ErrorRates(m.moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
+    MetricSpec("asr", lambda m, path: m.TextLikelihood(m.moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
     MetricSpec("asr", lambda m, path: m.ErrorRates(m.Whisper(path)), "whisper.pt", ("jiwer", "tokenizers", "whisper")),
     MetricSpec(
         "transcripts",

@@ -21,7 +21,7 @@ TABLES = {
         *("GE2E target", "GE2E accepted %", "F0 correlation"),
     ),
     "Quality": ("DNSMOS*", "DistillMOS", "UTMOS", "MCD*"),
-    "Words": ("CER*", "WER*"),
+    "Words": ("CER*", "WER*", "NLL*"),
     "Speaker similarity": ("CAM++*", "ECAPA*", "GE2E*"),
     "Pitch, loudness and duration": ("F0*", "voicing*", "loudness*", "duration*"),
 }

@@ -37,12 +37,14 @@ class Judges:
     Attributes:
         encoders: speaker encoders; unit embeddings (S,).
         error_rates: CER in per cent of a wave against its text.
+        likelihoods: negative log-likelihood of the text, nats a character. The report leaves it out.
         qualities: predicted opinion scores.
         trained: names of speaker encoders that took part in the training: they decide nothing.
     """
 
     encoders: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
     error_rates: Mapping[str, Callable[[Array, str], float]] = field(default_factory=dict)
+    likelihoods: Mapping[str, Callable[[Array, str], float]] = field(default_factory=dict)
     qualities: Mapping[str, Callable[[Array], float]] = field(default_factory=dict)
     trained: frozenset[str] = frozenset()
 
