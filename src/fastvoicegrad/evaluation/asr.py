@@ -220,7 +220,7 @@ class TextLikelihood(Metric):
         return {self.columns[0].name: self.nats(utterance.wave, text), "text characters": float(len(text))}
 
     def nats(self, wave: np.ndarray, text: str) -> float:
-        """Of a wave (N,) at 16 kHz, a character of the text."""
+        """Negative log-likelihood of a text given a wave (N,) at 16 kHz, in nats a character."""
         return self.recogniser.negative_log_likelihood(wave, text) / len(text)
 
     def depends(self, utterance: Utterance) -> tuple[str, ...]:
