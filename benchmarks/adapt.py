@@ -7,7 +7,7 @@
 Each voice gives its first sentences to 'fastvoicegrad adapt'; the others are held back. Sentences of the other voices
 are then converted to the plain and to the adapted voice, made of the same recordings. Judges compare both with what is
 held back. Prints tables of each corpus and of all voices: means, and paired differences with 95 % intervals by
-bootstrap. A voice that `adapt` refuses counts as it was. Finished work is kept in FOLDER, so a killed run continues,
+bootstrap. A voice that got no better counts as it was. Finished work is kept in FOLDER, so a killed run continues,
 with the same settings only. The default is the table for one minute and ten minutes; for the curves:
 
     python benchmarks/adapt.py ... --speech 10 60 300 1200 --minutes 1 3 10 30

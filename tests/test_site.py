@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 if not all(importlib.util.find_spec(name) for name in ("mkdocs", "material", "mkdocstrings")):
     pytest.skip("needs the extra 'docs'", allow_module_level=True)
+pytestmark = pytest.mark.slow
 
 
 class Reader(HTMLParser):

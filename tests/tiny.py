@@ -26,6 +26,7 @@ from fastvoicegrad.training.schedule import ScheduleConfig
 
 TINY_UNET = UNetConfig(
     channels=(16, 16, 16),
+    middle_layers=1,
     prediction="v",
     retrieval=True,
     harmonics=True,

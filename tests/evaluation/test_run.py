@@ -71,6 +71,7 @@ def report(two_pairs: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_system_has_its_figures(report: Path) -> None:
     found = json.loads((report / "report.json").read_text())
     assert list(found["rows"]) == ["natural", "source", "copy", "ours", "shift"]
@@ -93,6 +94,7 @@ def test_every_system_has_its_figures(report: Path) -> None:
     assert len(list((report / "waves" / "ours").glob("*.flac"))) == 2
 
 
+@pytest.mark.slow
 def test_the_page_links_to_nothing(report: Path) -> None:
     page = (report / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!#)|https?://', page)
@@ -130,6 +132,7 @@ def test_a_killed_run_resumes_to_the_same_report(report: Path, two_pairs: Path) 
         assert resumed["summary"][name] == whole["summary"][name]
 
 
+@pytest.mark.slow
 def test_finished_work_is_not_repeated(report: Path, two_pairs: Path) -> None:
     def made() -> dict[Path, int]:
         return {p: p.stat().st_mtime_ns for p in report.glob("cache/*/*") if p.is_file()}

@@ -15,6 +15,7 @@ from .common import (
     console,
     developer_module,
     errors,
+    findings,
     friendly,
     printable,
 )
@@ -53,28 +54,17 @@ def adapt(
         raise InputError("--metric-weights and --stream-bundle are for one voice; leave them out with --bundle-out")
     run = developer_module("training.adapt.run")
     judges = developer_module("evaluation.judges").judges(metric_weights, TRAINED) if metric_weights else None
-    budget = run.Budget(minutes, steps, threads)
-    if bundle_out is not None:
-        developer_module("training.adapt.corpus").train_on(
-            recordings, bundle_out, budget, bundle=bundle, warn=_warn, note=_note
-        )
-        return
+    shared = {"budget": run.Budget(minutes, steps, threads), "bundle": bundle, "warn": _warn, "note": _note}
     try:
-        report = run.adapt(
-            recordings,
-            output,
-            budget,
-            bundle=bundle,
-            stream_bundle=stream_bundle,
-            judges=judges,
-            warn=_warn,
-            note=_note,
-        )
+        with findings(quiet=True):  # `_warn` gets what is found about the recordings, and conversions repeat it
+            if output is not None:
+                report = run.adapt(recordings, output, stream_bundle=stream_bundle, judges=judges, **shared)
+                _print(report, output)
+            else:
+                developer_module("training.adapt.corpus").train_on(recordings, bundle_out, **shared)
     except run.NoGain as error:
         errors.print(f"fastvoicegrad: {printable(str(error))}", style="red")
         raise typer.Exit(1) from error
-    assert output is not None
-    _print(report, output)
 
 
 def _warn(sentence: str) -> None:

@@ -7,6 +7,7 @@ matrix product; they stand in the order of their layers.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from .models.speaker import SpeakerConfig, SpeakerEncoder
 from .models.unet import UNet, UNetConfig
 from .models.vocoder import SpectralVocoder, VocoderConfig
 from .recipe import build
+from .schedule import ScheduleConfig
 from .storage import full_weights
 
 
@@ -105,9 +107,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
     """
     opened = Bundle.open(bundle)
     out.mkdir(parents=True, exist_ok=True)
-    schedule = {name: getattr(opened.config, name) for name in ("steps", "offset", "max_beta", "start", "initial")}
-    schedule |= {"kind": opened.config.schedule, "scale": opened.config.schedule_scale}
-    written = []
+    recipe, written = {"schedule": asdict(ScheduleConfig.of(opened.config))}, []
     for part, (task, network, settings, renamed) in RESTORED.items():
         proto = full_weights(onnx.load_from_string(opened.graph(part)))
         stored = {entry.key: entry.value for entry in proto.metadata_props}
@@ -122,7 +122,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
                 raise InputError(
                     f"'{part}' of this bundle {verb} '{names[0]}'; restore it with the version that wrote it"
                 )
-        meta = {"step": 0, "task": task, "model": config, "ema": False, "recipe": {"schedule": schedule}}
+        meta = {"step": 0, "task": task, "model": config, "ema": False, "recipe": recipe}
         written.append(out / f"{task}.safetensors")
         checkpoint.save(written[-1], {task: model}, {}, meta)
     return written

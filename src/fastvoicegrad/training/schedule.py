@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bundle_config import BundleConfig
 from ..diffusion import InitialState, ScheduleKind, noise_schedule
 from ..errors import InputError
 
@@ -28,6 +29,12 @@ class ScheduleConfig:
         """Raises InputError where S_K is no step of the schedule."""
         if not 1 <= self.start <= self.steps:
             raise InputError(f"schedule.start must lie between 1 and schedule.steps, {self.steps}, got {self.start}")
+
+    @classmethod
+    def of(cls, config: BundleConfig) -> ScheduleConfig:
+        """Of a bundle."""
+        same = {name: getattr(config, name) for name in ("steps", "offset", "max_beta", "start", "initial")}
+        return cls(config.schedule, scale=config.schedule_scale, **same)
 
     def alpha_bar(self) -> Tensor:
         """alpha_bar_t of the steps 0 to T, (T + 1,)."""

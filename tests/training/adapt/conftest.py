@@ -21,7 +21,8 @@ def few_sources(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     few = tmp_path_factory.mktemp("speech")
     for number in range(2):
         shutil.copy(SAMPLE, few / f"{number:02}.opus")
-    (few / "index.json").write_text(json.dumps([{"text": "Hello!"}] * 2))
+    entries = [{"text": "Hola.", "language": "es"}, {"text": "Hello!", "language": "en-us"}]
+    (few / "index.json").write_text(json.dumps(entries))
     monkeypatch.setattr("fastvoicegrad.training.adapt.shipped.SPEECH", few)
     monkeypatch.setattr("fastvoicegrad.training.adapt.shipped.PRESETS", few / "none")
 

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from fastvoicegrad import InputError, VoiceConverter
 from fastvoicegrad.training.adapt import corpus
 from fastvoicegrad.training.adapt.corpus import train_on
-from fastvoicegrad.training.adapt.run import Budget
+from fastvoicegrad.training.adapt.run import Budget, NoGain
 from fastvoicegrad.training.adapt.task import AdaptTask
 from fastvoicegrad.training.task import Scalars
 from tests.conftest import RATE, vowels
@@ -42,6 +42,16 @@ def test_a_bundle_of_a_corpus_converts(
     assert new.convert(vowels(1.0), RATE, speech_folder / "0.wav").shape == (RATE,)
     with pytest.raises(InputError, match="exists already"):
         train_on([speakers], out, budget, bundle=bundle)
+
+
+def test_a_corpus_that_gains_nothing_gives_no_bundle(
+    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "trained", lambda *arguments: None)
+    monkeypatch.setattr(corpus.checkpoint, "read_meta", lambda path: {"step": 0})
+    with pytest.raises(NoGain, match="no bundle is written"):
+        train_on([speech_folder], tmp_path / "out", Budget(steps=1, threads=1), bundle=bundle)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_corpus_is_folders(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:

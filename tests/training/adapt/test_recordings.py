@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError, VoiceConverter
+from fastvoicegrad.batch.inputs import Found
 from fastvoicegrad.training.adapt import recordings
 from fastvoicegrad.training.adapt.recordings import CLIP, SHORTEST_CLIP, Clip, read_voice, seconds_of, split
 from tests.conftest import RATE, vowels
@@ -36,6 +37,15 @@ def test_music_is_named_and_left_out(converter: VoiceConverter, speech_folder: P
     assert any("organ.wav" in line and "no speech was found" in line for line in warnings)
     with pytest.raises(InputError, match=r"organ\.wav: 0\.0 s of usable speech"):
         read_voice(converter.bundle, [tmp_path / "organ.wav"], "anna", warnings.append)
+
+
+def test_a_folder_that_cannot_be_read_is_named(converter: VoiceConverter, speech_folder: Path, tmp_path: Path) -> None:
+    found, warnings = [Found(tmp_path, Path("private"), "the folder cannot be read")], list[str]()
+    found += [Found(path, Path(path.name)) for path in sorted(speech_folder.iterdir())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recordings, "find_inputs", lambda inputs, folder: found)
+        read_voice(converter.bundle, [tmp_path], "anna", warnings.append)
+    assert any(line.endswith("the folder cannot be read; it is left out") for line in warnings)
 
 
 def test_five_seconds_are_too_few(converter: VoiceConverter, tmp_path: Path) -> None:

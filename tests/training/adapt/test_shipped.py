@@ -21,6 +21,7 @@ def test_what_is_held_back_is_not_trained_on(bundle: Path) -> None:
     assert len(held) == len(NATURAL) + 1
     assert not {id(source) for source in train} & {id(source) for source in held}
     assert [source.text for source in held[: len(NATURAL)]] == list(NATURAL.values())
+    assert [source.english for source in held] == [True] * len(NATURAL) + [False]
 
 
 def test_every_recording_has_its_words_and_is_long_enough() -> None:

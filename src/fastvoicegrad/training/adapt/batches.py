@@ -12,9 +12,8 @@ from torch import Tensor
 from ...bundle import Bundle
 from ...mel import MEL, Array
 from ..data.perturb import PerturbConfig, perturb
-from ..schedule import draw_steps
 from ..task import Batch
-from .recordings import Clip, Recordings
+from .recordings import Recordings
 from .settings import AdaptConfig
 from .shipped import Source
 
@@ -75,8 +74,6 @@ class Batches:
     | noise               | (B, 80, T)      | of x_{S_K}, times the bundle's temperature            |
     | mel                 | (R, 80, T)      | what the reconstructions must give, log-mel           |
     | source              | (B - R, 80, T)  | the conversions' sources, not perturbed, log-mel      |
-    | adversary_noise     | (B, 80, T)      | of the discriminator's inputs                         |
-    | adversary_step      | (B,)            | to which these are diffused                           |
     """
 
     def __init__(self, bundle: Bundle, targets: Sequence[Target], sources: Sequence[Source], config: AdaptConfig):
@@ -99,8 +96,6 @@ class Batches:
             "noise": torch.from_numpy(noise),
             "mel": _tensor([item.mel for item in items if item.mel is not None]),
             "source": _tensor([item.source for item in items if item.source is not None]),
-            "adversary_noise": torch.from_numpy(random.standard_normal(shape, dtype=np.float32)),
-            "adversary_step": draw_steps(random, size, *config.diffused_steps),
         }
 
     def _reconstruction(self, target: Target, random: np.random.Generator) -> _Item:
@@ -149,8 +144,3 @@ def inside(x: Tensor) -> Tensor:
 
 def _tensor(arrays: Sequence[Array]) -> Tensor:
     return torch.from_numpy(np.stack(arrays).astype(np.float32))
-
-
-def whole(clip: Clip) -> slice:
-    """All frames of a clip, in whole strides of the converter."""
-    return slice(0, clip.frames // 4 * 4)

@@ -16,7 +16,7 @@ from ...files import shown
 from .. import checkpoint
 from ..export import settings_of, with_converter
 from .recordings import Recordings, Warn, read_voice
-from .run import Budget, prepared, threads_of, trained
+from .run import Budget, NoGain, prepared, threads_of, trained
 from .task import CONVERTER
 
 
@@ -38,6 +38,7 @@ def train_on(
         out: the bundle; must be new.
     Raises:
         InputError: bad folders, a bundle that cannot be restored, or `out` exists.
+        NoGain: no step was better than the bundle.
     """
     if out.exists():
         raise InputError(f"{shown(out)} exists already; name a new folder")
@@ -49,10 +50,11 @@ def train_on(
     trained(work, bundle, budget, note)
     best = work_folder / "best.safetensors"
     if not checkpoint.read_meta(best)["step"]:
-        raise InputError("training gained nothing on the held-back recordings; no bundle is written")
+        raise NoGain("training gained nothing on the held-back recordings; no bundle is written")
     base = converter.bundle
     settings = settings_of(base)
-    notes = base.config.notes | {"trained_on": f"{len(voices)} more voices"}
+    notes = dict(base.config.notes)
+    notes["trained_on"] = ", then ".join([*filter(None, [notes.get("trained_on")]), f"{len(voices)} more voices"])
     part = out.with_name(f".{out.name}.part")  # a killed export leaves no half of a bundle
     shutil.rmtree(part, ignore_errors=True)
     with_converter(part, base, best, teacher=False, name=settings.name, settings=replace(settings, notes=notes))

@@ -88,10 +88,12 @@ def read_voice(bundle: Bundle, inputs: Sequence[str | os.PathLike[str]], name: s
     """
     clips, samples, names = list[Clip](), list[Array](), list[str]()
     for found in find_inputs(inputs, Path(os.devnull)):
-        if (room := MOST_SPEECH - seconds_of(clips)) <= 0:
+        if (room := MOST_SPEECH - seconds_of(clips)) < SHORTEST_CLIP * MEL.hop_length / MEL.sample_rate:
             warn(f"only {MOST_SPEECH / 3600:.0f} hours of speech are used; {found.path.name} and the rest are left out")
             break
         try:
+            if found.problem:
+                raise InputError(f"{shown(found.path)}: {found.problem}")
             made, speakers = _read(bundle, found.path, room, warn)
         except InputError as error:
             warn(f"{error}; it is left out")
@@ -139,7 +141,7 @@ def _read(bundle: Bundle, path: Path, seconds: float, warn: Warn) -> tuple[list[
         warn(message)
     if len(wave) > most:
         wave = wave[:most]
-        warn(f"{info.name} is long; its first {seconds / 60:.0f} minutes are used")
+        warn(f"{info.name} is long; its first {seconds:.0f} s are used")
     meter = LevelMeter()
     meter.add(wave)
     cut = pieces(wave)

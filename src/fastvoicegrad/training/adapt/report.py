@@ -39,7 +39,8 @@ class Judges:
         error_rates: CER in per cent of a wave against its text.
         likelihoods: negative log-likelihood of the text, nats a character. The report leaves it out.
         qualities: predicted opinion scores.
-        trained: names of speaker encoders that took part in the training: they decide nothing.
+        trained: names of speaker encoders that took part in the training. They decide nothing: where no other is there,
+            the bundle's own encoder measures too.
     """
 
     encoders: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
@@ -132,13 +133,12 @@ def compare(
         streams: converts the held-back sentences too, if the voice has an adapter for it.
     """
     encoders, notes = dict(judges.encoders), list[str]()
-    if not encoders:
-        encoders = {OWN: own_encoder(converter)}
     if not set(judges.encoders) - judges.trained:
+        encoders[OWN] = own_encoder(converter)
         notes.append("No independent speaker encoder is installed: the one that judges took part in training.")
     centres = {name: _centre(embed, recordings) for name, embed in encoders.items()}
     voices = {"before": recordings.voice, "after": adapted}
-    texts = [source.text for source in sources]
+    texts = [source.text if source.english else None for source in sources]  # recognisers of English judge
 
     def measured(wave: Array, text: str | None) -> Figures:
         at_16k = np.asarray(soxr.resample(wave, MEL.sample_rate, RATE), np.float32)
@@ -153,9 +153,10 @@ def compare(
     def converted(wave: Array, voice: Voice) -> Array:
         return converter.convert(wave, MEL.sample_rate, voice)
 
-    sets: dict[str, tuple[list[Array], list[str] | None, Callable[[Array, Voice], Array]]] = {
+    unknown: list[str | None] = [None] * len(held)
+    sets: dict[str, tuple[list[Array], list[str | None], Callable[[Array, Voice], Array]]] = {
         "Shipped recordings, converted to the voice": ([s.clip.wave for s in sources], texts, converted),
-        "Held-back sentences, converted to the voice itself": (held, None, converted),
+        "Held-back sentences, converted to the voice itself": (held, unknown, converted),
     }
 
     def streamed(wave: Array, voice: Voice) -> Array:
@@ -163,13 +164,13 @@ def compare(
         return StreamingConverter(streams, voice).convert(wave)
 
     if streams is not None and adapted.adapter is not None and adapted.adapter.stream is not None:
-        sets["Held-back sentences as a stream"] = held, None, streamed
+        sets["Held-back sentences as a stream"] = held, unknown, streamed
     for title, (waves, known, convert) in sets.items():
         figures: dict[str, list[Figures]] = {"before": [], "after": []}
-        for number, wave in enumerate(waves):
+        for number, (wave, text) in enumerate(zip(waves, known, strict=True)):
             made = {when: convert(wave, voice) for when, voice in voices.items()}
             for when, result in made.items():
-                figures[when].append(measured(result, known[number] if known else None))
+                figures[when].append(measured(result, text))
             if number < SHOWN:
                 players += _written(folder, f"{len(comparisons) + 1}-{number + 1}", {"source": wave, **made})
         comparisons.append(Comparison(title, _mean(figures["before"]), _mean(figures["after"]), len(waves)))
@@ -189,7 +190,9 @@ def _centre(embed: Callable[[Array], Array], recordings: Recordings) -> Array:
 
 
 def _mean(figures: Sequence[Figures]) -> Figures:
-    return {name: float(np.mean([row[name] for row in figures])) for name in figures[0]}
+    """Of the conversions that have the figure."""
+    names = dict.fromkeys(name for row in figures for name in row)
+    return {name: float(np.mean([row[name] for row in figures if name in row])) for name in names}
 
 
 def _written(folder: Path, number: str, waves: Mapping[str, Array]) -> list[dict[str, int | str]]:

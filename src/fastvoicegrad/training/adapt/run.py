@@ -25,8 +25,10 @@ from ...errors import InputError
 from ...files import check_target, shown
 from ...stream.bundle import StreamBundle
 from ...threads import default_threads
+from ...version import __version__
 from ...voice import Voice
 from ..checkpoint import read_meta
+from ..loop import NonFiniteLoss
 from ..models.stream import StreamConverter
 from ..models.unet import UNet
 from ..restore_stream import restored_stream_converter
@@ -46,6 +48,13 @@ PLAN = "plan.json"
 TIMED = 4  # steps on which a step's duration is measured, the first left out
 SHARE = 0.9  # of the minutes that training steps take; validations take the rest
 FEWEST = 20  # steps
+DIFFERS = {  # what a plan was made for, and another one is not
+    "version": "by another version of the package",
+    "trains": "of another kind",
+    "digest": "to other recordings, or of another bundle",
+    "asked": "with other --steps",
+    "minutes": "with other --minutes",
+}
 HOPELESS = 3.0  # times as long as in float32: a bfloat16 step that long ends its trial
 
 
@@ -78,17 +87,7 @@ class Work:
 
     def config(self, plan: Plan) -> AdaptConfig:
         loop = adapter_loop(plan) if self.name == ADAPTER else converter_loop(plan)
-        config = self.converter.bundle.config
-        schedule = ScheduleConfig(
-            steps=config.steps,
-            offset=config.offset,
-            max_beta=config.max_beta,
-            start=config.start,
-            initial=config.initial,
-            kind=config.schedule,
-            scale=config.schedule_scale,
-        )
-        return AdaptConfig(loop, schedule)
+        return AdaptConfig(loop, ScheduleConfig.of(self.converter.bundle.config))
 
     def trainer(self, bundle: str | Path | None, out: Path, plan: Plan) -> AdaptTrainer:
         """A trainer that continues from what is in `out`."""
@@ -129,7 +128,7 @@ def adapt(
         judges: measure the result; None: the bundle's own speaker encoder does.
         warn, note: receive sentences about the recordings, and about what is being done.
     Raises:
-        InputError: bad recordings, a bundle without adapters, or a folder of another adaptation.
+        InputError: bad recordings, a bundle without adapters, another adaptation's folder, or a training that diverges.
         NoGain: the voice did not get better. The report is written all the same.
     """
     check_target(output)
@@ -144,7 +143,7 @@ def adapt(
         stream_converter = None
         note("the stream bundle takes no voices of this bundle, so streams are not adapted")
     voice = read_voice(converter.bundle, recordings, output.stem, warn)
-    note(f"{voice.seconds:.0f} s of speech to train on; {len(voice.held)} clips are held back")
+    note(f"{voice.seconds:.0f} s of speech to train on; clips that are held back: {len(voice.held)}")
     work = prepared(converter, [voice], folder)
     trained(work, bundle, budget, note)
     gained = bool(read_meta(folder / "best.safetensors")["step"])
@@ -153,7 +152,7 @@ def adapt(
     note("finding how much of the adapter leaves speech natural")
     strength, adapted = strongest(converter, voice.voice, _best(work, networks.unet), work.sources.held, note)
     note(f"{strength:.0%} of the adapter is used")
-    if stream_converter is not None:
+    if gained and stream_converter is not None:
         adapted = _with_streams(work, networks, adapted, streams, stream_converter, note)
     report = compare(converter, voice, adapted, work.sources.held, judges or Judges(), folder, gained, streams)
     if report.problem:
@@ -174,10 +173,18 @@ def prepared(converter: VoiceConverter, voices: Sequence[Recordings], folder: Pa
 
 
 def trained(work: Work, bundle: str | Path | None, budget: Budget, note: Callable[[str], None]) -> None:
-    """Train to the budget, from where an earlier run was killed. The best step is ``best.safetensors`` then."""
-    plan = _planned(work, bundle, budget, note)
+    """Train to the budget, from where an earlier run was killed. The best step is ``best.safetensors`` then.
+
+    Raises:
+        InputError: the folder belongs to another adaptation, or the training diverges.
+    """
     try:
+        plan = _planned(work, bundle, budget, note)
         work.trainer(bundle, work.folder, plan).run()
+    except NonFiniteLoss as error:
+        raise InputError(
+            f"the training diverged; delete {shown(work.folder)}, and train for fewer --steps or on other recordings"
+        ) from error
     finally:
         shutil.rmtree(work.folder / "networks", ignore_errors=True)
 
@@ -193,14 +200,17 @@ def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callab
     """The plan, which is saved: a continued run keeps it, and so its result.
 
     Raises:
-        InputError: the folder belongs to other recordings, another bundle, or another budget.
+        InputError: the folder belongs to other recordings, another bundle, version or budget.
     """
     path, threads = work.folder / PLAN, threads_of(work.folder, budget)
-    asked = {"digest": work.digest, "trains": work.name, "minutes": budget.minutes, "asked": budget.steps}
+    asked: dict[str, object] = {"version": __version__, "trains": work.name, "digest": work.digest}
+    asked |= {"asked": budget.steps, "minutes": None if budget.steps else budget.minutes}
     if path.exists():
         saved = json.loads(path.read_text())
-        if {name: saved.get(name) for name in asked} != asked:
-            raise InputError(f"{shown(work.folder)} belongs to another adaptation; delete it, or name another output")
+        if changed := [DIFFERS[name] for name, value in asked.items() if saved.get(name) != value]:
+            raise InputError(
+                f"{shown(work.folder)} belongs to an adaptation {changed[0]}; delete it, or name another output"
+            )
         return Plan(int(saved["steps"]), threads, saved.get("precision", "no"))
     plan = Plan(budget.steps, threads) if budget.steps else _fastest(budget.minutes, work, bundle, threads)
     part = path.with_suffix(".part")

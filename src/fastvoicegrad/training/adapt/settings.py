@@ -16,8 +16,6 @@ WEIGHTS = {
     "consistency": 40.0,
     "features": 10.0,
     "style": 20.0,
-    "adv": 0.0,
-    "fm": 0.0,
 }
 
 
@@ -44,8 +42,6 @@ class AdaptConfig:
         )
     )
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
-    channels: int = 64  # of the discriminator
-    diffused_steps: tuple[int, int] = (1, 400)  # first and last step to which the discriminator's mels are diffused
     patience: int = 10  # validations without a better score after which training stops
 
 
@@ -63,7 +59,6 @@ def adapter_loop(plan: Plan) -> LoopConfig:
         steps=plan.steps,
         batch_size=0,  # see AdaptConfig
         learning_rate=4e-3,
-        adversary_rate=0.05,
         betas=(0.8, 0.99),
         warmup=10,
         cooldown=0.4,
@@ -78,4 +73,4 @@ def adapter_loop(plan: Plan) -> LoopConfig:
 
 def converter_loop(plan: Plan) -> LoopConfig:
     """The loop for a whole converter."""
-    return replace(adapter_loop(plan), learning_rate=2e-4, adversary_rate=1.0, ema=0.99)
+    return replace(adapter_loop(plan), learning_rate=2e-4, ema=0.99)

@@ -49,11 +49,13 @@ class Source:
         clip: all of it.
         voice: of the person who speaks.
         text: its words.
+        english: their language.
     """
 
     clip: Clip
     voice: Voice
     text: str
+    english: bool = True
 
 
 class Shipped(NamedTuple):
@@ -65,22 +67,23 @@ class Shipped(NamedTuple):
 
 def shipped_speech(converter: VoiceConverter) -> Shipped:
     """The demo's recordings, the previews of the preset voices, and sentences in many voices and five languages."""
-    texts = [entry["text"] for entry in json.loads((SPEECH / "index.json").read_text(encoding="utf-8"))]
-    spoken = {SPEECH / f"{number:02}.opus": text for number, text in enumerate(texts)}
+    entries = json.loads((SPEECH / "index.json").read_text(encoding="utf-8"))
+    spoken = {SPEECH / f"{number:02}.opus": entry["text"] for number, entry in enumerate(entries)}
+    foreign = {path for path, entry in zip(spoken, entries, strict=True) if not entry["language"].startswith("en")}
     held = NATURAL | dict(list(spoken.items())[::HELD_EVERY])
     texts_of = held | dict.fromkeys(sorted(PRESETS.glob("*.opus")), PREVIEWED) | spoken
     hidden = not Console().is_terminal
     paths = track(texts_of, "speech to convert", transient=True, disable=hidden)
-    sources = {path: _source(converter, path, texts_of[path]) for path in paths}
+    sources = {path: _source(converter, path, texts_of[path], path not in foreign) for path in paths}
     return Shipped([source for path, source in sources.items() if path not in held], [sources[path] for path in held])
 
 
-def _source(converter: VoiceConverter, path: Path, text: str) -> Source:
+def _source(converter: VoiceConverter, path: Path, text: str, english: bool) -> Source:
     wave = audio.read(path, MEL.sample_rate)
     wave = wave[: len(wave) // STRIDE * STRIDE] * np.float32(TARGET_LEVEL / speech_level(wave))
     mel, bundle = log_mel(wave), converter.bundle
     content, pitch = bundle.encode(mel)
-    return Source(Clip(wave, mel, pitch, content), converter.voice_of_recording(path, quiet=True), text)
+    return Source(Clip(wave, mel, pitch, content), converter.voice_of_recording(path, quiet=True), text, english)
 
 
 def with_views(converter: VoiceConverter, clips: Sequence[Clip], sources: Sequence[Source]) -> list[Clip]:

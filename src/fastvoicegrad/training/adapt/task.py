@@ -3,8 +3,7 @@
 Reconstructions are the voice's own crops, converted back from another voice. They must equal the crops in the mel, and
 in features inside the frozen speaker encoder and vocoder (a perceptual loss, arXiv 1603.08155). Conversions are shipped
 speech in the voice. Their features must have the voice's statistics over time (the style loss of the same paper), their
-speaker embedding the voice's direction, and their content embedding must stay. A discriminator of mels is optional: it
-pays only in trainings of hours.
+speaker embedding the voice's direction, and their content embedding must stay.
 """
 
 from __future__ import annotations
@@ -16,22 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from ...bundle import Bundle
-from ...diffusion import diffuse, guided, initial_state
+from ...diffusion import guided, initial_state
 from ...mel import MEL, lowpass_projection
 from ...voice import evenly_spaced
-from ..losses import (
-    adversarial_discriminator,
-    adversarial_generator,
-    content_consistency_loss,
-    feature_matching,
-    speaker_similarity_loss,
-)
+from ..losses import content_consistency_loss, speaker_similarity_loss
 from ..models.blocks import inner
-from ..models.discriminators import DiscriminatorOutput, MelDiscriminator
-from ..models.unet import Denoiser
+from ..models.unet import Denoiser, UNet
 from ..onnx_graphs import fold_weight_norm
-from ..task import DISCRIMINATOR, AdversarialTask, Batch, Scalars
-from .batches import Batches, Target, inside, whole, window
+from ..task import Batch, Scalars, Task
+from .batches import Batches, Target, inside, window
 from .features import FrozenFeatures
 from .networks import BundleNetworks, VoiceAdapter
 from .recordings import Recordings
@@ -44,7 +36,7 @@ VALIDATED = 4  # voices that a validation converts to
 VALIDATION_FRAMES = 512  # of the reference
 
 
-class AdaptTask(AdversarialTask):
+class AdaptTask(Task):
     """Args:
     voices: to adapt to; an adapter takes one.
     sources: shipped speech; what is held back validates.
@@ -73,8 +65,6 @@ class AdaptTask(AdversarialTask):
             self.modules = {name: VoiceAdapter(networks.unet)}
         else:
             self.modules = {name: networks.unet}
-        if self.adversarial:
-            self.modules[DISCRIMINATOR] = MelDiscriminator(config.channels)
         self.embeddings = torch.from_numpy(np.stack([recordings.voice.embedding for recordings in voices]))
         with torch.no_grad():
             encode = networks.speaker
@@ -138,37 +128,17 @@ class AdaptTask(AdversarialTask):
 
     # The losses.
 
-    @property
-    def adversarial(self) -> bool:
-        return bool(self.config.weights["adv"] or self.config.weights["fm"])
-
-    def forward(self, batch: Batch) -> None:
-        self._made = self.convert(batch)
-        self._reconstructed, self._converted = self._made.split(
-            [len(batch["mel"]), len(self._made) - len(batch["mel"])]
-        )
-
-    def _judge(self, mel: Tensor, batch: Batch) -> DiscriminatorOutput:
-        """The discriminator's scores and features of log-mels (B', 80, T), B' <= B, diffused as the batch's items."""
-        noise, step = batch["adversary_noise"][: len(mel)], batch["adversary_step"][: len(mel)]
-        alpha_bar = self.alpha_bar.to(mel.device)[step][:, None, None]
-        diffused = diffuse(inner(self._converter).norm(mel), noise, alpha_bar)
-        output: DiscriminatorOutput = self.modules[DISCRIMINATOR](diffused, step)
-        return output
-
-    def discriminator_loss(self, batch: Batch) -> Tensor:
-        real, fake = self._judge(batch["mel"], batch), self._judge(self._made.detach(), batch)
-        return adversarial_discriminator(real[0], fake[0])
-
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Of reconstructions "features"; of both "adv" and "fm"; of conversions the rest."""
+        """Of reconstructions "features"; of conversions the rest."""
+        reconstructed, converted = self.convert(batch).tensor_split([len(batch["mel"])])
         source = inside(batch["window"])[len(batch["mel"]) :]
-        style, converted = self.styles[int(batch["target"][0])], self.features(self._converted)
-        losses = {"speaker": self._similarity(self.features.embedding(converted), source, batch)}
-        losses["features"] = self.features.distance(self.features(self._reconstructed), batch["mel"], style)
-        losses["style"] = self.features.style_distance(converted, style)
-        losses["consistency"] = self._content_loss(self._converted, batch["source"])
-        return losses | (self._adversarial_losses(batch) if self.adversarial else {})
+        style, features = self.styles[int(batch["target"][0])], self.features(converted)
+        return {
+            "speaker": self._similarity(self.features.embedding(features), source, batch),
+            "features": self.features.distance(self.features(reconstructed), batch["mel"], style),
+            "style": self.features.style_distance(features, style),
+            "consistency": self._content_loss(converted, batch["source"]),
+        }
 
     def _content_loss(self, made: Tensor, source: Tensor) -> Tensor:
         """`content_consistency_loss` of log-mels (B, 80, T).
@@ -185,15 +155,6 @@ class AdaptTask(AdversarialTask):
         with torch.no_grad():
             other = self.networks.speaker(source)
         return speaker_similarity_loss(embedding, target, other)
-
-    def _adversarial_losses(self, batch: Batch) -> dict[str, Tensor]:
-        discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)
-        scores, features = self._judge(self._made, batch)
-        with torch.no_grad():
-            _, real = self._judge(batch["mel"], batch)
-        discriminator.requires_grad_(True)
-        features = [[layer[: len(batch["mel"])] for layer in part] for part in features]
-        return {"adv": adversarial_generator(scores), "fm": feature_matching(real, features)}
 
     # Validation.
 
@@ -224,7 +185,7 @@ class AdaptTask(AdversarialTask):
 
     def _whole(self, source: Source, index: int, number: int) -> Batch:
         """A shipped recording as a batch of one conversion, always the same."""
-        voice, crop = self.voices[index].voice, whole(source.clip)
+        voice, crop = self.voices[index].voice, slice(0, source.clip.frames // UNet.stride * UNet.stride)
         kept = evenly_spaced(voice.mel.shape[1], VALIDATION_FRAMES)
         noise = np.random.default_rng(number).standard_normal((MEL.n_mels, crop.stop), dtype=np.float32)
         arrays = {
