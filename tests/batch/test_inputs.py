@@ -125,6 +125,28 @@ def test_a_recording_keeps_the_name_of_its_earlier_result(here: Path) -> None:
     assert output_names(found[2:], None, earlier) == [Path("a.wav")]
 
 
+def test_a_name_that_two_recordings_have_in_folders_of_targets_goes_to_neither(here: Path) -> None:
+    make(here, "one/a.wav", "two/a.wav")
+    (here / "two/a.wav").write_bytes(b"another recording")
+    found = [Found(Path(folder, "a.wav"), Path("a.wav")) for folder in ("one", "two")]
+    earlier = [Earlier(str(here / item.path), sha256_of(item.path), Path("a.wav")) for item in found]
+    assert output_names(found, None, earlier) == [Path("a-2.wav"), Path("a-3.wav")]
+    assert output_names(found[:1], None, earlier) == [Path("a-2.wav")]
+    changed = Earlier(earlier[0].source, "sha256 before a change", Path("a.wav"))
+    assert output_names(found[:1], None, [earlier[0], changed]) == [Path("a.wav")]
+
+
+def test_a_recording_that_cannot_be_read_takes_no_name(here: Path) -> None:
+    found = [Found(here / "gone/a.wav", Path("a.wav"))]
+    assert output_names(found, None, [Earlier("other", "its bytes", Path("a.wav"))]) == [Path("a-2.wav")]
+
+
+def test_names_of_other_files_are_left_alone() -> None:
+    found = [Found(Path("one/a.wav"), Path("a.wav")), Found(Path("one/b.wav"), Path("b.wav"))]
+    others = {Path("a.wav"), Path("a-2.wav")}
+    assert output_names(found, None, (), lambda name: name in others) == [Path("a-3.wav"), Path("b.wav")]
+
+
 def test_patterns_follow_no_links_to_folders(here: Path) -> None:
     make(here, "in/sub/a.wav", "elsewhere/b.wav")
     (here / "in/sub/loop").symlink_to("..", target_is_directory=True)

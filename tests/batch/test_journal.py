@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.batch.journal import NAME, Entry, Journal, sha256_of
+from fastvoicegrad.batch.journal import NAME, Entry, Journal, results_of, sha256_of
 
 
 @pytest.fixture
@@ -69,8 +69,10 @@ def test_changes_are_noticed(folder: Path, source: Path) -> None:
 def test_a_failure_is_not_done(folder: Path, source: Path) -> None:
     journal = Journal(folder)
     journal.add(entry_of(source, folder, error="it is broken"))
+    assert not journal.results["a.wav"].error  # the file is still there, and still this recording's
     journal.close()
     assert not is_done(folder, source)
+    assert not results_of(folder / NAME)["a.wav"].error
 
 
 def test_every_length_of_a_torn_line_is_survived(folder: Path, source: Path) -> None:

@@ -98,6 +98,30 @@ def test_a_result_is_never_replaced_by_another_recordings(
     assert contents(out) == before
 
 
+def test_a_file_that_no_run_made_is_never_replaced(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "a.wav", vowels(0.5), 22050)
+    before = (tmp_path / "a.wav").read_bytes()
+    (outcome,) = convert_files(converter, [talks / "a.wav"], tmp_path, voice)
+    assert (outcome.output.name, outcome.state) == ("a-2.wav", "converted")
+    assert (tmp_path / "a.wav").read_bytes() == before
+    (tmp_path / "fastvoicegrad.jsonl").unlink()  # a result is known by its mark
+    (outcome,) = convert_files(converter, [talks / "b.flac"], tmp_path / "b", voice)
+    (tmp_path / "b" / "fastvoicegrad.jsonl").unlink()
+    (again,) = convert_files(converter, [talks / "b.flac"], tmp_path / "b", voice)
+    assert (again.output, again.state) == (outcome.output, "converted")
+
+
+def test_a_folder_of_results_may_have_the_name_of_the_voice(
+    converter: VoiceConverter, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for state in ("converted", "skipped"):
+        (outcome,) = convert_files(converter, [talks / "a.wav"], "nora", "nora")
+        assert outcome.state == state
+
+
 def test_a_bitrate_of_what_arrives_may_have_no_effect(
     converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +172,17 @@ def test_progress_of_a_long_recording(converter: VoiceConverter, voice: Voice, t
     assert shares
     assert shares == sorted(shares)
     assert 0 < shares[-1] <= 1
+
+
+def test_a_run_that_is_left_can_be_begun_again(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    with Batch(converter, tmp_path, [make_target(converter, voice)]) as batch:
+        for _ in batch.convert([talks]):
+            break
+        outcomes = [event for event in batch.convert([talks]) if isinstance(event, Outcome)]
+    assert {outcome.source.name for outcome in outcomes} == set(ALL)
+    assert sum(outcome.state == "failed" for outcome in outcomes) == 1
 
 
 def test_stopping_in_the_middle_leaves_nothing(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
@@ -262,6 +297,10 @@ def test_results_are_marked(converter: VoiceConverter, talks: Path, tmp_path: Pa
         (Settings(pauses="music"), "pauses must be"),
         (Settings(format="flac", bitrate=64), "no fixed bitrate"),
         (Settings(format="mp3", bitrate=500), "^MP3 with 48000 Hz takes a bitrate"),
+        (Settings(format="mp3", rate=44100, bitrate=8), "^MP3 with 44100 Hz takes a bitrate"),
+        (Settings(format="opus", bitrate=320), "^OPUS with 48000 Hz takes a bitrate"),
+        (Settings(format="opus", rate=44100), "^OPUS cannot hold 44100 Hz"),
+        (Settings(format="mp3", rate=96000), "^MP3 cannot hold 96000 Hz"),
     ],
 )
 def test_bad_settings_are_refused_at_once(
@@ -270,6 +309,13 @@ def test_bad_settings_are_refused_at_once(
     with pytest.raises(InputError, match=text):
         Batch(converter, tmp_path / "out", [make_target(converter, voice)], settings)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(format="mp3", bitrate=48), Settings(format="opus", channel="each", bitrate=320)]
+)
+def test_bitrates_that_some_recording_can_have_are_taken(settings: Settings) -> None:
+    settings.check_storage()
 
 
 def test_a_result_never_replaces_a_source(converter: VoiceConverter, voice: Voice, talks: Path) -> None:

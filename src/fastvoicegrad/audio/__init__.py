@@ -9,6 +9,7 @@ from .reading import (
     HIGHEST_RATE,
     LOWEST_INPUT_RATE,
     LOWEST_RATE,
+    MOST_TRACKS,
     AudioInfo,
     inspect,
     inspect_tracks,
@@ -17,13 +18,14 @@ from .reading import (
     tracks_of,
 )
 from .resampling import fit_length, resampled, side_by_side
-from .tags import conversion_tags, read_tags
+from .tags import conversion_tags, is_marked, read_tags
 from .writing import (
     FORMATS,
     SUBTYPES,
     Writer,
     check_bitrate,
     check_output,
+    check_rate,
     has_bitrate,
     holds_rate,
     subtype_of,
@@ -37,6 +39,7 @@ __all__ = [
     "HIGHEST_RATE",
     "LOWEST_INPUT_RATE",
     "LOWEST_RATE",
+    "MOST_TRACKS",
     "SUBTYPES",
     "AudioInfo",
     "LevelMeter",
@@ -46,12 +49,14 @@ __all__ = [
     "check_channel",
     "check_loudness",
     "check_output",
+    "check_rate",
     "conversion_tags",
     "fit_length",
     "has_bitrate",
     "holds_rate",
     "inspect",
     "inspect_tracks",
+    "is_marked",
     "level_of_blocks",
     "read",
     "read_blocks",

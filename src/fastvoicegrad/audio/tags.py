@@ -13,6 +13,7 @@ import soundfile
 from .formats import foreign_tags
 
 FIELDS = ("title", "artist", "album", "date", "genre", "tracknumber", "copyright", "license", "comment", "software")
+MARK = "Converted speech"
 LONGEST = 1000  # characters of a field
 
 
@@ -51,9 +52,14 @@ def conversion_tags(source: Mapping[str, str], tool: str, bundle: str, target: s
         tool: name and version of the program.
         bundle, target: names of the bundle and of the target voice.
     """
-    mark = f"Converted speech: voice of {target}, made by {tool}, bundle {bundle}"
+    mark = f"{MARK}: voice of {target}, made by {tool}, bundle {bundle}"
     comment = source.get("comment", "").removeprefix(mark).removeprefix(". ")  # of an earlier conversion
     return {**source, "comment": f"{mark}. {comment}" if comment else mark, "software": tool}
+
+
+def is_marked(tags: Mapping[str, str]) -> bool:
+    """Whether these are the fields of a conversion."""
+    return tags.get("comment", "").startswith(f"{MARK}: ")
 
 
 def plain_text(text: str) -> str:

@@ -63,12 +63,18 @@ def check_output(
     check_target(path)
     chosen = subtype_of(path, subtype)
     kind, name = FORMATS[path.suffix.lower()], path.suffix.lower()[1:].upper()
-    if not _can_hold(kind, rate, chosen):
-        raise InputError(f"{shown(path)}: {name} cannot hold {rate} Hz; choose --rate 48000 or .wav")
+    check_rate(path, rate)
     if not _can_hold(kind, rate, chosen, channels):
         raise InputError(f"{shown(path)}: {name} cannot hold {channels} channels; write .wav instead")
     if bitrate is not None:
         check_bitrate(path, bitrate, rate, channels)
+
+
+def check_rate(path: str | Path, rate: int) -> None:
+    """Raises InputError where a file of this name cannot have a rate in Hz."""
+    if not holds_rate(path, rate):
+        name = Path(path).suffix.lower()[1:].upper()
+        raise InputError(f"{shown(path)}: {name} cannot hold {rate} Hz; choose --rate 48000 or .wav")
 
 
 def check_bitrate(path: str | Path, bitrate: int, rate: int, channels: int = 1) -> None:

@@ -6,7 +6,7 @@ import glob
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +122,12 @@ def _contains(folder: Path, path: Path) -> bool:
 # -- names of results ---------------------------------------------------------------------------------------
 
 
-def output_names(found: Sequence[Found], kind: str | None, earlier: Sequence[Earlier] = ()) -> list[Path]:
+def output_names(
+    found: Sequence[Found],
+    kind: str | None,
+    earlier: Sequence[Earlier] = (),
+    is_foreign: Callable[[Path], bool] = lambda name: False,
+) -> list[Path]:
     """The place of each result below the output folder; no two are alike, even where case does not count.
 
     ``a.wav`` and ``a.mp3`` as WAV become ``a.wav`` and ``a.mp3.wav``. Two that are called ``a.wav`` become ``a.wav``
@@ -130,6 +135,7 @@ def output_names(found: Sequence[Found], kind: str | None, earlier: Sequence[Ear
 
     Args:
         kind: a suffix without its dot; None: each recording's own where it can be written, else "wav".
+        is_foreign: whether a file that is no result has a name; no recording gets that name either.
     """
     wanted = [_with_suffix(item.below, kind) for item in found]
     crowded = {key for key, count in Counter(map(_key, wanted)).items() if count > 1}
@@ -137,24 +143,34 @@ def output_names(found: Sequence[Found], kind: str | None, earlier: Sequence[Ear
         name = wanted[index]
         if _key(name) in crowded and item.below.suffix.lower() != name.suffix.lower():
             wanted[index] = item.below.with_name(item.below.name + name.suffix)
-    kept, holders = _kept_names(found, wanted, earlier), {_key(one.name): one for one in earlier}
+    holders = defaultdict[str, list[Earlier]](list)
+    for one in earlier:
+        holders[_key(one.name)].append(one)
+    kept = _kept_names(found, wanted, holders)
     used = {_key(name) for name in kept if name is not None}
     taken, names = {*map(_key, wanted), *holders, *used}, list[Path]()
     for item, own, name in zip(found, kept, wanted, strict=True):
         if own is None:
-            free = _key(name) not in used and _may_take(item, holders.get(_key(name)))
-            own = name if free else _numbered(name, taken)
+            free = _key(name) not in used and not is_foreign(name) and _may_take(item, holders[_key(name)])
+            own = name if free else _numbered(name, taken, is_foreign)
         names.append(own)
         taken.add(_key(names[-1]))
         used.add(_key(names[-1]))
     return names
 
 
-def _kept_names(found: Sequence[Found], wanted: Sequence[Path], earlier: Sequence[Earlier]) -> list[Path | None]:
-    """Names of the recordings' earlier results, where they would be stored in the same folder and format now."""
+def _kept_names(
+    found: Sequence[Found], wanted: Sequence[Path], holders: Mapping[str, Sequence[Earlier]]
+) -> list[Path | None]:
+    """Names of the recordings' earlier results, where they would be stored in the same folder and format now.
+
+    A name that unlike recordings have, each in another target's folder, belongs to none of them.
+    """
     by_source = defaultdict[str, list[Path]](list)
-    for one in earlier:
-        by_source[one.source].append(one.name)
+    for same in holders.values():
+        for one in same:
+            if all(other.source == one.source or other.sha256 == one.sha256 for other in same):
+                by_source[one.source].append(one.name)
     kept = list[Path | None]()
     for item, name in zip(found, wanted, strict=True):
         own = [old for old in by_source[os.path.abspath(item.path)] if _place(old) == _place(name)]
@@ -166,12 +182,12 @@ def _place(name: Path) -> tuple[Path, str]:
     return name.parent, name.suffix.lower()
 
 
-def _may_take(item: Found, holder: Earlier | None) -> bool:
-    """Whether a recording may get the name of an earlier result: it is the same one, which was moved."""
+def _may_take(item: Found, holders: Sequence[Earlier]) -> bool:
+    """Whether a recording may get the name of earlier results: they are of the same one, which was moved."""
     try:
-        return holder is None or sha256_of(item.path) == holder.sha256
+        return not holders or {sha256_of(item.path)} == {holder.sha256 for holder in holders}
     except OSError:
-        return True  # its conversion will fail
+        return False  # its conversion will fail
 
 
 def _with_suffix(below: Path, kind: str | None) -> Path:
@@ -180,9 +196,9 @@ def _with_suffix(below: Path, kind: str | None) -> Path:
     return below if own == suffix or (kind is None and own in FORMATS) else below.with_name(below.stem + suffix)
 
 
-def _numbered(name: Path, taken: set[str]) -> Path:
+def _numbered(name: Path, taken: set[str], is_foreign: Callable[[Path], bool]) -> Path:
     number = 2
-    while _key(numbered := name.with_name(f"{name.stem}-{number}{name.suffix}")) in taken:
+    while _key(numbered := name.with_name(f"{name.stem}-{number}{name.suffix}")) in taken or is_foreign(numbered):
         number += 1
     return numbered
 

@@ -65,7 +65,10 @@ class Journal:
         if not lock(self._file.fileno()):
             self._file.close()
             raise InputError(f"{shown(folder)}: another run converts into this folder; wait for its end")
-        self._entries, self._torn = _read(self.path)
+        self._entries, self._results = dict[str, Entry](), dict[str, Entry]()
+        entries, self._torn = _read(self.path)
+        for entry in entries:
+            self._take(entry)
 
     def close(self) -> None:
         self._file.close()
@@ -85,12 +88,17 @@ class Journal:
         if written != len(line):
             raise no_room(self.path)
         self._torn = False
+        self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
         self._entries[entry.output] = entry
+        if not entry.error:
+            self._results[entry.output] = entry
 
     @property
-    def entries(self) -> Mapping[str, Entry]:
-        """The last entry of each output."""
-        return self._entries
+    def results(self) -> Mapping[str, Entry]:
+        """The last result of each output. A conversion that fails later leaves it there."""
+        return self._results
 
     def is_done(self, source: Path, output: Path, settings: str) -> bool:
         """Whether the result of a recording with these bytes and settings is there, and has the bytes of the log."""
@@ -103,23 +111,22 @@ class Journal:
             return False
 
 
-def entries_of(path: Path) -> Mapping[str, Entry]:
-    """The last entry of each output of a log, which may be missing. Nothing is locked."""
+def results_of(path: Path) -> Mapping[str, Entry]:
+    """`Journal.results` of a log, which may be missing. Nothing is locked."""
     with suppress(OSError, ValueError):
-        return _read(path)[0]
+        return {entry.output: entry for entry in _read(path)[0] if not entry.error}
     return {}
 
 
-def _read(path: Path) -> tuple[dict[str, Entry], bool]:
-    """The last entry of each output, and whether the last line is torn. Lines that are no entries are left aside."""
-    entries, line = {}, b"\n"
+def _read(path: Path) -> tuple[list[Entry], bool]:
+    """All entries, and whether the last line is torn. Lines that are no entries are left aside."""
+    entries, line = list[Entry](), b"\n"
     with open(path, "rb") as file:
         for line in file:
             try:
-                entry = msgspec.convert(json.loads(line), Entry)
+                entries.append(msgspec.convert(json.loads(line), Entry))
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 continue
-            entries[entry.output] = entry
     return entries, not line.endswith(b"\n")
 
 

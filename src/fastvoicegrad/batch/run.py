@@ -10,19 +10,20 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from ..audio import has_bitrate
+from .. import audio
 from ..converter import References, VoiceConverter
 from ..errors import AudioWarning, InputError
 from ..files import shown
 from .inputs import Earlier, Found, find_inputs, output_names
-from .journal import NAME, Entry, Journal, entries_of
+from .journal import NAME, Entry, Journal, results_of
 from .tasks import Settings, Setup, Target, Task, fingerprint, make_target
 from .watching import Facts, arrivals
 from .workers import Done, Step, Workers
@@ -175,28 +176,50 @@ class Batch:
         _remove_empty_folders(failed, self.folder)
 
     def _tasks_of(self, found: Sequence[Found]) -> list[Task]:
-        names = output_names(found, self._setup.settings.format, self._earlier())
+        results = self._journal.results if self._journal is not None else results_of(self.log)
+        sources = {os.path.realpath(item.path) for item in found}
+        is_foreign = partial(self._is_foreign, results, sources)
+        names = output_names(found, self._setup.settings.format, self._earlier(results), is_foreign)
         tasks = [
             Task(item.path, Path(target.folder) / name, number, item.problem)
             for item, name in zip(found, names, strict=True)
             for number, target in enumerate(self._setup.targets)
         ]
-        sources = {os.path.realpath(item.path) for item in found}
-        references = frozenset[str]().union(*(target.inputs for target in self._setup.targets))
-        for task in tasks:
-            _check_apart(self.folder / task.output, sources, references)
+        for output in (self.folder / task.output for task in tasks):
+            if problem := self._in_the_way(output, sources):
+                raise InputError(f"{shown(output)} {problem}; choose another folder")
         return tasks
 
-    def _earlier(self) -> list[Earlier]:
+    def _earlier(self, results: Mapping[str, Entry]) -> list[Earlier]:
         """The log's results that are still there, without the folders of the targets."""
-        entries = self._journal.entries if self._journal is not None else entries_of(self.log)
         found = list[Earlier]()
         for target in self._setup.targets:
-            for output, entry in entries.items():
-                if entry.error or not Path(output).is_relative_to(target.folder) or not (self.folder / output).exists():
+            for output, entry in results.items():
+                if not Path(output).is_relative_to(target.folder) or not (self.folder / output).exists():
                     continue
                 found.append(Earlier(entry.source, entry.sha256, Path(output).relative_to(target.folder)))
         return found
+
+    def _is_foreign(self, results: Mapping[str, Entry], sources: Set[str], name: Path) -> bool:
+        """Whether a file that no run made has this name, to any of the targets. Sources and references are refused."""
+        outputs = [Path(target.folder) / name for target in self._setup.targets]
+        unknown = [self.folder / output for output in outputs if str(output) not in results]
+        found = [path for path in unknown if path.exists() and not self._in_the_way(path, sources)]
+        return any(not audio.is_marked(audio.read_tags(path)) for path in found)
+
+    def _in_the_way(self, output: Path, sources: Set[str]) -> str:
+        """Why a result must not be written there: it would replace a source or a reference, or lie among references.
+
+        Args:
+            sources: real paths.
+        """
+        place, references = os.path.realpath(output), {path for t in self._setup.targets for path in t.inputs}
+        if place in sources:
+            return "is a source itself"
+        if place in references:
+            return "is a reference itself"
+        among = any(str(parent) in references and parent.is_dir() for parent in Path(place).parents)
+        return "would lie among the recordings of a voice" if among else ""
 
     def _is_done(self, journal: Journal, task: Task) -> bool:
         if self.force or task.problem:
@@ -236,21 +259,6 @@ class Batch:
             yield from self.run(tasks) if tasks else [None]
 
 
-def _check_apart(output: Path, sources: Set[str], references: Set[str]) -> None:
-    """Raises InputError where a result would replace a source or a reference, or lie among the references.
-
-    Args:
-        sources, references: real paths; a reference may be a folder.
-    """
-    place = os.path.realpath(output)
-    if place in sources:
-        raise InputError(f"{shown(output)} is a source itself; choose another folder")
-    if place in references:
-        raise InputError(f"{shown(output)} is a reference itself; choose another folder")
-    if any(str(parent) in references and parent.is_dir() for parent in Path(place).parents):
-        raise InputError(f"{shown(output)} would lie among the recordings of a voice; choose another folder")
-
-
 def _check_targets(targets: Sequence[Target]) -> None:
     """Raises InputError where two targets share a folder."""
     folders = [target.folder.casefold() for target in targets]
@@ -267,7 +275,7 @@ def _check_bitrate(outputs: Sequence[Path]) -> None:
     Raises:
         InputError: none has one.
     """
-    without = sum(not has_bitrate(output) for output in outputs)
+    without = sum(not audio.has_bitrate(output) for output in outputs)
     if without and without == len(outputs):
         raise InputError("no result is MP3 or Opus, so none has a fixed bitrate; add --format, or leave --bitrate out")
     if without:

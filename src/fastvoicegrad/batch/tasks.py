@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .. import audio
 from ..converter import USUAL_RATE, Conversion, VoiceConverter, output_rate
 from ..errors import InputError
 from ..files import regular_file, shown
-from ..library import Reference, References, listed, recordings_of, reference_name
+from ..library import Reference, References, is_folder, listed, recordings_of, reference_name
 from ..settings import ConversionSettings
 from ..tracks import Delivery
 from ..version import __version__
@@ -27,6 +28,7 @@ from ..voice import Voice
 from .journal import Entry, sha256_of
 
 TOOL = f"fastvoicegrad {__version__}"
+RATES = (USUAL_RATE, 16000, 8000)  # Hz: bitrates of MP3 depend on these
 
 Progress = Callable[[float], None]  # called with the share that is done
 
@@ -73,8 +75,24 @@ class Settings(ConversionSettings):
             raise InputError(f"the format must be one of {known}, got '{shown(self.format)}'")
         with _unnamed():
             audio.subtype_of(_result(self.format or "wav"), self.subtype)
-            if self.bitrate is not None and self.format is not None:
-                audio.check_bitrate(_result(self.format), self.bitrate, output_rate(USUAL_RATE, self.rate))
+            if self.format is not None:
+                self._check_format(_result(self.format))
+
+    def _check_format(self, result: str) -> None:
+        """Raises InputError where no result of this name can have the rate or the bitrate."""
+        if self.rate is not None:
+            audio.check_rate(result, self.rate)
+        if self.bitrate is None:
+            return
+        rates = RATES if self.rate is None else (self.rate,)
+        channels = range(1, audio.MOST_TRACKS + 1) if self.channel == audio.EACH else (1,)
+        problems = list[InputError]()
+        for rate, count in product(rates, channels):
+            try:
+                return audio.check_bitrate(result, self.bitrate, rate, count)
+            except InputError as error:
+                problems.append(error)
+        raise problems[0]
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `VoiceConverter.convert_file`."""
@@ -124,7 +142,8 @@ def make_target(converter: VoiceConverter, references: References, folder: str =
     files = [part for reference in given for part in recordings_of(reference)]
     fingerprints = [_reference_fingerprint(converter, file) for file in files]
     digest = hashlib.sha256(json.dumps(fingerprints).encode()).hexdigest()
-    inputs = frozenset(os.path.realpath(r) for r in given if not isinstance(r, Voice) and os.path.lexists(r))
+    paths = [r for r in given if not isinstance(r, Voice) and os.path.lexists(r)]
+    inputs = frozenset(os.path.realpath(r) for r in paths if is_folder(r) or not os.path.isdir(r))
     return Target(voice, "+".join(map(reference_name, given)), digest, folder, inputs)
 
 

@@ -11,7 +11,7 @@ from .inputs import Found, find_inputs
 
 POLL = 1.0  # seconds between two looks; a recording is complete when it stands still for as long
 
-Facts = tuple[int, int]  # size in bytes and time of the last change in nanoseconds
+Facts = tuple[int, ...]  # size in bytes; times of the last changes of the contents and of the permissions
 
 
 def arrivals(inputs: Sequence[str | os.PathLike[str]], folder: Path) -> Iterator[dict[Found, Facts]]:
@@ -36,4 +36,4 @@ def _facts(item: Found) -> Facts | None:
         found = os.stat(item.path)
     except (OSError, ValueError):
         return None
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -52,6 +52,7 @@ class Workers:
     def __init__(self, count: int, setup: Setup) -> None:
         self._setup = setup
         self._processes = [_Process(setup) for _ in range(count)]
+        self._left = False  # whether the caller of a run took no more events, so that its processes were ended
 
     def run(self, tasks: Iterable[Task], is_done: Callable[[Task], bool]) -> Iterator[Step | Done]:
         """What happens, as it happens; tasks begin in their order.
@@ -61,6 +62,9 @@ class Workers:
         Raises:
             InputError: the workers cannot start.
         """
+        if self._left:
+            self._processes = [_Process(self._setup) for _ in self._processes]
+            self._left = False
         happened: queue.SimpleQueue[Step | Done | Exception | None] = queue.SimpleQueue()
         following = _Shared(tasks)
         threads = [
@@ -86,6 +90,7 @@ class Workers:
             following.stop()
             if running:
                 self.close()
+                self._left = True
 
     def _serve(
         self,

@@ -43,7 +43,9 @@ class Commands(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run a command and, with `standalone_mode`, end the process with its exit code."""
-        run = partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
+        # These read patterns themselves: with folders, and again and again with --watch.
+        expanding = windows_expand_args and sys.argv[1:2] not in (["convert"], ["adapt"])
+        run = partial(super().main, args, prog_name, complete_var, False, expanding, **extra)
         if not standalone_mode:
             return run()
         try:
