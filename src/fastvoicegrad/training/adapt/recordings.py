@@ -105,7 +105,7 @@ def read_voice(bundle: Bundle, inputs: Sequence[str | os.PathLike[str]], name: s
     if (found_seconds := seconds_of(clips)) < LEAST_SPEECH:
         raise InputError(
             f"{_named(inputs)}: {found_seconds:.1f} s of usable speech were found; adapting needs "
-            f"{LEAST_SPEECH:.0f} s, and a minute is worth much more"
+            f"{LEAST_SPEECH:.0f} s, and a minute is better"
         )
     train, held = split(clips)
     waves = [clip.wave for clip in train]
