@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import soundfile
@@ -40,12 +39,13 @@ def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stream_bundle(bundle: Path, stream_networks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny networks that stream, for voices of `bundle`."""
-    from tests.tiny_stream import make_stream_bundle
-
-    path, encoder = tmp_path_factory.mktemp("adapt") / "stream", Bundle.open(bundle).fingerprint
-    return make_stream_bundle(path, encoder, stream_networks)
+def stream_bundle(bundle: Path, stream_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny networks that stream, for voices of `bundle`."""
+    made = tmp_path_factory.mktemp("adapt") / "stream"
+    shutil.copytree(stream_folder, made)
+    config = json.loads((made / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps(config | {"encoder": Bundle.open(bundle).fingerprint}))
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -16,8 +17,9 @@ pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.training.adapt import run, settings, streams
+from fastvoicegrad.training.adapt.recordings import read_voice
 from fastvoicegrad.training.adapt.report import Comparison, Report
-from fastvoicegrad.training.adapt.run import Budget, NoGain, adapt
+from fastvoicegrad.training.adapt.run import Budget, NoGain, adapt, prepared
 from fastvoicegrad.training.adapt.settings import AdaptConfig
 from fastvoicegrad.training.adapt.trainer import AdaptTrainer
 from fastvoicegrad.training.checkpoint import read_meta
@@ -159,36 +161,23 @@ def test_a_voice_that_got_worse_is_not_written(
     assert (tmp_path / "anna.adapt" / "index.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("changed", "problem"),
-    [
+def test_a_folder_of_another_adaptation_is_refused(speech_folder: Path, bundle: Path, tmp_path: Path) -> None:
+    converter = VoiceConverter.load(bundle, 1)
+    work = prepared(converter, [read_voice(converter.bundle, [speech_folder], "anna", quiet)], tmp_path)
+    budget = Budget(steps=STEPS, threads=1)
+    plan = run._planned(work, bundle, budget, quiet)
+    assert run._planned(work, bundle, replace(budget, minutes=3.0), quiet) == plan  # they do not count beside steps
+    saved = json.loads((tmp_path / "plan.json").read_text())
+    for changed, problem in (
         ({"version": "0.1.0"}, "by another version of the package"),
         ({"digest": ""}, "to other recordings, or of another bundle"),
         ({"trains": "student"}, "of another kind"),
         ({"asked": STEPS + 1}, "with other --steps"),
         ({"asked": None, "minutes": 3.0}, "with other --steps"),
-    ],
-)
-def test_a_folder_of_another_adaptation_is_refused(
-    speech_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any],
-    problem: str,
-) -> None:  # fmt: skip
-    class Begun(Exception):
-        pass
-
-    def begun(trainer: AdaptTrainer) -> Scalars:
-        raise Begun
-
-    monkeypatch.setattr(AdaptTrainer, "run", begun)
-    with pytest.raises(Begun):
-        trained(speech_folder, tmp_path / "anna.voice", bundle)
-    plan = tmp_path / "anna.adapt" / "plan.json"
-    budget = Budget(minutes=3.0, steps=STEPS, threads=1)  # minutes do not count beside steps
-    with pytest.raises(Begun):
-        adapt([speech_folder], tmp_path / "anna.voice", budget, bundle=bundle, warn=quiet, note=quiet)
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | changed))
-    with pytest.raises(InputError, match=rf"anna\.adapt belongs to an adaptation {problem}; delete it"):
-        trained(speech_folder, tmp_path / "anna.voice", bundle)
+    ):
+        (tmp_path / "plan.json").write_text(json.dumps(saved | changed))
+        with pytest.raises(InputError, match=rf"belongs to an adaptation {problem}; delete it"):
+            run._planned(work, bundle, budget, quiet)
 
 
 def test_a_training_that_diverges_is_one_line(
