@@ -32,7 +32,7 @@ class ScheduleConfig:
 
     @classmethod
     def of(cls, config: BundleConfig) -> ScheduleConfig:
-        """Of a bundle."""
+        """The schedule of a bundle."""
         same = {name: getattr(config, name) for name in ("steps", "offset", "max_beta", "start", "initial")}
         return cls(config.schedule, scale=config.schedule_scale, **same)
 

@@ -49,7 +49,7 @@ class Source:
         clip: all of it.
         voice: of the person who speaks.
         text: its words.
-        english: their language.
+        english: whether they are English.
     """
 
     clip: Clip
