@@ -47,6 +47,7 @@ class StreamConfig:
         encoder: fingerprint of the full bundle whose voices it takes.
         lookahead: mel frames after a frame that its content and pitch depend on.
         window: samples of a mel frame's window; see `frontend`.
+        sharpening: of the converter's mel across its bands; see `postfilter.sharpen`. 1 changes nothing.
         notes: licence, training data, metrics.
     """
 
@@ -58,6 +59,7 @@ class StreamConfig:
     mel: MelConfig = MEL
     kind: Literal["stream"] = "stream"
     version: Annotated[str, msgspec.Meta(max_length=50)] = ""
+    sharpening: Annotated[float, msgspec.Meta(ge=0, le=4)] = 1.0
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -1,6 +1,6 @@
 """The conversion of a stream at 22,050 Hz: samples in, the samples of whole hops out, and one state between.
 
-    samples -> gain -> mel -> content, pitch -> converter -> renderer -> samples
+    samples -> gain -> mel -> content, pitch -> converter -> sharpening -> renderer -> samples
 
 Hop k comes out when the samples that its mel frame and its look-ahead need are there. Nothing is computed twice.
 A stream is a generator that asks for one step after the other. `advance` answers many of them together. For one hop it
@@ -25,6 +25,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..mel import MEL, Array
+from ..postfilter import sharpen
 from .bundle import StreamBundle, StreamVoice
 from .config import StreamConfig
 from .frontend import beyond, stream_mel
@@ -133,7 +134,7 @@ def _hops(config: StreamConfig, state: State, samples: Array) -> Steps:
     while (frames := min((len(state.samples) - context) // HOP, _most_frames(state))) > 0:
         (mel,) = yield Call(_mel_of(config.window), {"samples": state.samples[None, : frames * HOP + context]})
         state.samples = state.samples[frames * HOP :]
-        parts.append((yield from _convert(state, mel)))
+        parts.append((yield from _convert(state, mel, config.sharpening)))
     return np.concatenate(parts)
 
 
@@ -142,7 +143,7 @@ def _most_frames(state: State) -> int:
     return state.fade.left if state.fade is not None and state.fade.following is not None else MOST_FRAMES
 
 
-def _convert(state: State, mel: Array) -> Steps:
+def _convert(state: State, mel: Array, sharpening: float) -> Steps:
     """New frames ``(1, n, 80)`` -> the samples of as many hops, or of fewer at the start."""
     (content,) = yield from _step(state, "content", mel=mel)
     (pitch,) = yield from _step(state, "pitch", mel=mel)
@@ -153,11 +154,17 @@ def _convert(state: State, mel: Array) -> Steps:
         return np.zeros(0, np.float32)
     shares = _shares(state, pitch.shape[1])
     pitch = _moved(state, pitch[0], shares)[None]
-    mel = yield from _converted(state, content, pitch, shares)
+    mel = _sharpened((yield from _converted(state, content, pitch, shares)), sharpening)
     filters = yield from _step(state, "renderer", mel=mel, pitch=pitch)
     wave = yield from _rendered(state, filters, pitch)
     gains, state.gains = state.gains[: pitch.shape[1]], state.gains[pitch.shape[1] :]
     return wave / np.concatenate([ramp(*gain) for gain in gains])
+
+
+def _sharpened(mel: Array, gain: float) -> Array:
+    """Mel ``(1, n, 80)`` whose bands stand out more, as behind the full converter: each frame by itself, so it is
+    as late as before."""
+    return mel if gain == 1 else np.ascontiguousarray(sharpen(mel[0].T, gain).T)[None]
 
 
 def _rendered(state: State, filters: Sequence[Array], pitch: Array) -> Steps:

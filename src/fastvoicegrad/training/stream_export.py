@@ -30,6 +30,7 @@ class StreamExportSettings:
 
     name: str = "fastvoicegrad stream"
     storage: Storage = "half"  # of the weights
+    sharpening: float = 1.0  # of the converter's mel across its bands
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,6 +108,7 @@ def write_stream_bundle(
         lookahead=of.lookahead,
         window=of.window,
         version=__version__,
+        sharpening=settings.sharpening,
         notes=settings.notes,
     )
     write_stream_config(folder, config)
