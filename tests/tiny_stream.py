@@ -41,6 +41,6 @@ def make_stream_networks(lookahead: int = 2, window: int = 768) -> StreamNetwork
 
 def make_stream_bundle(path: Path, encoder: str, networks: StreamNetworks | None = None) -> Path:
     """A bundle that takes the voices of the full bundle with the fingerprint `encoder`."""
-    settings = StreamExportSettings("tiny stream", notes={"license": "none"})
+    settings = StreamExportSettings("tiny stream", sharpening=1.2, notes={"license": "none"})
     write_stream_bundle(path, settings, encoder, *(networks or make_stream_networks()))
     return path

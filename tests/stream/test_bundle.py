@@ -102,6 +102,7 @@ def _set_state(state: Any, network: str = "content") -> Callable[[dict[str, Any]
         (_set("kind", "file"), "cannot stream"),
         (_set("lookahead", -1), "lookahead"),
         (_set("lookahead", 1000), "lookahead"),
+        (_set("sharpening", 5.0), "sharpening"),
         (_set("window", 640), "front-end"),
         (_set("encoder", "../../etc"), "encoder"),
         (_set("networks", {}), "must name the networks"),

@@ -14,9 +14,11 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, Voice
+from fastvoicegrad.postfilter import sharpen
 from fastvoicegrad.stream import core
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
+from fastvoicegrad.stream.together import run_all
 from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 
@@ -55,6 +57,28 @@ def test_blocks_of_every_size_give_the_same(make: Make, sizes: list[int]) -> Non
     wave = vowels(10.5 if sizes[0] > 22050 else 0.4 if sizes[0] < 7 else 1.5)
     stream = make()
     np.testing.assert_allclose(pushed(stream, wave, sizes), stream.convert(wave), atol=1e-4)
+
+
+def test_the_renderer_reads_the_sharpened_mel(
+    stream_folder: Path, voices: list[Voice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, read = list[np.ndarray](), list[np.ndarray]()
+
+    def watched(bundle: StreamBundle, calls: list[Any]) -> list[Any]:
+        answers = run_all(bundle, calls)
+        for call, answer in zip(calls, answers, strict=True):
+            if call.step == "converter":
+                made.append(answer[0])
+            if call.step == "renderer":
+                read.append(call.inputs["mel"])
+        return answers
+
+    monkeypatch.setattr(core, "run_all", watched)
+    StreamingConverter(StreamBundle.open(stream_folder), voices[0]).push(vowels(0.5))
+    assert made
+    for converted, rendered in zip(made, read, strict=True):
+        np.testing.assert_array_equal(rendered[0].T, sharpen(converted[0].T, 1.2))
+        assert np.abs(rendered - converted).max() > 0.01
 
 
 def adapted(bundle: StreamBundle, voice: Voice, converter: str) -> Voice:
