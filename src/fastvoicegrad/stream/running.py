@@ -16,7 +16,7 @@ HALF_LIFE = 10.0  # seconds after which a measured level counts half
 SMALLEST_GAIN, LARGEST_GAIN = 0.1, 30.0
 # Seconds of sound in which the gain moves fast, and both time constants. It also falls fast where it is far too high
 # (the networks do not convert what is much too loud). Small changes are slow both ways, else the mean gain falls.
-FIRST, FAST, SLOW = 1.0, 0.1, 1.0
+FIRST, FAST, SLOW = 1.0, 0.1, 5.0
 FAR = 0.5  # of the gain, 6 dB
 LOUDEST_HOP = 6.0  # RMS of a hop in units of the networks' level: 99.9 % of speech stays below 4.4, none reached 6.1
 REMEMBERED = round(6 * HOPS)  # frames of which the median pitch is taken
