@@ -162,8 +162,7 @@ def _convert(state: State, mel: Array, sharpening: float) -> Steps:
 
 
 def _sharpened(mel: Array, gain: float) -> Array:
-    """Mel ``(1, n, 80)`` whose bands stand out more, as behind the full converter: each frame by itself, so it is
-    as late as before."""
+    """`sharpen` of a mel ``(1, n, 80)``. Each frame is by itself, so nothing waits."""
     return mel if gain == 1 else np.ascontiguousarray(sharpen(mel[0].T, gain).T)[None]
 
 
