@@ -26,9 +26,9 @@ def make_stream_networks(lookahead: int = 2, window: int = 768) -> StreamNetwork
     torch.manual_seed(0)
     attention = AttentionConfig(width=16, heads=2, layers=1, tokens=2)
     made = (
-        StreamContent(StreamContentConfig(width=16, layers=3, lookahead=lookahead, window=window)).eval(),
-        StreamPitch(StreamPitchConfig(width=16, layers=3, lookahead=lookahead, window=window, classes=32)).eval(),
-        StreamConverter(StreamConverterConfig(width=16, layers=3, attention=attention, attend_after=(0, 1))).eval(),
+        StreamContent(StreamContentConfig(width=16, layers=2, lookahead=lookahead, window=window)).eval(),
+        StreamPitch(StreamPitchConfig(width=16, layers=2, lookahead=lookahead, window=window, classes=32)).eval(),
+        StreamConverter(StreamConverterConfig(width=16, layers=2, attention=attention, attend_after=(0, 1))).eval(),
         StreamRenderer(StreamRendererConfig(width=16, layers=2)).eval(),
     )
     for module in made:

@@ -64,15 +64,15 @@ def test_the_settings_are_in_the_bundle(stream_folder: Path, converter: Any) -> 
     assert (config.kind, config.lookahead, config.window) == ("stream", 2, 768)
     assert config.encoder == converter.bundle.fingerprint
     assert config.latency == 3 * 256 + 256 - 1
-    assert config.networks["content"].state == (1, 6, 3 * 16)
+    assert config.networks["content"].state == (1, 6, 2 * 16)
 
 
 def test_the_networks_convert_any_number_of_streams(stream_folder: Path) -> None:
     config = StreamBundle.open(stream_folder).config
     inputs, outputs = config.shapes("converter")
-    assert inputs["state"] == ("B", 6, 48)
-    assert inputs["film"] == ("B", 1, 96)
-    assert outputs["windows"] == ("B", "P", 48)
+    assert inputs["state"] == ("B", 6, 32)
+    assert inputs["film"] == ("B", 1, 64)
+    assert outputs["windows"] == ("B", "P", 32)
 
 
 def test_a_full_bundle_cannot_stream() -> None:

@@ -77,9 +77,10 @@ def test_other_networks_of_the_checkpoint_stay(runs: Path, store: Path, tmp_path
     [
         ("stream-content", "width=24", "width would change"),
         ("stream-content", "lookahead=3", "lookahead would change"),
-        ("stream-content", "layers=2", "only grow"),
+        ("stream-content", "layers=1", "only grow"),
         ("stream-converter", "attend_after=[1, 0]", "only grow"),
-        ("stream-converter", "attend_after=[0, 1, 2]", "behind the layers"),
+        ("stream-converter", "attend_after=[0, 1, 1]", "behind the layers"),
+        ("stream-converter", "attend_after=[0, 1, 2]", "behind the layers"),  # there is no third layer
         ("stream-pitch", "layers=4", "these can be deepened"),
     ],
 )

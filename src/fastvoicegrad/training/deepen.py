@@ -58,7 +58,8 @@ def _check_growth(old: dict[str, Any], new: dict[str, Any]) -> None:
         raise InputError(f"{changed[0]} would change; only {' and '.join(GROWING)} may grow")
     before, after = (settings.get("attend_after", []) for settings in (old, new))
     added = after[len(before) :]
-    if new["layers"] < old["layers"] or after[: len(before)] != before or any(n < old["layers"] for n in added):
+    misplaced = [n for n in added if not old["layers"] <= n < new["layers"]]  # no new layer comes before it
+    if new["layers"] < old["layers"] or after[: len(before)] != before or misplaced:
         raise InputError("layers and attend_after may only grow at their ends, behind the layers that are trained")
     if old.get("lookahead", 0) > old["layers"]:  # `spread` would move some of it to the new layers
         raise InputError("a network that looks further ahead than it has layers cannot be deepened")
