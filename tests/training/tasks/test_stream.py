@@ -17,9 +17,10 @@ from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
 from fastvoicegrad.stream.frontend import stream_mel  # noqa: E402
 from fastvoicegrad.training.data.conversion import as_conversions  # noqa: E402
 from fastvoicegrad.training.data.stream_crops import WARM_UP, StreamMel, on_time, scored  # noqa: E402
+from fastvoicegrad.training.losses import LogMel  # noqa: E402
 from fastvoicegrad.training.recipe import read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings, export_stream  # noqa: E402
-from fastvoicegrad.training.stream_networks import load_stream_content  # noqa: E402
+from fastvoicegrad.training.stream_networks import load_stream_content, load_stream_renderer  # noqa: E402
 from fastvoicegrad.training.tasks.registry import make_task, section  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 from tests.training.tasks.stand_ins import Recogniser  # noqa: E402
@@ -95,6 +96,33 @@ def test_pretrained_networks_can_judge_the_converter(
     losses = run.train_step()
     assert losses["speaker"] > 0
     assert losses["recogniser"] > 0
+
+
+def test_pretrained_networks_can_judge_the_sound_of_the_renderer(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They get the mel of the very sound that the renderer makes, and the converter gets their gradient."""
+    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
+    for name in ("stream-content", "student", "vocoder"):
+        (tmp_path / name).symlink_to(runs / name)
+    speaker, renderer = (runs / name / "last.safetensors" for name in ("speaker", "stream-renderer"))
+    networks = (f"speaker={speaker}", "recogniser=whisper.pt", "recogniser_margins=[0.1,0.1]", f"renderer={renderer}")
+    weights = [f"weights.{name}=0" for name in ("mel", "dist", "adv", "fm")]
+    weights += ["weights.speaker=1", "weights.recogniser=1"]
+    task = trainer(store, tmp_path, "stream-converter", *weights, *networks).task
+    batch = task.batch(np.random.default_rng(0), 4)
+    task.forward(batch)
+    made, real, converted = task._sounding(batch)
+    assert made.shape == real.shape == (4, 80, 22)  # of 48 frames: 16 warm up, 2 are look-ahead, 8 settle
+    conversions = as_conversions(batch)
+    network = load_stream_renderer(renderer)
+    mel, pitch = task.frozen["teacher"].norm.undo(task._converted), conversions["pitch"][:, 16:46]
+    filters, _ = network(mel.transpose(1, 2), pitch)
+    sound = network.render(filters, pitch, conversions["render_noise"][:, :30], conversions["render_start"])
+    torch.testing.assert_close(converted, LogMel()(sound)[:, :, 8:])
+    task.total(task.losses(batch)).backward()
+    assert all(p.grad is None for p in task.frozen["rendered"].parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in task.modules["stream-converter"].parameters())
 
 
 def test_the_content_encoder_can_train_on_with_the_converter(runs: Path, store: Path, tmp_path: Path) -> None:

@@ -37,9 +37,10 @@ from ..models.unet import Denoiser, UNet
 from ..networks import VocoderKind, load_unet, load_vocoder
 from ..recipe import build
 from ..schedule import ScheduleConfig, normal
-from ..stream_networks import load_stream_content
+from ..stream_networks import load_stream_content, load_stream_renderer
 from ..task import DISCRIMINATOR, AdversarialTask, Batch, LoopConfig, Scalars
 from .adversary import Adversary, AdversaryConfig
+from .rendered import SETTLED, RenderedMel
 from .student_losses import PretrainedLosses
 from .student_recipe import require_networks
 
@@ -68,6 +69,7 @@ class StreamConverterRecipe:
     speaker: str = ""  # checkpoint of the speaker encoder, for the loss "speaker"
     recogniser: str = ""  # path of a Whisper checkpoint, for the loss "recogniser"
     recogniser_margins: tuple[float, ...] = ()  # see `StudentRecipe`
+    renderer: str = ""  # checkpoint of stream-renderer: speaker and recogniser then judge the mel of its sound
     weights: dict[str, float] = field(default_factory=lambda: dict(STREAM_WEIGHTS))
 
     def __post_init__(self) -> None:
@@ -100,7 +102,10 @@ class StreamConverterTask(AdversarialTask):
         self.pretrained = PretrainedLosses(
             recipe.weights, recipe.speaker, recipe.recogniser, recipe.recogniser_margins, self._waves
         )
+        self.rendered = RenderedMel(load_stream_renderer(recipe.renderer)) if recipe.renderer else None
         self.frozen |= {"teacher": teacher, "vocoder": vocoder, **self.pretrained.networks}
+        if self.rendered is not None:
+            self.frozen["rendered"] = self.rendered
 
     def _waves(self) -> list[np.ndarray]:
         crops = self.train_crops.crops
@@ -112,7 +117,8 @@ class StreamConverterTask(AdversarialTask):
     def _drawn(self, crops: StreamConversionCrops, random: np.random.Generator, size: int, conversions: int) -> Batch:
         batch = crops.with_conversions(crops.draw(random, size), conversions, random, self.recipe.perturb)
         batch["start_noise"] = self.recipe.temperature * normal(random, batch["to_source"])
-        return batch | self.adversary.draw(random, batch["mel"])
+        batch |= self.adversary.draw(random, batch["mel"])
+        return batch | RenderedMel.draw(random, batch["mel"]) if self.rendered is not None else batch
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         return self._drawn(self.train_crops, random, size, self.recipe.conversions)
@@ -204,10 +210,20 @@ class StreamConverterTask(AdversarialTask):
         if self.recipe.weights.get("content"):
             losses["content"] = self._anchor(batch)
         if self.pretrained.networks:
-            norm = inner(self.frozen["teacher"]).norm
-            made, converted = norm.undo(self._reconstructed), norm.undo(self._converted)
-            losses |= self.pretrained(made, norm.undo(self._real), converted, batch)
+            losses |= self.pretrained(*self._sounding(batch), batch)
         return losses
+
+    def _sounding(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-mels of reconstructions, of what they should be, and of conversions; as rendered where a renderer is."""
+        undo = inner(self.frozen["teacher"]).norm.undo
+        made, real, converted = undo(self._reconstructed), undo(self._real), undo(self._converted)
+        if self.rendered is None:
+            return made, real, converted
+        made, converted = (
+            self.rendered(mel, part["pitch"][:, self.scored], part)
+            for mel, part in ((made, batch), (converted, as_conversions(batch)))
+        )
+        return made, real[:, :, SETTLED:], converted
 
     def _anchor(self, batch: Batch) -> Tensor:
         """E|c - c*|^2 of the content embeddings of all crops and the full encoder's, in units of its variance."""
