@@ -29,6 +29,12 @@ from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
 STREAMS = ("stream-content", "stream-pitch", "stream-renderer", "stream-converter")
 
 
+def link_others(runs: Path, folder: Path) -> None:
+    """Put the trained networks that a converter's recipe names beside its run."""
+    for name in ("stream-content", "student", "vocoder"):
+        (folder / name).symlink_to(runs / name)
+
+
 @pytest.mark.parametrize("window", [512, 768, 1024])
 def test_training_reads_the_mel_that_the_stream_computes(window: int) -> None:
     wave, beside = vowels(1.0)[: 80 * 256], (window - 256) // 2
@@ -67,8 +73,7 @@ def test_the_release_recipe_is_complete(part: str) -> None:
 
 @pytest.mark.parametrize("kind", ["wave", "mel", "mel conditional"])
 def test_every_discriminator_can_judge_the_converter(runs: Path, store: Path, kind: str, tmp_path: Path) -> None:
-    for name in ("stream-content", "student", "vocoder"):
-        (tmp_path / name).symlink_to(runs / name)
+    link_others(runs, tmp_path)
     name, *conditional = kind.split()
     small = ("adversary.wave.periods=[2]", "adversary.wave.period_channels=[2, 4]")
     more = (f"adversary.input={name}", f"adversary.conditional={bool(conditional)}".lower(), "adversary_start=0")
@@ -85,8 +90,7 @@ def test_pretrained_networks_can_judge_the_converter(
     runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
-    for name in ("stream-content", "student", "vocoder"):
-        (tmp_path / name).symlink_to(runs / name)
+    link_others(runs, tmp_path)
     with pytest.raises(InputError, match="speaker encoder"):
         trainer(store, tmp_path, "stream-converter", "weights.speaker=1.0")
     speaker = runs / "speaker" / "last.safetensors"
@@ -103,8 +107,7 @@ def test_pretrained_networks_can_judge_the_sound_of_the_renderer(
 ) -> None:
     """They get the mel of the very sound that the renderer makes, and the converter gets their gradient."""
     monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
-    for name in ("stream-content", "student", "vocoder"):
-        (tmp_path / name).symlink_to(runs / name)
+    link_others(runs, tmp_path)
     speaker, renderer = (runs / name / "last.safetensors" for name in ("speaker", "stream-renderer"))
     networks = (f"speaker={speaker}", "recogniser=whisper.pt", "recogniser_margins=[0.1,0.1]", f"renderer={renderer}")
     weights = [f"weights.{name}=0" for name in ("mel", "dist", "adv", "fm")]
@@ -126,8 +129,7 @@ def test_pretrained_networks_can_judge_the_sound_of_the_renderer(
 
 
 def test_the_content_encoder_can_train_on_with_the_converter(runs: Path, store: Path, tmp_path: Path) -> None:
-    for name in ("stream-content", "student", "vocoder"):
-        (tmp_path / name).symlink_to(runs / name)
+    link_others(runs, tmp_path)
     before = load_stream_content(runs / "stream-content" / "last.safetensors").state_dict()
     weights = [f"weights.{name}=1.0" for name in ("mel", "dist", "adv", "fm", "content")]
     run = trainer(store, tmp_path, "stream-converter", "train_content=true", "loop.steps=2", *weights)
@@ -141,8 +143,7 @@ def test_the_content_encoder_can_train_on_with_the_converter(runs: Path, store: 
 
 @torch.inference_mode()
 def test_the_teacher_shows_conversions_behind_the_post_filter(runs: Path, store: Path, tmp_path: Path) -> None:
-    for name in ("stream-content", "student", "vocoder"):
-        (tmp_path / name).symlink_to(runs / name)
+    link_others(runs, tmp_path)
     settings = "postfilter.smoothing=0.1", "postfilter.sharpening=1.3"
     plain, filtered = (trainer(store, tmp_path, "stream-converter", *some).task for some in ((), settings))
     batch = as_conversions(plain.batch(np.random.default_rng(0), 4))
