@@ -5,7 +5,8 @@
 - A conversion has content of the crop as it is, and another voice of the batch. It must be what the full converter
   makes of the crop, in one step and with all its look-ahead.
 
-A discriminator (adversary.py) judges both. A verifier and a recogniser may judge conversions (student_losses.py).
+A discriminator (adversary.py) judges both. A verifier and a recogniser may judge conversions
+(student_losses.py), or what the renderer makes of them (rendered.py).
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class StreamConverterTask(AdversarialTask):
         self.pretrained = PretrainedLosses(
             recipe.weights, recipe.speaker, recipe.recogniser, recipe.recogniser_margins, self._waves
         )
-        self.rendered = RenderedMel(load_stream_renderer(recipe.renderer)) if recipe.renderer else None
+        judged = bool(recipe.renderer and self.pretrained.networks)
+        self.rendered = RenderedMel(load_stream_renderer(recipe.renderer)) if judged else None
         self.frozen |= {"teacher": teacher, "vocoder": vocoder, **self.pretrained.networks}
         if self.rendered is not None:
             self.frozen["rendered"] = self.rendered
@@ -117,11 +119,11 @@ class StreamConverterTask(AdversarialTask):
     def _drawn(self, crops: StreamConversionCrops, random: np.random.Generator, size: int, conversions: int) -> Batch:
         batch = crops.with_conversions(crops.draw(random, size), conversions, random, self.recipe.perturb)
         batch["start_noise"] = self.recipe.temperature * normal(random, batch["to_source"])
-        batch |= self.adversary.draw(random, batch["mel"])
-        return batch | RenderedMel.draw(random, batch["mel"]) if self.rendered is not None else batch
+        return batch | self.adversary.draw(random, batch["mel"])
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
-        return self._drawn(self.train_crops, random, size, self.recipe.conversions)
+        batch = self._drawn(self.train_crops, random, size, self.recipe.conversions)
+        return batch | RenderedMel.draw(random, batch["mel"]) if self.rendered is not None else batch
 
     # Mels are (B, 80, T) here, as the discriminator and the full networks read them.
 
