@@ -6,10 +6,11 @@ Hop k comes out when the samples that its mel frame and its look-ahead need are 
 A stream is a generator that asks for one step after the other. `advance` answers many of them together. For one hop it
 yields these calls and gets these answers:
 
-    Call(stream_mel)                                 -> mel (1, 1, 80)
+    Call(_mel_of(768), samples)                      -> mel (1, 1, 80)
     Call("content", mel, state)                      -> content (1, 1, C), new state
     Call("pitch", mel, state)                        -> pitch (1, 1), new state
     Call("converter", content, pitch, voice, state)  -> mel (1, 1, 80), new state
+    Call(_sharpen_of(1.1), mel)                      -> mel (1, 1, 80); no call where the bundle's factor is 1
     Call("renderer", mel, pitch, state)              -> filters of pulses and noise, new state
     Call(render, filters, pitch, noise, state)       -> samples (1, 256), new state
 """
@@ -125,6 +126,16 @@ def _mel_of(window: int) -> Callable[[Array], list[Array]]:
     return lambda samples: [stream_mel(samples, window)]
 
 
+@lru_cache(maxsize=4)
+def _sharpen_of(gain: float) -> Callable[[Array], list[Array]]:
+    """`sharpen` of mels ``(B, n, 80)``. Each frame is by itself, so nothing waits."""
+
+    def sharpened(mel: Array) -> list[Array]:
+        return [np.ascontiguousarray(sharpen(mel.reshape(-1, MEL.n_mels).T, gain).T).reshape(mel.shape)]
+
+    return sharpened
+
+
 def _hops(config: StreamConfig, state: State, samples: Array) -> Steps:
     """Samples ``(N,)`` -> the samples of the hops that they complete."""
     scaled, gains = state.gain.scale(samples)
@@ -154,16 +165,13 @@ def _convert(state: State, mel: Array, sharpening: float) -> Steps:
         return np.zeros(0, np.float32)
     shares = _shares(state, pitch.shape[1])
     pitch = _moved(state, pitch[0], shares)[None]
-    mel = _sharpened((yield from _converted(state, content, pitch, shares)), sharpening)
+    mel = yield from _converted(state, content, pitch, shares)
+    if sharpening != 1:
+        (mel,) = yield Call(_sharpen_of(sharpening), {"mel": mel})
     filters = yield from _step(state, "renderer", mel=mel, pitch=pitch)
     wave = yield from _rendered(state, filters, pitch)
     gains, state.gains = state.gains[: pitch.shape[1]], state.gains[pitch.shape[1] :]
     return wave / np.concatenate([ramp(*gain) for gain in gains])
-
-
-def _sharpened(mel: Array, gain: float) -> Array:
-    """`sharpen` of a mel ``(1, n, 80)``. Each frame is by itself, so nothing waits."""
-    return mel if gain == 1 else np.ascontiguousarray(sharpen(mel[0].T, gain).T)[None]
 
 
 def _rendered(state: State, filters: Sequence[Array], pitch: Array) -> Steps:
