@@ -12,8 +12,10 @@ from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.mel import lowpass_projection  # noqa: E402
+from fastvoicegrad.postfilter import sharpen, smooth  # noqa: E402
 from fastvoicegrad.training.checkpoint import average  # noqa: E402
 from fastvoicegrad.training.data.conversion import as_conversions, speaker_conditions  # noqa: E402
+from fastvoicegrad.training.losses import LogMel  # noqa: E402
 from fastvoicegrad.training.networks import load_content  # noqa: E402
 from fastvoicegrad.training.tasks.student import StudentTask  # noqa: E402
 from tests.training.tasks.stand_ins import Recogniser  # noqa: E402
@@ -95,6 +97,31 @@ def test_conversions_have_losses_of_pretrained_networks(
     losses = run.train_step()
     for name in ("speaker", "consistency", "recogniser"):
         assert losses[name] > 0
+
+
+def test_pretrained_networks_can_judge_the_sound_of_the_vocoder(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They get the mel of the very sound behind the post-filter, and the student gets their gradient."""
+    monkeypatch.setattr("fastvoicegrad.training.tasks.student_losses.MelRecogniser", Recogniser)
+    with pytest.raises(InputError, match="spectral"):
+        trainer(store, tmp_path, "student", "judge_sound=true", "vocoder_kind=hifigan")
+    speaker = runs / "speaker" / "last.safetensors"
+    settings = ["judge_sound=true", "postfilter.smoothing=0.1", "postfilter.sharpening=1.3", "conversions=2"]
+    settings += ["weights.speaker=1", f"speaker={speaker}", "weights.recogniser=1", "recogniser=whisper.pt"]
+    task, batch = drawn(store, tmp_path, *settings, *(f"weights.{name}=0" for name in ("adv", "fm", "dist", "mel")))
+    made, converted = task._judged(batch)
+    assert made.shape == batch["mel"].shape
+    network, pitch = task.adversary.vocoder, task.outputs.conversions["pitch"]
+    mels = task.norm.undo(task.outputs.converted).detach().numpy()
+    filtered = torch.from_numpy(np.stack([sharpen(smooth(mel, 0.1), 1.3) for mel in mels]))
+    estimate, *filters = network.filters(filtered)
+    pitch = torch.where(pitch > 0, pitch, estimate)
+    sound = network.render(filtered, (pitch, *filters), batch["sound_noise"][:2])
+    torch.testing.assert_close(converted, LogMel()(sound), atol=1e-3, rtol=1e-3)
+    task.total(task.losses(batch)).backward()
+    assert all(p.grad is None for p in task.frozen["vocoded"].parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in task.modules["student"].parameters())
 
 
 def test_a_content_encoder_is_trained_with_its_student(runs: Path, store: Path, tmp_path: Path) -> None:

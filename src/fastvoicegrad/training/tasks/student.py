@@ -43,11 +43,13 @@ from ..losses import (
 )
 from ..models.blocks import MelNorm, inner
 from ..models.unet import Denoiser, UNet, UNetConfig
+from ..models.vocoder import SpectralVocoder
 from ..networks import load_content, load_speaker, load_unet, load_vocoder
 from ..recipe import build
 from ..schedule import ScheduleConfig, draw_steps, normal
 from ..task import DISCRIMINATOR, AdversarialTask, Batch, Exhibits, Scalars
 from .adversary import Adversary, rendered
+from .rendered import VocodedMel
 from .student_losses import ExtraLosses
 from .student_recipe import StudentRecipe
 
@@ -97,6 +99,8 @@ class StudentTask(AdversarialTask):
             self.modules["content"] = content
         self.extra = ExtraLosses(recipe, self._waves)
         self.frozen = {"teacher": teacher, "vocoder": vocoder, **self.extra.networks}
+        if recipe.judge_sound:
+            self.frozen["vocoded"] = VocodedMel(cast(SpectralVocoder, vocoder), recipe.postfilter)
         if recipe.speaker:
             self.frozen["speaker"] = load_speaker(recipe.speaker).requires_grad_(False)
 
@@ -139,6 +143,8 @@ class StudentTask(AdversarialTask):
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         batch = self._with_noise(self.train_crops.draw(random, size), random)
+        if self.recipe.judge_sound:
+            batch |= VocodedMel.draw(random, batch["mel"])
         return batch | (conversion_targets(batch, self.recipe.conversions) if self.recipe.converting else {})
 
     # The student and the teacher as estimates of x0. Mels are normalised, (B, 80, T).
@@ -264,8 +270,19 @@ class StudentTask(AdversarialTask):
             losses["dist"] = self._distillation(batch)
         if self.adversarial:
             losses |= self._adversarial_losses(batch)
-        extra = self.extra(self.norm.undo(x), self.norm.undo(outputs.converted), batch, outputs.conversions)
-        return losses | extra
+        made, converted = self._judged(batch)
+        return losses | self.extra(made, converted, batch, outputs.conversions)
+
+    def _judged(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-mels of reconstructions and conversions as the extra losses read them: the student's or their sound's."""
+        outputs = self.outputs
+        made, converted = self.norm.undo(outputs.reconstructed), self.norm.undo(outputs.converted)
+        if self.recipe.judge_sound:
+            vocoded, noise = self.frozen["vocoded"], batch["sound_noise"]
+            made = vocoded(made, batch["pitch"], noise)
+            if len(converted):
+                converted = vocoded(converted, outputs.conversions["pitch"], noise[: len(converted)])
+        return made, converted
 
     # Validation.
 

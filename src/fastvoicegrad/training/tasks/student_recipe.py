@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ...errors import InputError
 from ...mel import MEL
+from ...postfilter import PostFilter
 from ..data.conversion import ConversionData
 from ..data.perturb import PerturbConfig
 from ..losses import MatchedLayers, Weighting
@@ -52,6 +53,9 @@ class StudentRecipe:
     # Distance of conversions that counts as none, for each block of the recogniser. Two natural speakers differ too, so
     # a smaller distance would keep the source's voice. Reconstructions have no margin.
     recogniser_margins: tuple[float, ...] = ()
+    # The losses of student_losses.py read the mel of the vocoder's sound behind `postfilter`, not the student's mel.
+    judge_sound: bool = False
+    postfilter: PostFilter = field(default_factory=PostFilter)
     content: str = ""  # checkpoint of the content encoder, for the loss "consistency" and the score "words"
     train_content: bool = False  # train that encoder with the student (arXiv 2508.17868)
 
@@ -68,6 +72,8 @@ class StudentRecipe:
         require_networks(weights, self.speaker, self.recogniser)
         if weights.get("consistency") and not self.content:
             raise InputError("the loss 'consistency' needs the content encoder; set content to its checkpoint")
+        if self.judge_sound and self.vocoder_kind != "spectral":
+            raise InputError("judge_sound needs vocoder_kind 'spectral', whose pitch is an input")
         if self.train_content and not (self.content and self.data.context):
             raise InputError("train_content needs content, a checkpoint, and data.context above 0, e.g. 64")
 
