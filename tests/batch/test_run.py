@@ -64,6 +64,18 @@ def test_a_folder(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path
     }
 
 
+def test_a_result_whose_name_is_too_long_stops_no_later_run(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for name in ("a.wav", "x" * 251 + ".wav"):  # as FLAC the latter has 256 bytes
+        (folder / name).write_bytes((talks / "a.wav").read_bytes())
+    for first in ("converted", "skipped"):
+        outcomes = convert_files(converter, [folder], tmp_path / "out", voice, settings=Settings(format="flac"))
+        assert sorted(states(outcomes).values()) == sorted([first, "failed"])
+
+
 def test_what_is_done_is_skipped(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
     convert_files(converter, [talks], tmp_path, voice)
     before = contents(tmp_path)

@@ -23,7 +23,7 @@ def resampled(blocks: Iterator[Array], rate: int, target: int, channels: int = 1
         yield from blocks
         return
     resampler = soxr.ResampleStream(rate, target, channels, dtype="float32", quality="HQ")
-    shape: tuple[int, ...] = (0,)
+    shape: tuple[int, ...] = (0,) if channels == 1 else (0, channels)
     for block in blocks:
         shape = (0, *block.shape[1:])
         yield resampler.resample_chunk(block)

@@ -195,7 +195,7 @@ class Batch:
         found = list[Earlier]()
         for target in self._setup.targets:
             for output, entry in results.items():
-                if not Path(output).is_relative_to(target.folder) or not (self.folder / output).exists():
+                if not Path(output).is_relative_to(target.folder) or not os.path.exists(self.folder / output):
                     continue
                 found.append(Earlier(entry.source, entry.sha256, Path(output).relative_to(target.folder)))
         return found
@@ -203,8 +203,9 @@ class Batch:
     def _is_foreign(self, results: Mapping[str, Entry], sources: Set[str], name: Path) -> bool:
         """Whether a file that no run made has this name, to any of the targets. Sources and references are refused."""
         outputs = [Path(target.folder) / name for target in self._setup.targets]
+        # `Path.exists` raises an OSError where a name is too long, until Python 3.14.
         unknown = [self.folder / output for output in outputs if str(output) not in results]
-        found = [path for path in unknown if path.exists() and not self._in_the_way(path, sources)]
+        found = [path for path in unknown if os.path.exists(path) and not self._in_the_way(path, sources)]
         return any(not audio.is_marked(audio.read_tags(path)) for path in found)
 
     def _in_the_way(self, output: Path, sources: Set[str]) -> str:

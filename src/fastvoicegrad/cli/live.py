@@ -83,13 +83,13 @@ def live(
     if source is not None and to_file is not None:
         from .. import audio
 
-        rate = rate or max(audio.LOWEST_RATE, min(audio.inspect(source).rate, audio.HIGHEST_RATE))
+        rate = rate or _within_limits(audio.inspect(source).rate)
         audio.check_output(to_file, rate)
         microphone = headphones = second = None
     else:
         microphone, headphones = sound.find(input_device, "input"), sound.find(output_device, "output")
         second = sound.find(monitor, "output") if monitor is not None else None
-        rate = rate or microphone.rate
+        rate = rate or _within_limits(microphone.rate)
     stream = StreamingConverter(opened, voices[0][1], rate, semitones=pitch, keep_pitch=keep_pitch)
     count = max(1, round(block / 1000 * rate))
     engine = Engine(stream, count, gate=gate, cushion=cushion / 1000, realtime=source is None or clock is Clock.real)
@@ -123,6 +123,13 @@ def live(
         )
     if recorder is not None and recorder.lost:
         errors.print(f"fastvoicegrad: warning: {recorder.lost / rate:.1f} s were not recorded: the disk was too slow")
+
+
+def _within_limits(rate: int) -> int:
+    """The rate of a stream for a file's or a device's own rate, Hz."""
+    from .. import audio
+
+    return max(audio.LOWEST_RATE, min(rate, audio.HIGHEST_RATE))
 
 
 def _check_files(source: Path | None, to_file: Path | None, record: Path | None, targets: list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..archives import is_file
 from ..errors import AudioWarning, InputError
 from ..files import shown
 from ..voice_file import read_about
@@ -43,7 +44,7 @@ class VoiceFolder:
 
     def find(self, name: str) -> Path | None:
         """The file of a voice, if there is one."""
-        if is_name(name) and self.path(name).is_file():
+        if is_name(name) and is_file(self.path(name)):
             return self.path(name)
         return next((self.path(own) for own in self.names() if key(own) == key(name)), None)
 
@@ -108,7 +109,7 @@ class PresetFolder:
     def preview(self, path: Path) -> Path | None:
         """The preview of a voice file, if there is one."""
         preview = path.with_suffix(PREVIEW)
-        return preview if self.holds(path) and preview.is_file() else None
+        return preview if self.holds(path) and is_file(preview) else None
 
 
 def made(folder: Path) -> Path:
