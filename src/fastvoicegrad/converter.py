@@ -35,14 +35,12 @@ from .library import (
 )
 from .mel import Array
 from .pipeline import convert_blocks
-from .reference import analyse_source, encode_voice
+from .reference import Warn, analyse_source, encode_voice
 from .settings import ConversionSettings
 from .timing import Timing
 from .tracks import Advance, Delivery, Progress, Source, first_passes, results
 from .vocoder import vocode
 from .voice import Voice, pool
-
-USUAL_RATE = 48000  # Hz, for formats that do not know the source's rate
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,12 @@ class VoiceConverter:
             InputError: a reference cannot be read, holds no speech, or belongs to another bundle.
             TypeError: something else than paths, names and voices; samples go to `voice_of`.
         """
-        given = listed(references)
+        return self._voice(listed(references), weights, _warn)
+
+    def _voice(self, given: list[Reference], weights: Sequence[float] | None, warn: Warn) -> Voice:
         if weights is not None and len(weights) != len(given):
             raise InputError(f"{len(given)} references need as many weights, got {len(weights)}")
-        groups = [self._voices(reference) for reference in given]
+        groups = [self._voices(reference, warn) for reference in given]
         voices = [voice for group in groups for voice in group]
         shares = None if weights is None else [w for w, group in zip(weights, groups, strict=True) for _ in group]
         voice = pool(voices, shares)
@@ -117,28 +117,35 @@ class VoiceConverter:
         recorded = [is_recording(reference) or is_folder(reference) for reference in given]
         recordings = [voice for own, group in zip(recorded, groups, strict=True) if own for voice in group]
         for message in judge_together([v.embedding for v in recordings], [v.seconds for v in recordings]):
-            _warn(message)
+            warn(message)
         return voice
 
-    def _voices(self, reference: Reference) -> list[Voice]:
+    def _voices(self, reference: Reference, warn: Warn) -> list[Voice]:
         """The voice of a reference; of a folder that of each recording in it, with a warning for each bad one."""
         if not is_folder(reference):
-            return [resolve(self, reference)]
+            return [self._resolved(reference, warn)]
         found, problems = list[Voice](), list[InputError]()
         for recording in recordings_of(reference):
             try:
-                found.append(resolve(self, recording))
+                found.append(self._resolved(recording, warn))
             except InputError as error:
                 problems.append(error)
         if not found:
             raise problems[0]
         for problem in problems:
-            _warn(f"{problem}; it is left out")
+            warn(f"{problem}; it is left out")
         return found
+
+    def _resolved(self, reference: Reference, warn: Warn) -> Voice:
+        if isinstance(reference, Voice) or not is_recording(reference):
+            return resolve(self, reference)
+        return self._recorded(Path(reference), warn)
 
     def voice_of_recording(self, path: str | os.PathLike[str], *, quiet: bool = False) -> Voice:
         """A voice from one recording; `quiet` leaves the warnings out. See `voice`."""
-        path, warn = Path(path), _ignore if quiet else _warn
+        return self._recorded(Path(path), _ignore if quiet else _warn)
+
+    def _recorded(self, path: Path, warn: Warn) -> Voice:
         info = audio.inspect(path)
         voice = encode_voice(self.bundle, lambda: audio.read_blocks(info), info.name, path.name, warn)
         for message in info.warnings:
@@ -164,7 +171,7 @@ class VoiceConverter:
         keep_pitch: bool = False,
         formant: float = 0.0,
         pauses: str = "converted",
-        channel: str | None = None,
+        channel: str | int | None = None,
         watermark: bool = False,
     ) -> Array:
         """Convert samples.
@@ -221,7 +228,7 @@ class VoiceConverter:
         keep_pitch: bool = False,
         formant: float = 0.0,
         pauses: str = "converted",
-        channel: str | None = None,
+        channel: str | int | None = None,
         loudness: float | None = None,
         subtype: str | None = None,
         bitrate: int | None = None,
@@ -245,10 +252,11 @@ class VoiceConverter:
             InputError: the source cannot be read or is silent, or the output cannot be written. Nothing is left
                 half-written, and an old output stays as it was.
         """
-        started, timing, found = time.perf_counter(), Timing(), list[str]()
+        started, timing = time.perf_counter(), Timing()
+        about_voice, found = list[str](), list[str]()
         settings = ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
         tracks = audio.inspect_tracks(source, strict, channel)
-        rate = output_rate(tracks[0].rate, rate, output)
+        rate = audio.output_rate(tracks[0].rate, rate, output)
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
         references = listed(voice)
         _check_distinct(output, source, references)
@@ -259,7 +267,7 @@ class VoiceConverter:
             passes = [(partial(audio.read_blocks, track), track.decoded_seconds) for track in tracks]
             sources = first_passes(passes, tracks[0].name)
         with timing.stage("voice"):
-            target = self.voice(references)
+            target = self._voice(references, None, _noting(about_voice))
         seconds = tracks[0].decoded_seconds()
         samples, advance = round(seconds * rate), Advance(progress, seconds, sum(map(bool, sources)))
 
@@ -270,9 +278,9 @@ class VoiceConverter:
         with audio.writing(output, rate, seconds, subtype=subtype, channels=count, bitrate=bitrate, tags=tags) as file:
             for block in results(sources, convert, samples, found):
                 file.write(block)
-        findings = (*tracks[0].warnings, *found)
-        for message in findings:
+        for message in (findings := (*tracks[0].warnings, *found)):
             _warn(message)
+        findings = (*about_voice, *findings)
         elapsed = time.perf_counter() - started
         return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
 
@@ -306,24 +314,6 @@ class VoiceConverter:
         return vocode(self.bundle, mel, 0, slice(0, mel.shape[1]), 0.0, seed)[0]
 
 
-def output_rate(source: int, wanted: int | None, output: str | Path | None = None) -> int:
-    """The output's rate in Hz: as wanted, else the source's, within what is written.
-
-    Args:
-        output: whose format may not know the source's rate, and then has 48 kHz.
-    Raises:
-        InputError: the wanted rate is outside 8-96 kHz.
-    """
-    lowest, highest = audio.LOWEST_RATE, audio.HIGHEST_RATE
-    if wanted is not None and not lowest <= wanted <= highest:
-        raise InputError(f"rate must lie between {lowest} and {highest} Hz, got {wanted}")
-    if wanted is not None:
-        return wanted
-    nearest = min(max(source, lowest), highest)
-    known = output is None or Path(output).suffix.lower() not in audio.FORMATS or audio.holds_rate(output, nearest)
-    return nearest if known else USUAL_RATE
-
-
 def _check_distinct(output: str | Path, source: str | Path, references: Sequence[Reference]) -> None:
     """Raises InputError where the output would replace one of the inputs."""
     if same_file(output, source):
@@ -333,6 +323,16 @@ def _check_distinct(output: str | Path, source: str | Path, references: Sequence
 
 def _warn(message: str) -> None:
     warnings.warn(message, AudioWarning, stacklevel=3)
+
+
+def _noting(notes: list[str]) -> Warn:
+    """Warns, and keeps what it warned of."""
+
+    def warn(message: str) -> None:
+        notes.append(message)
+        _warn(message)
+
+    return warn
 
 
 def _ignore(message: str) -> None:

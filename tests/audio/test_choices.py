@@ -15,7 +15,7 @@ from tests.conftest import vowels
 LEFT, RIGHT = vowels(1.0), vowels(1.0, pitch=220.0, seed=5)
 
 
-def channel_of(tmp_path: Path, wave: np.ndarray, channel: str | None, subtype: str = "PCM_16") -> np.ndarray:
+def channel_of(tmp_path: Path, wave: np.ndarray, channel: str | int | None, subtype: str = "PCM_16") -> np.ndarray:
     soundfile.write(tmp_path / "x.wav", wave, 22050, subtype)
     return np.concatenate(list(audio.read_blocks(audio.inspect(tmp_path / "x.wav", channel=channel))))
 
@@ -38,10 +38,12 @@ def test_channels(tmp_path: Path, subtype: str, channel: str | None, expected: n
 
 
 def test_one_channel_has_no_sides(tmp_path: Path) -> None:
-    for channel in ("left", "right", "mix", "1", "2"):
+    for channel in ("left", "right", "mix", "1", "2", 1, 2):
         np.testing.assert_allclose(channel_of(tmp_path, LEFT, channel), LEFT, atol=2e-3)
     with pytest.raises(InputError, match="has 1 channel; there is no channel 3"):
         channel_of(tmp_path, LEFT, "3")
+    with pytest.raises(InputError, match="got '0'"):
+        channel_of(tmp_path, LEFT, 0)
 
 
 def test_a_quiet_channel_can_be_asked_for(tmp_path: Path) -> None:

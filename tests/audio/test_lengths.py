@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastvoicegrad import audio
+from fastvoicegrad import InputError, audio
 from tests.audio.sounds import decoded, encoded, flac_of_unknown_length, length, mp3, speech, split_tag, wav
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -74,6 +74,15 @@ def test_mp3_with_other_data_between_frames(tmp_path: Path) -> None:
     junk = np.random.default_rng(0).bytes(5000)
     assert length(tmp_path, bare[:middle] + junk + bare[middle:]) == frames * 1152
     assert length(tmp_path, bytes(300) + bare + junk[:700]) == frames * 1152
+
+
+@pytest.mark.parametrize("tag", [b"Xing", b"Info", b"VBRI"])
+def test_mp3_tags_that_break_off_are_refused(tmp_path: Path, tag: bytes) -> None:
+    for bitrate in range(1, 4):
+        for place in range(4, 40):  # one whole frame of 24, 48 or 72 bytes: MPEG-2, layer III, 24 kHz
+            frame = (bytes((0xFF, 0xF3, bitrate << 4 | 4, 0xC0)) + bytes(place - 4) + tag).ljust(24 * bitrate, b"\xff")
+            with pytest.raises(InputError):
+                length(tmp_path, frame[: 24 * bitrate])
 
 
 def chained(kind: str, subtype: str) -> Callable[[float], bytes]:

@@ -36,6 +36,12 @@ def test_folders_are_searched_to_the_ground(here: Path) -> None:
     assert [item.path for item in find_inputs(["in"], here / "out")] == [Path("in/a/ü x.WAV"), Path("in/b.mp3")]
 
 
+def test_one_input_needs_no_list(here: Path) -> None:
+    make(here, "in/a.wav")
+    for one in ("in", Path("in"), "in/*.wav"):
+        assert find_inputs(one, here / "out") == find_inputs([one], here / "out")
+
+
 def test_a_named_file_may_have_any_suffix(here: Path) -> None:
     make(here, "x/recording.dat", "y/b.wav")
     assert places(["y/b.wav", "x/recording.dat"]) == ["b.wav", "recording.dat"]

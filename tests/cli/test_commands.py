@@ -100,6 +100,7 @@ def test_info() -> None:
         (["voice", "make", "ref.wav", "-o", "v.txt"], "must be named .voice"),
         (["info", "text.wav"], "is not audio"),
         (["info", "none.wav"], "none.wav: no such file or folder; check its name"),
+        (["info", "x" * 300], "no such file or folder; check its name"),
         (["info", "text.voice"], "'fastvoicegrad voice show' describes it"),
     ],
 )

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -363,3 +364,33 @@ def test_a_folder_names_what_was_found(inside: Inside, place: Path, tmp_path: Pa
     assert re.fullmatch(r"fastvoicegrad: warning: \S*cut.wav ends after .*\n", done.stderr)
     assert "2 converted" in done.stdout
     assert "1 with warnings" in done.stdout
+
+
+# -- closed streams and folders ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("- --to anna.wav -o piped.wav <&-", "standard input is closed; send a sound file to it"),
+        ("in/a.wav --to anna.wav -o - --format wav >&-", "standard output is closed; send it to a file or a program"),
+    ],
+)
+def test_closed_streams_are_one_line(place: Path, words: str, message: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m fastvoicegrad convert {words}"
+    done = subprocess.run(command, shell=True, capture_output=True, cwd=place, timeout=120, check=False)
+    assert (done.returncode, text(done.stderr)) == (2, f"fastvoicegrad: {message}")
+
+
+def test_files_need_no_temporary_folder(place: Path, tmp_path: Path) -> None:
+    """Python takes none of the folders that it knows, as on a disk that cannot be written."""
+    program = (
+        "import sys, tempfile; tempfile._candidate_tempdir_list = lambda: []\n"
+        "import fastvoicegrad.__main__ as main; main.run()"
+    )
+    for source, output in ((place / "in/a.wav", tmp_path / "a.wav"), (place / "in", tmp_path / "many")):
+        command = [sys.executable, "-c", program, "convert", str(source), "--to", str(place / "anna.wav")]
+        done = subprocess.run([*command, "-o", str(output)], capture_output=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert output.exists()

@@ -142,6 +142,16 @@ def test_bad_recordings_in_a_folder_are_left_out(
     np.testing.assert_array_equal(voice.embedding, converter.voice(reference_file).embedding)
 
 
+def test_a_report_has_what_was_found_about_references(
+    converter: VoiceConverter, reference_file: Path, speech_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(reference_file, tmp_path)
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    with pytest.warns(AudioWarning, match="broken.wav"):
+        report = converter.convert_file(speech_file, tmp_path.parent / "out.wav", tmp_path)
+    assert ["broken.wav" in sentence for sentence in report.warnings].count(True) == 1
+
+
 def test_references_may_come_from_a_generator(
     converter: VoiceConverter, speech_file: Path, reference_file: Path, tmp_path: Path
 ) -> None:

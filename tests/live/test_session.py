@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 
-from fastvoicegrad import InputError
+from fastvoicegrad import InputError, stopping
 from fastvoicegrad.cli import app
 from fastvoicegrad.live import devices
 from fastvoicegrad.live.engine import Engine
@@ -229,6 +230,37 @@ def test_a_microphone_runs_for_a_while(stream_folder: Path, sound_card: list[_St
     assert done.exit_code == 0, done.output
     assert "delay " in done.output
     assert [stream.rate for stream in sound_card] == [48000, 48000]
+
+
+def test_a_microphone_with_192_khz_has_the_highest_rate(
+    stream_folder: Path, sound_card: list[_Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules["sounddevice"].query_devices()[0], "default_samplerate", 192000.0)
+    done = run("--to", "nora", "--seconds", 0.2, "--stream-bundle", stream_folder, "--quiet")
+    assert done.exit_code == 0, done.output
+    assert [stream.rate for stream in sound_card] == [96000]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_keeps_the_recording_and_the_summary(
+    stream_folder: Path, tmp_path: Path, sound_card: list[_Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt_once(show: object) -> None:
+        if sound_card and len(sound_card[0].played) > 20:
+            signal.raise_signal(signal.SIGINT)
+
+    handlers = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    monkeypatch.setattr(sys.modules["fastvoicegrad.cli.live"]._Screen, "__call__", interrupt_once)
+    try:
+        signal.signal(signal.SIGINT, stopping._stop)  # as in a command that may be stopped
+        done = run("--to", "nora", "--stream-bundle", stream_folder, "--quiet", "--record", tmp_path / "kept.wav")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert done.exit_code == 0, done.output
+    assert "stopped" in done.output
+    assert "delay " in done.output
+    assert soundfile.info(tmp_path / "kept.wav").frames > 0
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ from .offset import without_offset
 from .programme import at_loudness, check_loudness
 from .reading import (
     HIGHEST_INPUT_RATE,
-    HIGHEST_RATE,
     LOWEST_INPUT_RATE,
-    LOWEST_RATE,
     MOST_TRACKS,
     AudioInfo,
     inspect,
@@ -21,13 +19,17 @@ from .resampling import fit_length, resampled, side_by_side
 from .tags import conversion_tags, is_marked, read_tags
 from .writing import (
     FORMATS,
+    HIGHEST_RATE,
+    LOWEST_RATE,
     SUBTYPES,
+    USUAL_RATE,
     Writer,
     check_bitrate,
     check_output,
     check_rate,
     has_bitrate,
     holds_rate,
+    output_rate,
     subtype_of,
     writing,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "LOWEST_RATE",
     "MOST_TRACKS",
     "SUBTYPES",
+    "USUAL_RATE",
     "AudioInfo",
     "LevelMeter",
     "Writer",
@@ -58,6 +61,7 @@ __all__ = [
     "inspect_tracks",
     "is_marked",
     "level_of_blocks",
+    "output_rate",
     "read",
     "read_blocks",
     "read_tags",

@@ -19,7 +19,7 @@ ABSURD = 1e6  # times full scale: no recording, but damage
 
 
 def checked_array(
-    wave: Any, rate: Any, warn: Callable[[str], None], channel: str | None = None
+    wave: Any, rate: Any, warn: Callable[[str], None], channel: str | int | None = None
 ) -> tuple[list[Array], int]:
     """The tracks of samples, float32 within full scale, each ``(N,)``, and their rate in Hz.
 
@@ -42,7 +42,7 @@ def checked_array(
     return _tracks(wave, channel), int(rate_in_hz)
 
 
-def _tracks(wave: Array, channel: str | None) -> list[Array]:
+def _tracks(wave: Array, channel: str | int | None) -> list[Array]:
     """Those of samples ``(N, C)`` that are asked for."""
     count = wave.shape[1]
     if channel == EACH:

@@ -89,7 +89,7 @@ def choose_mix(statistics: Statistics, name: str, rate: int, wanted: list[int] |
     return Mix(channels, scale, tuple(notes))
 
 
-def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | None:
+def wanted_channels(channel: str | int | None, count: int, name: str) -> list[int] | None:
     """Indices of the channels that a user asks for; None where the choice is left to `choose_mix`.
 
     Args:
@@ -102,6 +102,7 @@ def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | N
     if channel is None:
         return None
     check_channel(channel)
+    channel = str(channel)
     if channel == EACH:
         raise InputError("one channel is needed here, not each of them")
     if channel == "mix":
@@ -114,8 +115,9 @@ def wanted_channels(channel: str | None, count: int, name: str) -> list[int] | N
     return [number]
 
 
-def check_channel(channel: str) -> None:
+def check_channel(channel: str | int) -> None:
     """Raises InputError where this names no channel of any recording."""
+    channel = str(channel)
     is_number = channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= 1024
     if channel not in (*SIDES, "mix", EACH) and not is_number:
         raise InputError(f"the channel must be left, right, mix, each or a number from 1 on, got '{shown(channel)}'")

@@ -7,7 +7,6 @@ is left out.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -149,15 +148,15 @@ def _next_sync(file: BinaryIO, at: int, size: int) -> int:
 def _tagged(frame: Frame, data: bytes) -> MpegStream | None:
     """An empty stream with what a frame's tag gives; None where the frame has no tag."""
     if data[36:40] == b"VBRI":
-        return MpegStream(frame.samples, promised=struct.unpack(">I", data[50:54])[0])
+        return MpegStream(frame.samples, promised=int.from_bytes(data[50:54], "big"))
     mono = frame.kind[2]
     at = 4 + ((17 if mono else 32) if frame.version == 1 else (9 if mono else 17))
     if data[at : at + 4] not in (b"Xing", b"Info"):
         return None
     stream = MpegStream(frame.samples)
-    flags = struct.unpack(">I", data[at + 4 : at + 8])[0]
+    flags = int.from_bytes(data[at + 4 : at + 8], "big")
     if flags & 1:
-        stream.promised = struct.unpack(">I", data[at + 8 : at + 12])[0]
+        stream.promised = int.from_bytes(data[at + 8 : at + 12], "big")
     at += 8 + sum(length for bit, length in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
     if data[at : at + 4] in (b"LAME", b"Lavf", b"Lavc"):
         delays = int.from_bytes(data[at + 21 : at + 24], "big")

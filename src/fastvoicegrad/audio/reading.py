@@ -19,7 +19,6 @@ from .resampling import resampled
 from .sndfile import Damage, StreamFacts, decode_stream, stream_facts
 from .streams import Stream, after_damage, find_streams
 
-LOWEST_RATE, HIGHEST_RATE = 8000, 96000  # Hz, of what is written
 LOWEST_INPUT_RATE, HIGHEST_INPUT_RATE = 4000, 384000  # Hz, of what is read
 MOST_TRACKS = 8  # channels that are read side by side
 MOST_COUNTED = 64  # streams whose headers are all read for the length
@@ -95,7 +94,7 @@ class _Source:
     foreign: ForeignFacts | None = None
 
 
-def inspect(path: str | Path, strict: bool = False, channel: str | None = None) -> AudioInfo:
+def inspect(path: str | Path, strict: bool = False, channel: str | int | None = None) -> AudioInfo:
     """Looks at a recording without decoding it.
 
     Args:
@@ -122,7 +121,7 @@ def inspect(path: str | Path, strict: bool = False, channel: str | None = None) 
     return AudioInfo(path, rate, source.samples, channels, strict=strict, wanted=wanted, source=source)
 
 
-def inspect_tracks(path: str | Path, strict: bool = False, channel: str | None = None) -> list[AudioInfo]:
+def inspect_tracks(path: str | Path, strict: bool = False, channel: str | int | None = None) -> list[AudioInfo]:
     """A recording as one track, or with the channel "each" as a track for each of its channels.
 
     They share their warnings. See `inspect`.
@@ -133,7 +132,7 @@ def inspect_tracks(path: str | Path, strict: bool = False, channel: str | None =
     return tracks_of(inspect(path, strict), channel)
 
 
-def tracks_of(info: AudioInfo, channel: str | None) -> list[AudioInfo]:
+def tracks_of(info: AudioInfo, channel: str | int | None) -> list[AudioInfo]:
     """A recording that was inspected as the tracks that a channel means. See `inspect_tracks`.
 
     Raises:

@@ -24,6 +24,8 @@ WIDTHS = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32":
 SUBTYPES = {"WAV": tuple(WIDTHS), "FLAC": ("PCM_16", "PCM_24"), "AIFF": ("PCM_16", "PCM_24", "PCM_32")}
 SHORT_NAMES = {"8": "PCM_U8", "16": "PCM_16", "24": "PCM_24", "32": "PCM_32"}
 LARGEST = 2**32 - 2**16  # bytes of sound in WAV and AIFF, whose sizes have 32 bits
+LOWEST_RATE, HIGHEST_RATE = 8000, 96000  # Hz, of what is written
+USUAL_RATE = 48000  # Hz, for formats that do not know the source's rate
 SLICE = 1 << 16  # samples: libsndfile's Vorbis encoder puts what it is given on the stack
 
 
@@ -122,6 +124,23 @@ def has_bitrate(path: str | Path) -> bool:
 def holds_rate(path: str | Path, rate: int) -> bool:
     """Whether a file of this name can have a rate in Hz: Opus and MP3 know only some."""
     return _can_hold(FORMATS[Path(path).suffix.lower()], rate, subtype_of(path))
+
+
+def output_rate(source: int, wanted: int | None, output: str | Path | None = None) -> int:
+    """The output's rate in Hz: as wanted, else the source's, within what is written.
+
+    Args:
+        output: whose format may not know the source's rate, and then has 48 kHz.
+    Raises:
+        InputError: the wanted rate is outside 8-96 kHz.
+    """
+    if wanted is not None and not LOWEST_RATE <= wanted <= HIGHEST_RATE:
+        raise InputError(f"rate must lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz, got {wanted}")
+    if wanted is not None:
+        return wanted
+    nearest = min(max(source, LOWEST_RATE), HIGHEST_RATE)
+    known = output is None or Path(output).suffix.lower() not in FORMATS or holds_rate(output, nearest)
+    return nearest if known else USUAL_RATE
 
 
 def _can_hold(kind: str, rate: int, subtype: str, channels: int = 1) -> bool:

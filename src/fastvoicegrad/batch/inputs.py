@@ -16,6 +16,8 @@ from ..errors import InputError
 from ..files import same_file, shown
 from .journal import sha256_of
 
+Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -47,18 +49,18 @@ class Found:
     problem: str = ""
 
 
-def find_inputs(inputs: Sequence[str | os.PathLike[str]], folder: Path, may_be_missing: bool = False) -> list[Found]:
+def find_inputs(inputs: Inputs, folder: Path, may_be_missing: bool = False) -> list[Found]:
     """All recordings, each path once, in an order that depends on their names alone.
 
     Args:
-        inputs: files, folders (with all that lies below them) and patterns such as ``talks/**/*.wav``.
+        inputs: one or several: files, folders (with all that lies below them) and patterns such as ``talks/**/*.wav``.
         folder: of the results; nothing in it is taken for an input.
         may_be_missing: whether inputs may appear later.
     Raises:
         InputError: an input that is not there, or a pattern that matches nothing.
     """
     found: dict[str, Found] = {}
-    for text in inputs:
+    for text in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
         one = list(_find(os.fspath(text), folder))
         if not one and not may_be_missing and not os.path.isdir(text):
             problem = "nothing matches it" if glob.has_magic(os.fspath(text)) else "no such file or folder"

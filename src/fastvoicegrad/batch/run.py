@@ -22,13 +22,12 @@ from .. import audio
 from ..converter import References, VoiceConverter
 from ..errors import AudioWarning, InputError
 from ..files import shown
-from .inputs import Earlier, Found, find_inputs, output_names
+from .inputs import Earlier, Found, Inputs, find_inputs, output_names
 from .journal import NAME, Entry, Journal, results_of
 from .tasks import Settings, Setup, Target, Task, fingerprint, make_target
 from .watching import Facts, arrivals
 from .workers import Done, Step, Workers
 
-Inputs = Sequence[str | os.PathLike[str]]
 State = Literal["converted", "skipped", "failed"]
 
 NO_BITRATE = "results that are neither MP3 nor Opus have no fixed bitrate; add --format to have one"

@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import audio
-from ..converter import USUAL_RATE, Conversion, VoiceConverter, output_rate
+from ..converter import Conversion, VoiceConverter
 from ..errors import InputError
 from ..files import regular_file, shown
 from ..library import Reference, References, is_folder, listed, recordings_of, reference_name
@@ -28,7 +28,7 @@ from ..voice import Voice
 from .journal import Entry, sha256_of
 
 TOOL = f"fastvoicegrad {__version__}"
-RATES = (USUAL_RATE, 16000, 8000)  # Hz: bitrates of MP3 depend on these
+RATES = (audio.USUAL_RATE, 16000, 8000)  # Hz: bitrates of MP3 depend on these
 
 Progress = Callable[[float], None]  # called with the share that is done
 
@@ -47,7 +47,7 @@ class Settings(ConversionSettings):
 
     rate: int | None = None
     strict: bool = False
-    channel: str | None = None
+    channel: str | int | None = None
     loudness: float | None = None
     subtype: str | None = None
     bitrate: int | None = None
@@ -63,7 +63,7 @@ class Settings(ConversionSettings):
     def check_sound(self) -> None:
         """Raises InputError where a setting of the sound fits no recording and no bundle."""
         super().check_sound()
-        rate = output_rate(USUAL_RATE, self.rate)
+        rate = audio.output_rate(audio.USUAL_RATE, self.rate)
         if self.channel is not None:
             audio.check_channel(self.channel)
         Delivery(rate, self.loudness, self.watermark)
@@ -215,7 +215,7 @@ class Setup:
         settings, target, output = self.settings, self.targets[task.target], self.folder / task.output
         info = audio.inspect_tracks(task.source, settings.strict, settings.channel)[0]
         output.parent.mkdir(parents=True, exist_ok=True)
-        rate = output_rate(info.rate, settings.rate, output)
+        rate = audio.output_rate(info.rate, settings.rate, output)
         stored: dict[str, int | None] = {"rate": rate}
         if audio.FORMATS[output.suffix.lower()] not in audio.SUBTYPES:
             stored["subtype"] = None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from .inputs import Found, find_inputs
+from .inputs import Found, Inputs, find_inputs
 
 POLL = 1.0  # seconds between two looks; a recording is complete when it stands still for as long
 
 Facts = tuple[int, ...]  # size in bytes; times of the last changes of the contents and of the permissions
 
 
-def arrivals(inputs: Sequence[str | os.PathLike[str]], folder: Path) -> Iterator[dict[Found, Facts]]:
+def arrivals(inputs: Inputs, folder: Path) -> Iterator[dict[Found, Facts]]:
     """All recordings that are complete, at every look; empty where they are the same as before.
 
     Args:

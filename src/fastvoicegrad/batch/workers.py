@@ -145,7 +145,7 @@ class _Process:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
-        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._messages = _scratch()
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -217,6 +217,14 @@ class _Process:
                 self._process.wait()
             _pipe(self._process.stdout).close()
         self._messages.close()
+
+
+def _scratch() -> IO[bytes]:
+    """A temporary file, or nothing that is kept where no folder for such files can be written."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "w+b")
 
 
 def _program() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +49,7 @@ def adapt(
         raise InputError(f"--minutes must lie between {SHORTEST} and {LONGEST}, got {minutes}")
     if output is not None and output.suffix != ".voice":
         raise InputError(f"{output}: a voice file must be named .voice")
-    if metric_weights is not None and not metric_weights.is_dir():
+    if metric_weights is not None and not os.path.isdir(metric_weights):
         raise InputError(f"{metric_weights}: no such folder of metric weights")
     if bundle_out is not None and (metric_weights or stream_bundle):
         raise InputError("--metric-weights and --stream-bundle are for one voice; leave them out with --bundle-out")

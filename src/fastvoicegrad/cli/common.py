@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import shutil
 import sys
 import warnings
@@ -98,7 +99,7 @@ def existing(path: Path | None, option: str) -> Path:
     Raises:
         InputError: there is none; the message names the option.
     """
-    if path is None or not path.exists():
+    if path is None or not os.path.exists(path):
         raise InputError(f"{option}: no such file" if path is None else f"{option} {path}: no such file")
     return path
 
@@ -110,8 +111,10 @@ def from_stdin(folder: Path) -> Path:
     """What standard input holds, as a file in a folder.
 
     Raises:
-        InputError: it is a terminal.
+        InputError: it is closed or a terminal.
     """
+    if sys.stdin is None:
+        raise InputError(f"{STDIN} is closed; send a sound file to it")
     if sys.stdin.isatty():
         raise InputError(f"{STDIN} is a terminal; send a sound file to it")
     path = folder / "stdin"

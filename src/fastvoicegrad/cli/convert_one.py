@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import audio
 from ..batch import Settings, tags_for
-from ..converter import Conversion, VoiceConverter, output_rate
+from ..converter import Conversion, VoiceConverter
 from ..errors import InputError
 from ..library import reference_name
 from .common import PIPE, STDIN, STDOUT, Names, console, errors, findings, from_stdin, named, printable
@@ -43,9 +43,12 @@ def convert_one(
     """
     if settings.format is not None and output != PIPE:
         raise InputError("--format is for folders and pipes; here the suffix of the output names the format")
-    with tempfile.TemporaryDirectory(prefix="fastvoicegrad-") as folder:
-        if output == PIPE and sys.stdout.isatty():
-            raise InputError("standard output is a terminal; send it to a file or a program")
+    if output == PIPE and sys.stdout is None:
+        raise InputError(f"{STDOUT} is closed; send it to a file or a program")
+    if output == PIPE and sys.stdout.isatty():
+        raise InputError(f"{STDOUT} is a terminal; send it to a file or a program")
+    piped = PIPE in (source, output)
+    with tempfile.TemporaryDirectory(prefix="fastvoicegrad-") if piped else nullcontext("") as folder:
         path = from_stdin(Path(folder)) if source == PIPE else Path(source)
         result = Path(folder, f"result.{settings.format or 'wav'}") if output == PIPE else Path(output)
         names = ({path: STDIN} if source == PIPE else {}) | ({result: STDOUT} if output == PIPE else {})
@@ -79,7 +82,7 @@ def _convert(
 ) -> None:
     started = time.perf_counter()
     tracks = audio.inspect_tracks(source, settings.strict, settings.channel)
-    rate = output_rate(tracks[0].rate, settings.rate, output)
+    rate = audio.output_rate(tracks[0].rate, settings.rate, output)
     audio.check_output(output, rate, settings.subtype, len(tracks), settings.bitrate)
     expected = tracks[0].seconds
     converter = VoiceConverter.load(bundle, threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,11 +39,11 @@ def info(
             with named(names):
                 _describe_recording(recording, as_json, names)
         return
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):
         raise InputError(f"{shown(path)}: no such file or folder; check its name")
     if path is not None and path.suffix.lower() == ".voice":
         raise InputError(f"{shown(path)} is a voice; 'fastvoicegrad voice show' describes it")
-    if path is not None and path.is_file() and path.suffix.lower() != ".zip":
+    if path is not None and os.path.isfile(path) and path.suffix.lower() != ".zip":
         _describe_recording(path, as_json, {})
     else:
         _describe_bundle(path, as_json)

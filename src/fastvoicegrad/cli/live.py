@@ -173,21 +173,19 @@ def _play(
         if show.session.ended:
             raise InputError(f"ended before the end of {source.name}; nothing is written")
 
-    try:
-        play(engine, source, output, count, clock.value, tick, seconds)
-    except KeyboardInterrupt:
-        errors.print(f"fastvoicegrad: stopped before the end of {source.name}; nothing is written")
-        raise
+    play(engine, source, output, count, clock.value, tick, seconds)
 
 
 def _wait(session: Session, state: Open, seconds: float | None, show: _Screen) -> None:
-    """Until the time is over, the user ends it, or the networks fail.
+    """Until the time is over, the user or a signal ends it, or the networks fail.
 
     Raises:
         InputError: a device is gone.
     """
+    from ..stopping import until_stopped
+
     started = time.monotonic()
-    try:
+    with until_stopped():
         while not session.ended and session.engine.failure is None:
             if seconds is not None and time.monotonic() - started >= seconds:
                 return
@@ -195,8 +193,6 @@ def _wait(session: Session, state: Open, seconds: float | None, show: _Screen) -
                 raise InputError("the sound device is gone; plug it in again, or choose another one")
             show()
             time.sleep(REFRESHED / 4)
-    except KeyboardInterrupt:
-        pass
 
 
 class _Screen:

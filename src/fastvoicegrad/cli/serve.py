@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def serve(
         from ..server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise InputError(f"this command needs '{error.name}': run pip install \"fastvoicegrad[serve]\"") from error
-    if voices is not None and voices.exists() and not voices.is_dir():
+    if voices is not None and os.path.exists(voices) and not os.path.isdir(voices):
         raise InputError(f"--voices {voices} is not a folder; name one, which is made where it is missing")
     settings = ServerSettings(
         host=host,
