@@ -1,3 +1,3 @@
 """The version of the package, of its default bundle and of the changelog."""
 
-__version__ = "0.16.1"
+__version__ = "0.17.0"
