@@ -253,7 +253,8 @@ class VoiceConverter:
                 half-written, and an old output stays as it was.
         """
         started, timing = time.perf_counter(), Timing()
-        about_voice, found = list[str](), list[str]()
+        found, about_source = list[str](), list[str]()
+        note = _noting(found)
         settings = ConversionSettings(steps, seed, semitones, keep_pitch, formant, pauses)
         tracks = audio.inspect_tracks(source, strict, channel)
         rate = audio.output_rate(tracks[0].rate, rate, output)
@@ -267,7 +268,7 @@ class VoiceConverter:
             passes = [(partial(audio.read_blocks, track), track.decoded_seconds) for track in tracks]
             sources = first_passes(passes, tracks[0].name)
         with timing.stage("voice"):
-            target = self._voice(references, None, _noting(about_voice))
+            target = self._voice(references, None, note)
         seconds = tracks[0].decoded_seconds()
         samples, advance = round(seconds * rate), Advance(progress, seconds, sum(map(bool, sources)))
 
@@ -276,13 +277,12 @@ class VoiceConverter:
 
         count = len(tracks)
         with audio.writing(output, rate, seconds, subtype=subtype, channels=count, bitrate=bitrate, tags=tags) as file:
-            for block in results(sources, convert, samples, found):
+            for block in results(sources, convert, samples, about_source):
                 file.write(block)
-        for message in (findings := (*tracks[0].warnings, *found)):
-            _warn(message)
-        findings = (*about_voice, *findings)
+        for message in (*tracks[0].warnings, *about_source):
+            note(message)
         elapsed = time.perf_counter() - started
-        return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, findings)
+        return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, tuple(found))
 
     def _load_ahead(self, references: Sequence[Reference]) -> None:
         """Load networks in a thread, in the order of their use, while source and references are read and analysed."""
