@@ -23,7 +23,7 @@ def form(**files: Path) -> tuple[bytes, str]:
 
 def main(url: str, source: str, reference: str, output: str) -> None:
     body, kind = form(source_audio=Path(source), target_voice=Path(reference))
-    address = f"{url}/v1/audio/voice-conversion?response_format=wav"
+    address = f"{url}/v1/audio/voice-conversion"  # the answer is WAV
     with urlopen(Request(address, body, {"Content-Type": kind}), timeout=600) as answer:
         Path(output).write_bytes(answer.read())
     print(f"{output}: {Path(output).stat().st_size} bytes")

@@ -29,6 +29,23 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN // 2]}...{text[-LONGEST_SHOWN // 2 :]}"
 
 
+def text_lines(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of a UTF-8 file. `str.splitlines` would also end them at U+2028 and its like, which JSON may hold."""
+    return Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+
+
+def new_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        InputError: there is a file of that name, or the system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{shown(path)} cannot be made a folder ({_reason(error)}); choose another name") from error
+
+
 def _reason(error: OSError | ValueError) -> str:
     """Why the system refuses a path, in a few words. ValueError: a NUL in the name."""
     if isinstance(error, OSError):

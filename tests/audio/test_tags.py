@@ -12,6 +12,13 @@ from fastvoicegrad.audio.tags import LONGEST, plain_text
 from tests.conftest import vowels
 
 TAGS = {"title": "Ein Lied", "artist": "Jürgen", "comment": "live"}
+LONG_TAGS = {
+    "title": "Grüße 日本",
+    "artist": "Jürgen",
+    "date": "2020",
+    "album": "Ä" * 200,
+    "comment": "live " * 20 + "ë",
+}
 
 
 @pytest.mark.parametrize("suffix", audio.FORMATS)
@@ -20,6 +27,23 @@ def test_fields_pass_through_every_format(tmp_path: Path, suffix: str) -> None:
     with audio.writing(path, 48000, tags=TAGS) as file:
         file.write(vowels(0.5, rate=48000))
     assert audio.read_tags(path) == TAGS
+
+
+@pytest.mark.parametrize("suffix", audio.FORMATS)
+def test_other_programs_read_long_fields(tmp_path: Path, suffix: str) -> None:
+    """Long ones make LAME write ID3v2 beside ID3v1."""
+    av = pytest.importorskip("av")
+    path = tmp_path / f"x{suffix}"
+    with audio.writing(path, 48000, tags=LONG_TAGS) as file:
+        file.write(vowels(0.5, rate=48000))
+    assert audio.read_tags(path).items() >= {"title": LONG_TAGS["title"], "artist": "Jürgen"}.items()
+    with av.open(str(path)) as container:
+        found = container.metadata | container.streams[0].metadata
+    found = {name.lower().replace("author", "artist"): text for name, text in found.items()}
+    assert (found["title"], found["artist"]) == (LONG_TAGS["title"], "Jürgen")
+    if suffix == ".mp3":
+        assert found.items() >= LONG_TAGS.items()
+        assert audio.read_tags(path).items() >= LONG_TAGS.items()
 
 
 def test_fields_of_other_containers(tmp_path: Path) -> None:

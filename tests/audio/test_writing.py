@@ -87,6 +87,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
         (".", 22050, "is a folder"),
         ("x.opus", 44100, "OPUS cannot hold 44100 Hz; choose --rate 48000"),
         ("x.mp3", 96000, "MP3 cannot hold 96000 Hz"),
+        ("x.flac", 95904, "FLAC cannot hold 95904 Hz"),
     ],
 )
 def test_bad_output_is_refused_before_any_work(tmp_path: Path, name: str, rate: int, text: str) -> None:

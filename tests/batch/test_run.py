@@ -351,6 +351,17 @@ def test_a_result_never_replaces_a_reference(converter: VoiceConverter, talks: P
     assert contents(folder) == before
 
 
+def test_recordings_of_a_voice_that_cannot_be_read_are_left_out(converter: VoiceConverter, tmp_path: Path) -> None:
+    folder = tmp_path / "anna"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", vowels(2.0), 22050)
+    whole = make_target(converter, folder)
+    (folder / "gone.wav").symlink_to("nowhere.wav")
+    with pytest.warns(AudioWarning, match="gone.wav: no such file.*; it is left out"):
+        part = make_target(converter, folder)
+    assert part.fingerprint == whole.fingerprint
+
+
 def waiting(batch: Batch, inputs: list[Path]) -> Iterator[Outcome | None]:
     for event in batch.watch(inputs):
         if not isinstance(event, Advance):

@@ -106,6 +106,14 @@ def test_a_failure_is_named_and_the_exit_code_is_1(place: Path, tmp_path: Path) 
     assert [Path(failure["source"]).name for failure in report["failures"]] == ["bad.wav"]
 
 
+def test_a_json_report_of_a_folder_has_the_warnings(place: Path, tmp_path: Path) -> None:
+    whole = (place / "in/a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    done = run(tmp_path, "--to", "anna.wav", "-o", tmp_path / "out", "--json", cwd=place)
+    found = json.loads(done.stdout)["warnings"]
+    assert any("cut.wav" in warning and "ends after 0.3 s of the 0.6 s" in warning for warning in found)
+
+
 def test_options_of_the_sound(place: Path) -> None:
     options = ["--semitones", "-3", "--loudness", "-20", "--channel", "left", "--subtype", "24", "--rate", "48000"]
     done = run("in", "--to", "anna.wav", "-o", "sound", *options, "--no-tags", cwd=place)

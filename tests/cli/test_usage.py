@@ -47,6 +47,8 @@ def test_an_unknown_option_is_one_line(inside: Inside, words: list[str]) -> None
         (["convert", "a.wav", "--bitrate", "-5"], "invalid value for '--bitrate': .*1.*; see"),
         (["convert", "a.wav", "--steps", "0"], "invalid value for '--steps': .*1.*; see"),
         (["convert", "a.wav", "--pauses", "off"], "invalid value for '--pauses': 'off' is not one of 'converted', "),
+        (["live", "--to", "nora", "--gate", "nan"], "invalid value for '--gate': give a finite number; see"),
+        (["live", "--to", "nora", "--seconds", "inf"], "invalid value for '--seconds': give a finite number; see"),
         (["convert"], "missing argument 'IN.*'; see 'fastvoicegrad convert --help'"),
         (["voice", "make"], "missing argument '.*'; see 'fastvoicegrad voice make --help'"),
         (["dev", "train", "teacher", "-o", "x"], "missing option '--recipe'; see 'fastvoicegrad dev train --help'"),

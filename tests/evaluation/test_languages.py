@@ -69,6 +69,14 @@ def test_every_language_has_sources_of_many_voices(spoken: Path, tmp_path: Path)
         language_pairs(tmp_path / "none")
 
 
+def test_the_only_test_voice_is_no_target_of_itself(spoken: Path) -> None:
+    lines = [line for line in spoken.read_text().splitlines() if '"speaker": "ben"' not in line]
+    spoken.write_text("\n".join(lines))
+    pairs = language_pairs(spoken, ("fr", "de"), sentences=5)
+    assert Counter(map(group_of, pairs)) == {"fr": 5, "de": 1, "en, speechocean762": 1}
+    assert {pair.target for pair in pairs} == {"anna"}
+
+
 @pytest.mark.parametrize(
     ("text", "language", "expected"),
     [

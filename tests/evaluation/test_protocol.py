@@ -85,6 +85,7 @@ def test_a_manifest_with_too_few_recordings_is_refused_with_advice(tmp_path: Pat
     rows = [vars(r) | {"path": Path(r.path).name} for r in recordings(tmp_path, 6)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(pairs_of_manifest(manifest, [], "test", 2, 3, 0, 30.0)) == 24
+    assert len(pairs_of_manifest(manifest, ["c", "c"], "test", 2, 3, 0, 30.0)) == 24
     with pytest.raises(InputError, match="fewer --sentences"):
         pairs_of_manifest(manifest, ["c"], "test", 10, 3, 0, 30.0)
     with pytest.raises(InputError, match="greater --longest"):

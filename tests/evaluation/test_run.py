@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ pytest.importorskip("matplotlib")
 from fastvoicegrad import InputError
 from fastvoicegrad.cli import app
 from fastvoicegrad.evaluation import systems
+from fastvoicegrad.evaluation.pairs import read_pairs, write_pairs
 from fastvoicegrad.evaluation.run import name_systems
 from fastvoicegrad.evaluation.specs import make_system
 from fastvoicegrad.evaluation.systems import bundle_key
@@ -159,6 +161,33 @@ def test_bad_systems_are_refused_with_advice(two_pairs: Path, tmp_path: Path, na
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert advice in " ".join(done.output.split())
+
+
+def test_a_recording_that_is_gone_is_refused_before_any_work(two_pairs: Path, tmp_path: Path) -> None:
+    first, *others = read_pairs(two_pairs)
+    gone = replace(first, natural=replace(first.natural, path=str(tmp_path / "gone.wav")))
+    write_pairs(tmp_path / "pairs.jsonl", [gone, *others])
+    words = ["dev", "evaluate", "source", "--pairs", tmp_path / "pairs.jsonl", "-o", tmp_path / "report", "--no-speed"]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 2
+    assert "gone.wav: no such file" in " ".join(done.output.split())
+
+
+def test_a_report_needs_a_folder(two_pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "report").touch()
+    words = ["dev", "evaluate", "source", "--pairs", two_pairs, "-o", tmp_path / "report", "--no-speed"]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 2
+    assert "is not a folder" in " ".join(done.output.split())
+
+
+def test_pairs_never_replace_their_manifest(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("{}\n")
+    done = CliRunner().invoke(app, ["dev", "pairs", str(manifest), "-o", f"{tmp_path}/./manifest.jsonl"])
+    assert done.exit_code == 2
+    assert "is the manifest" in " ".join(done.output.split())
+    assert manifest.read_text() == "{}\n"
 
 
 def test_a_path_may_have_an_at_sign(tmp_path: Path) -> None:

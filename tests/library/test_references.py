@@ -18,6 +18,8 @@ from fastvoicegrad.library import (
 from tests.conftest import vowels
 from tests.library.voices import ANNA, BEN, Encoder
 
+BLEND = "nora(0.7)+theo(0.3)"
+
 
 def test_a_file_comes_before_a_name(library: VoiceLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -106,6 +108,9 @@ def test_a_name_comes_before_a_folder(library: VoiceLibrary, tmp_path: Path, mon
         assert recordings_of(folder, library) == [Path("nora/a.wav")]
     (tmp_path / "nora(0.7)+ben").mkdir()
     assert recordings_of("nora(0.7)+ben", library) == ["nora(0.7)+ben"]
+    (tmp_path / "take(0)").mkdir()  # no blend: its weights are all 0
+    (tmp_path / "take(0)" / "a.wav").touch()
+    assert recordings_of("take(0)", library) == [Path("take(0)/a.wav")]
 
 
 def test_a_folder_without_recordings_is_refused(library: VoiceLibrary, tmp_path: Path) -> None:
@@ -174,7 +179,7 @@ def test_an_output_lies_apart_from_the_references(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("reference", "name"),
-    [("takes.2024", "takes.2024"), ("a.b.wav", "a.b"), ("nora(0.7)+theo(0.3)", "nora(0.7)+theo(0.3)"), (BEN, "b")],
+    [("takes.2024", "takes.2024"), ("a.b.wav", "a.b"), (BLEND, BLEND), (BEN, "b")],
 )
 def test_a_reference_has_a_name(
     reference: str | Voice, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,5 +187,6 @@ def test_a_reference_has_a_name(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "takes.2024").mkdir()
     (tmp_path / "a.b.wav").touch()
+    (tmp_path / BLEND).mkdir()  # of results
     assert reference_name(reference) == name
     assert reference_name(".") == tmp_path.name

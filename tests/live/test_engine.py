@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +263,38 @@ def test_a_recording_has_what_came_out(start: Callable[..., Engine], tmp_path: P
     recorded, rate = soundfile.read(tmp_path / "out.flac", dtype="float32")
     assert (rate, recorder.lost) == (RATE, 0)
     np.testing.assert_allclose(recorded[: len(output) - engine.queue], output[engine.queue :], atol=1e-4)
+
+
+def test_a_recording_keeps_what_the_format_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("fastvoicegrad.audio.writing"), "LARGEST", 2 * RATE)  # a second
+
+    def record() -> None:
+        with Recorder(tmp_path / "out.wav", RATE) as recorder:
+            for _ in range(30):
+                recorder.write(np.full(RATE // 10, 0.5, np.float32))
+
+    with pytest.raises(InputError, match="too long"):
+        record()
+    assert soundfile.info(tmp_path / "out.wav").frames == RATE
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_recording_keeps_what_the_disk_can_hold(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from fastvoicegrad.live.recorder import Recorder\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "with Recorder(Path(sys.argv[1]), 16000) as recorder:\n"
+        "    for _ in range(100):\n"
+        "        recorder.write(np.full(1600, 0.5, np.float32))\n"
+    )
+    path = tmp_path / "out.wav"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert "no room left on the disk" in done.stderr
+    recorded, _ = soundfile.read(path)
+    assert 8000 < len(recorded) < 10_000
+    np.testing.assert_allclose(recorded, 0.5, atol=1e-4)
 
 
 def test_the_gate_is_open_before_the_first_word_comes_out() -> None:

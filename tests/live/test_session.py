@@ -22,6 +22,7 @@ from fastvoicegrad import InputError, stopping
 from fastvoicegrad.cli import app
 from fastvoicegrad.live import devices
 from fastvoicegrad.live.engine import Engine
+from fastvoicegrad.live.recorder import Recorder
 from fastvoicegrad.live.session import Session
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
@@ -151,7 +152,38 @@ def test_the_screen_shows_delay_queue_and_late_blocks(session: Session) -> None:
     assert "CLIPPED" in text
 
 
-def test_devices_are_found_by_number_and_name(sound_card: list[_Stream]) -> None:
+def test_a_job_in_the_background_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, the system stops a process that changes the terminal or reads from it."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no jobs")
+    import os
+    import pty
+    import termios
+
+    from fastvoicegrad.live.keys import keys
+
+    other, terminal = pty.openpty()
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
+        before = termios.tcgetattr(terminal)
+        with keys() as pressed:
+            os.write(other, b"q\n")
+            assert termios.tcgetattr(terminal) == before
+            assert pressed() == ""
+            monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
+            assert pressed() == "q"
+    os.close(other)
+
+
+def test_the_screen_tells_that_the_recording_has_ended(session: Session, tmp_path: Path) -> None:
+    session.recorder = Recorder(tmp_path / "talk.wav", RATE)
+    assert "recording talk.wav" in "\n".join(session.lines())
+    session.recorder.failure = InputError("no room left")
+    assert "the recording has ended: no room left" in session.lines()
+
+
+def test_devices_are_found_by_number_and_name(sound_card: list[_Stream], monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.find(None, "input").name == "Built-in Microphone"
     assert devices.find(None, "output").name == "Speakers"
     assert devices.find("2", "input").name == "USB Headset"
@@ -160,6 +192,12 @@ def test_devices_are_found_by_number_and_name(sound_card: list[_Stream]) -> None
     for wanted, message in (("9", "no output device '9'"), ("Micro", "no output device"), ("headset", "numbers 2, 3")):
         with pytest.raises(InputError, match=message):
             devices.find(wanted, "output")
+    monkeypatch.setattr(devices, "listed", list)
+    with pytest.raises(InputError, match="no input device; connect one"):
+        devices.find(None, "input")
+
+
+def test_a_device_is_one_line(sound_card: list[_Stream]) -> None:
     assert str(devices.listed()[1]) == "1: Speakers (ALSA), 0 in, 2 out, 48000 Hz, default output"
 
 

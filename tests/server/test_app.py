@@ -92,7 +92,15 @@ def test_all_errors_have_one_shape(server: Running, method: str, path: str, code
     assert answer.status_code == code
     assert answer.json()["detail"]["status"] == status
     if code == 405:
-        assert answer.headers["allow"] == "DELETE, GET"
+        assert answer.headers["allow"] == "DELETE, GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/voices", "/v1/voices/none"])
+def test_head_is_get_without_the_body(server: Running, path: str) -> None:
+    head, get = server.client.head(path), server.client.get(path)
+    assert (head.status_code, head.headers["content-length"]) == (get.status_code, get.headers["content-length"])
+    assert not head.content
+    assert server.client.head("/v1/voices/add").status_code == server.client.get("/v1/voices/add").status_code
 
 
 def test_a_bug_gives_nothing_away(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +230,22 @@ def test_a_closed_job_stops_at_its_next_look() -> None:
 
     in_loop(body)
     assert stopped.is_set()
+
+
+# -- the start ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("voices", "reason"),
+    [("file", "is not a folder"), ("file/below", "cannot be used"), ("v" * 300, "cannot be used")],
+)
+def test_a_library_that_could_never_be_made_is_refused_at_the_start(tmp_path: Path, voices: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "fastvoicegrad", "serve", "--port", "0", "--voices", str(tmp_path / voices)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 # -- the end --------------------------------------------------------------------------------------------------

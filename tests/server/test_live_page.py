@@ -62,6 +62,61 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         browser.close()
 
 
+SLOW_MICROPHONE = """() => {
+  const devices = navigator.mediaDevices, open = devices.getUserMedia.bind(devices);
+  window.microphones = [];
+  devices.getUserMedia = async what => {
+    await new Promise(go => { window.allow = go; });
+    const opened = await open(what);
+    window.microphones.push(opened);
+    return opened;
+  };
+}"""
+
+
+def test_stop_while_the_browser_asks_for_the_microphone(page: Any, server: Running) -> None:
+    """The session that was stopped gives its microphone back, and the next one is untouched by it."""
+    page.goto(f"{server.url}/live")
+    page.evaluate(SLOW_MICROPHONE)
+    start, stop = (page.get_by_role("button", name=name) for name in ("Start", "Stop"))
+    start.click()
+    page.evaluate("() => { window.first = window.allow; }")
+    stop.click()
+    start.click()
+    page.evaluate("window.allow()")
+    page.get_by_text("Speak.").wait_for()
+    page.evaluate("window.first()")
+    page.wait_for_function("window.microphones.length === 2")
+    live = "microphones.map(m => m.getTracks()[0].readyState)"
+    page.wait_for_function(f'JSON.stringify({live}) === \'["live","ended"]\'')
+    assert stop.is_visible()
+    page.get_by_role("button", name="Original").click()
+    stop.click()
+    assert page.evaluate(live) == ["ended", "ended"]
+    assert page.get_by_role("button", name="Original").get_attribute("aria-pressed") == "false"
+
+
+def test_a_voice_chosen_while_the_stream_opens_is_used(page: Any, server: Running) -> None:
+    sent = list[Any]()
+    page.on("websocket", lambda socket: socket.on("framesent", lambda data: sent.append(data)))
+    page.goto(f"{server.url}/live")
+    page.get_by_label("Voice").select_option("high")
+    page.evaluate("""() => {  // as a user on a slow network
+      const Socket = WebSocket;
+      window.WebSocket = function (url, protocols) {
+        document.getElementById("voice").value = "low";
+        document.getElementById("voice").onchange();
+        return new Socket(url, protocols);
+      };
+      window.WebSocket.OPEN = Socket.OPEN;
+    }""")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Speak.").wait_for()
+    page.wait_for_function("document.getElementById('output').value > 0.001")
+    page.get_by_role("button", name="Stop").click()
+    assert [x for x in sent if isinstance(x, str)] == ['{"type":"voice","voice_id":"low"}']
+
+
 def test_a_microphone_is_streamed_and_played(
     page: Any,
     server: Running,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -226,6 +228,17 @@ def test_a_client_that_goes_away_frees_its_place(streams: Running) -> None:
         socket.send(pcm(np.zeros(BLOCK, np.float32)))
         socket.socket.close()
     wait_for_places(streams)
+
+
+def test_a_client_that_goes_away_during_answers_is_no_error(streams: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with connect(streams) as client:
+        client.recv()
+        for _ in range(100):
+            client.send(pcm(np.zeros(BLOCK, np.float32)))
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset at once
+        client.socket.close()
+    wait_for_places(streams)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_key_is_needed_where_there_is_one(start: Callable[..., Running], stream_folder: Path) -> None:

@@ -264,6 +264,8 @@ def test_damaged_voices_are_left_out(own: Running, reference: bytes) -> None:
     answer = own.client.post("/v1/speech-to-speech/Anna", files={"audio": reference})
     assert (answer.status_code, answer.json()["detail"]["status"]) == (400, "voice_not_usable")
     assert str(own.library.folder) not in answer.text
+    assert own.client.delete("/v1/voices/Anna").status_code == 200
+    assert not own.library.folder.joinpath("Anna.voice").exists()
 
 
 def test_voices_survive_a_kill(tmp_path: Path, reference: bytes) -> None:

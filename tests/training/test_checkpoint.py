@@ -12,6 +12,8 @@ from safetensors.torch import load_file  # noqa: E402
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.training import checkpoint  # noqa: E402
 from fastvoicegrad.training.checkpoint import average, load_matching, read_meta, save, write  # noqa: E402
+from fastvoicegrad.training.networks import load_content  # noqa: E402
+from fastvoicegrad.training.stream_networks import load_stream_content  # noqa: E402
 from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
 
 
@@ -89,6 +91,18 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.safetensors").write_text("notes")
     with pytest.raises(InputError, match=r"notes\.safetensors is no checkpoint"):
         read_meta(tmp_path / "notes.safetensors")
+    with pytest.raises(InputError, match="is no checkpoint"):
+        read_meta(tmp_path)
+    with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
+        read_meta(tmp_path / "none.safetensors")
+    write(
+        tmp_path / "speaker.safetensors", {"speaker.x": torch.zeros(1)}, {"task": "speaker", "model": {}, "ema": False}
+    )
+    for load_one in (load_content, load_stream_content):
+        with pytest.raises(InputError, match=r"speaker\.safetensors holds no content encoder"):
+            load_one(tmp_path / "speaker.safetensors")
+    with pytest.raises(InputError, match="all above 0 and finite"):
+        average([tmp_path / "a", tmp_path / "b"], tmp_path / "mean", [1.0, float("nan")])
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,8 +16,10 @@ onnx = pytest.importorskip("onnx")
 from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.diffusion import laplace_schedule  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
+from fastvoicegrad.graphs import session_options  # noqa: E402
 from fastvoicegrad.training.checkpoint import read_meta  # noqa: E402
 from fastvoicegrad.training.export import with_converter  # noqa: E402
+from fastvoicegrad.training.models.content import ContentConfig, ContentModel  # noqa: E402
 from fastvoicegrad.training.networks import (  # noqa: E402
     load_content,
     load_pitch,
@@ -24,9 +27,11 @@ from fastvoicegrad.training.networks import (  # noqa: E402
     load_unet,
     load_vocoder,
 )
+from fastvoicegrad.training.onnx_graphs import content_graph  # noqa: E402
 from fastvoicegrad.training.recipe import build  # noqa: E402
-from fastvoicegrad.training.restore import restore  # noqa: E402
+from fastvoicegrad.training.restore import fill, restore  # noqa: E402
 from fastvoicegrad.training.schedule import ScheduleConfig  # noqa: E402
+from fastvoicegrad.training.storage import Storage, full_weights, with_storage  # noqa: E402
 from tests.tiny import Networks  # noqa: E402
 from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
 
@@ -52,6 +57,25 @@ def test_a_bundle_restores_its_networks(networks: Networks, folder: Path, tmp_pa
     conditions = unet.conditions(p, keys, reference, torch.full((1, 64), 150.0))
     expected = unet(x, step, voice, p, conditions)
     torch.testing.assert_close(student(x, step, voice, p, conditions), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["half", "byte"])
+def test_attention_is_restored_from_its_graph(storage: Storage) -> None:
+    config = ContentConfig(width=16, layers=2, heads=2, dim=8)
+    model, restored = ContentModel(config).eval(), ContentModel(config).eval()
+    for block in model.encoder.blocks:
+        torch.nn.init.normal_(block.attention.level)
+    graph = with_storage(content_graph(model.encoder).data, storage)
+    assert fill(restored, full_weights(onnx.load_from_string(graph)).graph, {"": "encoder."}) == ([], [])
+    mel = torch.randn(1, 80, 150)
+    with torch.inference_mode():
+        expected, given = restored.encoder(mel), model.encoder(mel)
+    assert (expected - given).std() < 0.05 * given.std()
+    for block, of in zip(restored.encoder.blocks, model.encoder.blocks, strict=True):
+        torch.testing.assert_close(block.attention.level, of.attention.level, atol=0, rtol=1e-3)
+    (content,) = onnxruntime.InferenceSession(graph, session_options(1, graph)).run(None, {"mel": mel.numpy()})
+    torch.testing.assert_close(torch.from_numpy(content), expected, atol=1e-4, rtol=1e-4)
 
 
 def changed(folder: Path, copy: Path, network: str, change: Callable[[onnx.ModelProto], None]) -> Path:

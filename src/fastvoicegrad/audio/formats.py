@@ -26,6 +26,9 @@ CONTAINERS = (
     "aiff,au,caf,ac3,eac3,dts,ape,wv,tta,tak,mpc,mpc8,loas,gsm,rm,dsf,iff,voc,mxf,nut,ivf,swf,nsv,oma,smk,bink"
 )
 OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": CONTAINERS}
+# Bare frames, whose length FFmpeg estimates from the first bitrate, and times that may jump: their length is unknown.
+GUESSED = ("aac", "loas", "ac3", "eac3", "dts", "mpegts")
+FROM_ZERO = ("matroska,webm", "asf", "nut")  # their durations include the time before the first sample
 FFMPEG_BLOCK = 1 << 22  # bytes
 LAST_FRAME = 2048  # samples of the longest frame
 KNOWN = "give WAV, FLAC, AIFF, MP3, M4A, OGG, Opus or WebM"
@@ -95,7 +98,8 @@ def _av() -> Any:
 
 @contextmanager
 def _av_open(path: Path) -> Iterator[Any]:
-    with open(path, "rb") as file, _av().open(file, options=OPTIONS, metadata_errors="replace") as container:
+    # As `options` these would go to the streams, too; there PyAV 13 to 16 crash on MPEG files, whose streams come late.
+    with open(path, "rb") as file, _av().open(file, container_options=OPTIONS, metadata_errors="replace") as container:
         yield container
 
 
@@ -121,10 +125,16 @@ def _av_facts(path: Path) -> ForeignFacts:
 
 def _av_samples(container: Any, stream: Any, rate: int) -> int | None:
     """The length by the header. That of the whole file counts where sound is all that it holds."""
+    if container.format.name in GUESSED:
+        return None
+    late = container.format.name in FROM_ZERO
     if stream.duration is not None:
-        return round(stream.duration * stream.time_base * rate)
-    alone = len(container.streams) == 1 and container.duration is not None
-    return round(container.duration * rate / 1_000_000) if alone else None
+        first = max(stream.start_time or 0, 0) if late else 0
+        return round((stream.duration - first) * stream.time_base * rate)
+    if len(container.streams) > 1 or container.duration is None:
+        return None
+    first = max(container.start_time or 0, 0) if late else 0
+    return round((container.duration - first) * rate / 1_000_000)
 
 
 def _av_decode(path: Path, facts: ForeignFacts) -> Iterator[Array]:
@@ -155,7 +165,7 @@ class _Converter:
     """Frames of any sample format, rate and layout to blocks ``(N, channels)`` of the first one's."""
 
     def __init__(self, av: Any, layout: Any, rate: int) -> None:
-        self._make = lambda: av.AudioResampler(format="fltp", layout=layout, rate=rate)
+        self._make = lambda: av.AudioResampler(format="flt", layout=layout, rate=rate)
         self._convert = self._make()
         self._errors = (av.FFmpegError, ValueError)
 
@@ -169,7 +179,7 @@ class _Converter:
             self._convert = self._make()
             converted = self._convert.resample(frame)
         for part in converted:
-            yield np.ascontiguousarray(part.to_ndarray().T, np.float32)
+            yield part.to_ndarray().reshape(-1, part.layout.nb_channels)  # by planes, PyAV crashes from 8 channels on
 
 
 # -- the program ffmpeg ---------------------------------------------------------------------------------------

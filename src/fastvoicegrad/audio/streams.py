@@ -18,6 +18,7 @@ from .spliced import Piece
 
 PLACEHOLDER = 0x7FFFF000  # data sizes from here on are "unknown": sox writes this into pipes, others 0xFFFFFFFF
 SLOPPY = 64  # bytes by which headers are often too long: that of the header itself, or of a chunk behind the sound
+CONTAINERS = (b"FORM", b"RIFF", b"\x1aE\xdf\xa3", b"\0\0\1\xba")  # AIFF, AVI, Matroska, MPEG: no bare MPEG frames
 FLAC_MARK = b"fLaC\x00\x00\x00\x22"  # the marker and the header of STREAMINFO, which always comes first
 SCAN = 1 << 20  # bytes that are searched at once
 
@@ -49,7 +50,7 @@ def find_streams(path: Path) -> list[Stream]:
     """All streams of a sound file, in their order."""
     size = path.stat().st_size
     with open(path, "rb") as file:
-        start = _after_id3(file, size)
+        start = after_id3(file, size)
         file.seek(start)
         head = file.read(12)
         if head[:4] == b"OggS":
@@ -60,7 +61,7 @@ def find_streams(path: Path) -> list[Stream]:
             return [_wave_stream(file, size, head[:4])]
         if head[:4] == b"caff":
             return [_caf_stream(file, size)]
-        if head[4:8] != b"ftyp" and head[:4] != b"FORM" and head[:4] != b"\x1aE\xdf\xa3":
+        if head[4:8] != b"ftyp" and head[:4] not in CONTAINERS:
             frames = mpeg_streams(file, start, size)
             if frames:
                 # mpg123 divides the size by that of the frame at hand: with a large claim it stops at the true end.
@@ -68,7 +69,7 @@ def find_streams(path: Path) -> list[Stream]:
     return [Stream([range(size)])]
 
 
-def _after_id3(file: BinaryIO, size: int) -> int:
+def after_id3(file: BinaryIO, size: int) -> int:
     """Where the tags (ID3v2) at the start end."""
     at = 0
     while at < size:

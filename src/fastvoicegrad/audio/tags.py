@@ -11,10 +11,12 @@ from pathlib import Path
 import soundfile
 
 from .formats import foreign_tags
+from .streams import after_id3
 
 FIELDS = ("title", "artist", "album", "date", "genre", "tracknumber", "copyright", "license", "comment", "software")
 MARK = "Converted speech"
 LONGEST = 1000  # characters of a field
+UTF8 = 3  # an encoding of ID3v2.4
 
 
 def read_tags(path: str | Path) -> dict[str, str]:
@@ -42,6 +44,34 @@ def set_tags(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
             raise KeyError(f"no text field '{name}'; there are {', '.join(FIELDS)}")
         with suppress(soundfile.SoundFileError):
             setattr(file, name, plain_text(text))
+
+
+def declare_utf8(path: Path) -> None:
+    """Makes the ID3v2.3 tag of a new MP3 file an ID3v2.4 tag in UTF-8, in place.
+
+    libsndfile passes UTF-8 to LAME, which declares the fields as Latin-1. ID3v2.3 knows no UTF-8.
+    """
+    with open(path, "r+b") as file:
+        end = after_id3(file, path.stat().st_size)
+        file.seek(0)
+        head = file.read(10)
+        if head[:4] != b"ID3\x03":
+            return
+        fields, at = bytearray(file.read(end - len(head))), 0
+        while at < len(fields) - 10 and fields[at]:
+            length = int.from_bytes(fields[at + 4 : at + 8], "big")
+            if fields[at : at + 4] == b"TYER":
+                fields[at : at + 4] = b"TDRC"
+            fields[at + 4 : at + 8] = _seven_bits(length)
+            fields[at + 10] = UTF8
+            at += 10 + length
+        file.seek(3)
+        file.write(b"\x04" + head[4:] + fields)
+
+
+def _seven_bits(number: int) -> bytes:
+    """A number as ID3v2.4 writes it: four bytes of seven bits."""
+    return bytes(number >> 7 * place & 127 for place in (3, 2, 1, 0))
 
 
 def conversion_tags(source: Mapping[str, str], tool: str, bundle: str, target: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ..files import check_target, no_room, replacing, shown
 from ..mel import Array
 from .bitrates import MP3, OPUS, bitrate_range, encoder_options
 from .repeatable import remove_chance
-from .tags import set_tags
+from .tags import declare_utf8, set_tags
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".opus": "OGG", ".mp3": "MP3", ".aiff": "AIFF"}
 WIDTHS = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}  # bytes per sample
@@ -145,7 +145,8 @@ def output_rate(source: int, wanted: int | None, output: str | Path | None = Non
 
 def _can_hold(kind: str, rate: int, subtype: str, channels: int = 1) -> bool:
     try:
-        soundfile.SoundFile(io.BytesIO(), "w", rate, channels, subtype, format=kind).close()
+        with soundfile.SoundFile(io.BytesIO(), "w", rate, channels, subtype, format=kind) as file:
+            file.write(np.zeros((1, channels), np.float32))  # FLAC refuses some rates only then
     except (soundfile.SoundFileError, ValueError):
         return False
     return True
@@ -197,6 +198,8 @@ def writing(
         if not complete:  # libsndfile's OGG encoders do not report that the disk is full
             raise no_room(path)
         remove_chance(part)
+        if kind == "MP3":
+            declare_utf8(part)
 
 
 def _native(path: Path) -> str | bytes:

@@ -8,11 +8,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -139,12 +139,21 @@ def make_target(converter: VoiceConverter, references: References, folder: str =
     """
     given = listed(references)
     voice = converter.voice(given)
-    files = [part for reference in given for part in recordings_of(reference)]
-    fingerprints = [_reference_fingerprint(converter, file) for file in files]
+    fingerprints = [part for reference in given for part in _fingerprints(converter, reference)]
     digest = hashlib.sha256(json.dumps(fingerprints).encode()).hexdigest()
     paths = [r for r in given if not isinstance(r, Voice) and os.path.lexists(r)]
     inputs = frozenset(os.path.realpath(r) for r in paths if is_folder(r) or not os.path.isdir(r))
     return Target(voice, "+".join(map(reference_name, given)), digest, folder, inputs)
+
+
+def _fingerprints(converter: VoiceConverter, reference: Reference) -> Iterator[str]:
+    """Of a reference, or of each recording in a folder. Those that cannot be read are not part of the voice."""
+    if not is_folder(reference):
+        yield _reference_fingerprint(converter, reference)
+        return
+    for file in recordings_of(reference):
+        with suppress(OSError):
+            yield sha256_of(cast(Path, file))
 
 
 def _reference_fingerprint(converter: VoiceConverter, reference: Reference) -> str:

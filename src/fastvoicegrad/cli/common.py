@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 import shutil
 import sys
@@ -82,6 +83,13 @@ def findings(quiet: bool = False, names: Names | None = None) -> Iterator[list[s
 def printable(text: str) -> str:
     """One line without control characters, which could steer the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def finite(number: float | None) -> float | None:
+    """For options: refuses NaN and infinity. NaN passes every range."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter("give a finite number")
+    return number
 
 
 def developer_module(module: str) -> Any:

@@ -116,7 +116,7 @@ class Run:
                 **{state: self.states[state] for state in ("converted", "skipped", "failed")},
                 "seconds": round(self.seconds, 3),
                 "elapsed": round(elapsed, 3),
-                "warnings": found,
+                "warnings": [*found, *self.warnings],
                 "failures": [_facts(outcome) for outcome in self.failures.values()],
             }
             print(json.dumps(report), flush=True)
@@ -152,7 +152,8 @@ def _about(source: Path, sentence: str) -> str:
 
 def folder_name(text: str) -> str:
     """The name of a voice as every file system takes it."""
-    return re.sub(r'[<>:"/\\|?*]', "_", printable(reference_name(text))).strip(". ")[:100] or "voice"
+    name = re.sub(r'[<>:"/\\|?*]', "_", printable(reference_name(text))).strip(". ")[:100]
+    return name.encode()[:200].decode(errors="ignore").strip(". ") or "voice"  # file systems take 255 bytes
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:

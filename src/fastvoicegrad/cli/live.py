@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, StreamBundleOption, console, errors, findings, friendly
+from .common import BundleOption, StreamBundleOption, console, errors, findings, finite, friendly
 
 if TYPE_CHECKING:
     from ..live.devices import Open
@@ -43,19 +43,29 @@ def live(
     input_device: Annotated[str | None, typer.Option("--input", help="Microphone: number or part of a name.")] = None,
     output_device: Annotated[str | None, typer.Option("--output", help="Output: number or part of a name.")] = None,
     monitor: Annotated[str | None, typer.Option(help="Second output, e.g. headphones beside a virtual cable.")] = None,
-    gain: Annotated[float, typer.Option(min=-20, max=20, help="Input gain in dB.")] = 0.0,
+    gain: Annotated[float, typer.Option(min=-20, max=20, callback=finite, help="Input gain in dB.")] = 0.0,
     gate: Annotated[
-        float | None, typer.Option(min=-90, max=0, help="Level in dB below which nothing comes out, e.g. -45.")
+        float | None,
+        typer.Option(min=-90, max=0, callback=finite, help="Level in dB below which nothing comes out, e.g. -45."),
     ] = None,
     pitch: Annotated[
-        float, typer.Option("--pitch", "--semitones", min=-24, max=24, help="Semitones above the target's height.")
+        float,
+        typer.Option(
+            "--pitch", "--semitones", min=-24, max=24, callback=finite, help="Semitones above the target's height."
+        ),
     ] = 0.0,
     keep_pitch: Annotated[bool, typer.Option("--keep-pitch", help="Keep your own height of voice.")] = False,
     record: Annotated[Path | None, typer.Option(help="Sound file to record the output to.")] = None,
     rate: Annotated[int | None, typer.Option(min=8000, max=96000, help="Hz; default: the microphone's.")] = None,
-    block: Annotated[float, typer.Option(min=1, max=100, help="Milliseconds that a device brings at once.")] = 5.0,
-    cushion: Annotated[float, typer.Option(min=0, max=500, help="Milliseconds that wait against stutter.")] = 15.0,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Ends after this time; default: on q or Ctrl-C.")] = None,
+    block: Annotated[
+        float, typer.Option(min=1, max=100, callback=finite, help="Milliseconds that a device brings at once.")
+    ] = 5.0,
+    cushion: Annotated[
+        float, typer.Option(min=0, max=500, callback=finite, help="Milliseconds that wait against stutter.")
+    ] = 15.0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="Ends after this time; default: on q or Ctrl-C.")
+    ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="Sound file in place of the microphone.")] = None,
     to_file: Annotated[Path | None, typer.Option(help="Sound file in place of the output; needs --from.")] = None,
     clock: Annotated[
@@ -94,8 +104,8 @@ def live(
     count = max(1, round(block / 1000 * rate))
     engine = Engine(stream, count, gate=gate, cushion=cushion / 1000, realtime=source is None or clock is Clock.real)
     engine.controls.gain = 10 ** (gain / 20)
-    session = Session(engine, voices, pitch, keep_pitch, recording=record.name if record else "")
     recorder = Recorder(record, rate) if record is not None else None
+    session = Session(engine, voices, pitch, keep_pitch, recorder=recorder)
     engine.start()
     try:
         with ExitStack() as stack:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, StreamBundleOption, console, friendly
+from .common import BundleOption, StreamBundleOption, console, finite, friendly
 
 
 @friendly
@@ -24,7 +25,9 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Conversions that run at once.")] = 2,
     waiting: Annotated[int, typer.Option(min=0, max=1000, help="Conversions that may wait.")] = 16,
     max_upload: Annotated[int, typer.Option(min=1, max=4096, help="MiB that a request may have.")] = 64,
-    max_minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Minutes that a recording may have.")] = 5.0,
+    max_minutes: Annotated[
+        float, typer.Option(min=0.1, max=600, callback=finite, help="Minutes that a recording may have.")
+    ] = 5.0,
     per_minute: Annotated[int, typer.Option(min=1, help="Conversions and new voices of a client in a minute.")] = 240,
     watermark: Annotated[bool, typer.Option("--watermark", help="Add an inaudible mark to every conversion.")] = False,
     stream_bundle: StreamBundleOption = None,
@@ -44,8 +47,8 @@ def serve(
         from ..server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise InputError(f"this command needs '{error.name}': run pip install \"fastvoicegrad[serve]\"") from error
-    if voices is not None and os.path.exists(voices) and not os.path.isdir(voices):
-        raise InputError(f"--voices {voices} is not a folder; name one, which is made where it is missing")
+    if voices is not None:
+        _refuse_unusable(voices)
     settings = ServerSettings(
         host=host,
         port=port,
@@ -68,3 +71,15 @@ def serve(
     # Several conversions with one thread each do more than one with several: 1.6 times on two cores.
     threads = threads or max(1, default_threads() // workers)
     run(VoiceConverter.load(bundle, threads), settings, ready, "warning" if quiet else "info")
+
+
+def _refuse_unusable(voices: Path) -> None:
+    """Refuses at once what would only fail when the first voice is stored. A missing folder is made then."""
+    try:
+        is_folder = stat.S_ISDIR(os.stat(voices).st_mode)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"--voices {voices} cannot be used ({error.strerror}); name another folder") from error
+    if not is_folder:
+        raise InputError(f"--voices {voices} is not a folder; name one, which is made where it is missing")

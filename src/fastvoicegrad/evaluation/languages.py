@@ -45,9 +45,11 @@ def language_pairs(
     chosen = {name: _sources(of_group, sentences, random) for name, of_group in groups.items()}
     if not targets or sum(map(bool, chosen.values())) < 2:
         raise InputError(f"{manifest} needs test voices with {REFERENCES + 1} recordings, and sources of two languages")
-    voices = sorted(targets)
     return [
-        _pair(source, voices, targets, number) for sources in chosen.values() for number, source in enumerate(sources)
+        _pair(source, others[number % len(others)], targets)
+        for sources in chosen.values()
+        for number, source in enumerate(sources)
+        if (others := [voice for voice in sorted(targets) if voice != source.voice])
     ]
 
 
@@ -71,8 +73,5 @@ def _sources(recordings: list[Recording], count: int, random: np.random.Generato
     return [replace(recording, text=None) for recording in ordered[:count]]
 
 
-def _pair(source: Recording, voices: list[str], targets: dict[str, list[Recording]], number: int) -> Pair:
-    """A pair with the next voice that is not the source's."""
-    others = [voice for voice in voices if voice != source.voice]
-    target = others[number % len(others)]
+def _pair(source: Recording, target: str, targets: dict[str, list[Recording]]) -> Pair:
     return Pair(source, target, tuple(targets[target][:REFERENCES]), targets[target][REFERENCES])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import replacing, text_lines
 from ..training.data.corpus import Recording, read_manifest
 
 ADVICE = "make one with 'fastvoicegrad dev pairs'"
@@ -41,6 +41,11 @@ class Pair:
     @property
     def id(self) -> str:
         return f"{self.source.id}--{self.target}"
+
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """All recordings of the pair."""
+        return (self.source, *self.references, self.natural, *((self.parallel,) if self.parallel else ()))
 
     @property
     def is_self(self) -> bool:
@@ -151,7 +156,7 @@ def pairs_of_manifest(
     try:
         return [
             pair
-            for corpus in corpora or known
+            for corpus in dict.fromkeys(corpora or known)
             for pair in make_pairs(
                 [r for r in recordings if r.corpus == corpus], sentences, references, seed, short, self_pairs
             )
@@ -203,7 +208,9 @@ def read_pairs(path: Path) -> list[Pair]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {ADVICE}")
     pairs, ids = list[Pair](), set[str]()
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(text_lines(path), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             references = tuple(recording(r) for r in row["references"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,14 @@ def write_report(report: dict[str, Any], pairs: list[Pair], out: Path, against: 
 def link_waves(report: dict[str, Any], out: Path) -> None:
     """Link ``waves/SYSTEM/PAIR.flac`` to the files of the cache."""
     for name, rows in report["rows"].items():
-        folder = out / "waves" / name
-        folder.mkdir(parents=True, exist_ok=True)
         for pair, row in zip(report["pairs"], rows, strict=True):
-            link = folder / f"{pair}.flac"
+            link = out / "waves" / name / f"{pair}.flac"  # an id may hold "/"
+            link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
-            link.hardlink_to(out / row["file"])
+            try:
+                link.hardlink_to(out / row["file"])
+            except OSError:  # some file systems have no links
+                shutil.copyfile(out / row["file"], link)
 
 
 def _tables(report: dict[str, Any], summary: Summary, sign: str = "") -> str:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .. import __version__
 from ..errors import InputError
+from ..files import new_folder, regular_file
 from ..threads import available_cores
 from ..training.verification import equal_error
 from .cache import Cache, digest, fingerprint
@@ -165,6 +166,8 @@ def score(plan: Plan, jobs: int = 0) -> dict[str, Any]:
     pairs, (metrics, missing) = evaluator.pairs, available(Path(plan.metric_weights))
     for name in plan.systems:
         evaluator.system(name)  # a bad one fails here, before anything is computed
+    for path in {recording.path for pair in pairs for recording in pair.recordings}:
+        regular_file(path)
     rows: dict[str, list[Row]] = {name: [{} for _ in pairs] for name in plan.systems}
     trials = np.zeros((len(metrics), len(pairs), 2))
     pool = ProcessPoolExecutor(jobs or available_cores(), get_context("spawn"), _start, (plan,))
@@ -246,7 +249,7 @@ def evaluate(plan: Plan, against: str, jobs: int = 0, with_speed: bool = True) -
     if against not in plan.systems:
         raise InputError(f"--against {against}: not among the systems, which are {', '.join(plan.systems)}")
     out = Path(plan.out)
-    out.mkdir(parents=True, exist_ok=True)
+    new_folder(out)
     report = score(plan, jobs)
     evaluator = Evaluator(plan)
     report["date"] = datetime.date.today().isoformat()

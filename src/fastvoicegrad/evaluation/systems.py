@@ -15,6 +15,7 @@ from ..audio.level import TARGET_LEVEL, speech_level
 from ..bundle import Bundle
 from ..converter import VoiceConverter
 from ..errors import InputError
+from ..files import shown
 from ..mel import MEL, log_mel
 from ..training.data.corpus import Recording
 from ..voice import Voice
@@ -96,6 +97,8 @@ class HifiGanCopySynthesis(CopySynthesis):
     """The source's mel through HiFi-GAN V1."""
 
     def __init__(self, weights: str) -> None:
+        if not Path(weights).is_file():
+            raise InputError(f"{shown(weights)}: no such file; name HiFi-GAN's checkpoint, hifigan:FILE")
         self.weights = weights
         self.key = f"hifigan {fingerprint(weights)}"
 
@@ -171,7 +174,8 @@ class Folder(System):
         self.key = "folder"
 
     def _file(self, pair: Pair) -> Path:
-        found = sorted(self.folder.glob(f"{pair.id}.*"))
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = sorted(file for file in files if file.stem == pair.id)
         if not found:
             raise InputError(f"{self.folder} has no file for the pair {pair.id}; convert it, or leave the pair out")
         return found[0]

@@ -76,7 +76,10 @@ def is_folder(reference: Reference, library: VoiceLibrary | None = None) -> Type
     """Whether a reference is a folder. As text, a known voice's name or a blend comes before a folder of that name."""
     if isinstance(reference, Voice) or not os.path.isdir(reference):
         return False
-    blend = parse_blend(reference) if isinstance(reference, str) else None
+    try:
+        blend = parse_blend(reference) if isinstance(reference, str) else None
+    except InputError:  # such as weights of 0: no voice has such a name
+        blend = None
     return not blend or not {key(name) for name, _ in blend} <= set(map(key, (library or VoiceLibrary()).names()))
 
 
@@ -95,7 +98,7 @@ def reference_name(reference: Reference) -> str:
         return "+".join(Path(source).stem for source in reference.sources[:3]) or "a voice"
     if is_folder(reference):
         return Path(os.path.abspath(reference)).name
-    return Path(reference).stem if os.path.lexists(reference) else os.fspath(reference)
+    return Path(reference).stem if _is_file(Path(reference)) else os.fspath(reference)
 
 
 def is_recording(reference: Reference) -> bool:

@@ -85,8 +85,10 @@ def find(wanted: str | None, role: Literal["input", "output"]) -> Device:
     else:
         exact = [device for device in usable if device.name == wanted]
         chosen = exact or [device for device in usable if wanted.casefold() in device.name.casefold()]
+    if not chosen and wanted is None:
+        raise InputError(f"there is no {role} device; connect one, or use --from and --to-file")
     if not chosen:
-        raise InputError(f"there is no {role} device '{wanted or ''}'; see 'fastvoicegrad live --devices'")
+        raise InputError(f"there is no {role} device '{wanted}'; see 'fastvoicegrad live --devices'")
     if len(chosen) > 1 and len({device.name for device in chosen}) > 1:
         numbers = ", ".join(str(device.index) for device in chosen)
         raise InputError(f"several {role} devices are called '{wanted}'; give one of the numbers {numbers}")

@@ -17,27 +17,44 @@ WINDOWS_PREFIXES = "\x00\xe0"  # the same on Windows
 def keys() -> Iterator[Pressed]:
     """A function that gives the next key that was pressed; "" where none was, or where there is no terminal.
 
-    Keys without a character, such as arrows, give "" too.
+    Keys without a character, such as arrows, give "" too. So does a job in the background: it has no keys.
     """
     if not sys.stdin or not sys.stdin.isatty():
         yield lambda: ""
     elif sys.platform == "win32":
         yield _next_on_windows
     else:
-        import termios
-        import tty
-
-        before = termios.tcgetattr(sys.stdin)
-        try:
-            tty.setcbreak(sys.stdin)
+        with _unbuffered(sys.stdin.fileno()):
             yield lambda: _next(sys.stdin.fileno())
-        finally:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _unbuffered(terminal: int) -> Iterator[None]:
+    """The terminal passes on each key at once, without showing it."""
+    import termios
+    import tty
+
+    before = termios.tcgetattr(terminal)
+    try:
+        if _in_front(terminal):
+            tty.setcbreak(terminal)
+        yield
+    finally:
+        if _in_front(terminal):
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _in_front(terminal: int) -> bool:
+    """Whether the terminal is this job's. Reading or changing it from the background would stop the process."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:  # it controls no jobs
+        return True
 
 
 def _next(terminal: int) -> str:
     """The next key that waits. Reading from `sys.stdin` would keep further ones in its buffer."""
-    if not _waits(terminal):
+    if not _in_front(terminal) or not _waits(terminal):
         return ""
     key = os.read(terminal, 1).decode(errors="ignore")
     while key == ESCAPE and _waits(terminal):  # what follows belongs to the same key

@@ -6,7 +6,11 @@ import threading
 from pathlib import Path
 from queue import Full, Queue
 
+import soundfile
+
 from .. import audio
+from ..errors import InputError
+from ..files import no_room
 from ..mel import Array
 
 MOST_WAITING = 2000  # blocks; further ones are lost
@@ -15,6 +19,12 @@ MOST_WAITING = 2000  # blocks; further ones are lost
 class Recorder:
     """Writes samples to a file, which appears when the recording ends. Use it in a ``with`` block.
 
+    Where the disk is full or the format can hold no more, the recording ends. WAV, FLAC and MP3 keep what came before.
+    Of OGG and Opus nothing is left: their last page is missing, which `writing` refuses.
+
+    Attributes:
+        lost: samples that a slow disk could not take.
+        failure: why the recording has ended early.
     Raises:
         InputError: the file cannot be written.
     """
@@ -23,11 +33,13 @@ class Recorder:
         audio.check_output(path, rate)
         self.path, self.rate, self.lost = path, rate, 0
         self._blocks: Queue[Array | None] = Queue(MOST_WAITING)
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
 
     def write(self, samples: Array) -> None:
         """Never waits: what the disk cannot take is lost and counted."""
+        if self.failure is not None:
+            return
         try:
             self._blocks.put_nowait(samples)
         except Full:
@@ -36,10 +48,18 @@ class Recorder:
     def _run(self) -> None:
         try:
             with audio.writing(self.path, self.rate) as file:
-                while (block := self._blocks.get()) is not None:
-                    file.write(block)
+                while (block := self._blocks.get()) is not None and self.failure is None:
+                    self._append(file, block)
         except BaseException as error:
-            self._failure = error
+            self.failure = error
+
+    def _append(self, file: audio.Writer, block: Array) -> None:
+        try:
+            file.write(block)
+        except InputError as error:
+            self.failure = error
+        except soundfile.SoundFileError:
+            self.failure = no_room(self.path)
 
     def __enter__(self) -> Recorder:
         self._thread.start()
@@ -53,5 +73,5 @@ class Recorder:
             except Full:
                 continue
         self._thread.join()
-        if self._failure is not None and error[0] is None:
-            raise self._failure
+        if self.failure is not None and error[0] is None:
+            raise self.failure

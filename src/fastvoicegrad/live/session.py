@@ -9,6 +9,7 @@ from ..settings import MOST_SEMITONES
 from ..stream.bundle import StreamVoice
 from .effects import SILENCE, Meter
 from .engine import Engine
+from .recorder import Recorder
 
 PITCH_STEP = 1.0  # semitones
 GAIN_STEP, MOST_GAIN = 10 ** (2 / 20), 10.0  # 2 dB; to each side
@@ -32,7 +33,7 @@ class Session:
     beside: float = 0.0
     voice: int = 0
     ended: bool = False
-    recording: str = ""
+    recorder: Recorder | None = None
     messages: list[str] = field(default_factory=list)
     _missing: float = 0.0
 
@@ -61,7 +62,11 @@ class Session:
         p50, p99 = (1000 * seconds for seconds in status.compute)
         sound = "original" if engine.controls.passing else self.voices[self.voice][0]
         gate = "" if engine.gate.threshold is None else " · gate open" if status.gate_open else " · gate closed"
-        recording = f" · recording {self.recording}" if self.recording else ""
+        recording, problems = "", list[str]()
+        if self.recorder is not None and self.recorder.failure is None:
+            recording = f" · recording {self.recorder.path.name}"
+        elif self.recorder is not None:
+            problems = [f"the recording has ended: {self.recorder.failure}"]
         if status.missing > self._missing:
             left_out = 1000 * (status.missing - self._missing)
             self.messages = [f"overload: {left_out:.0f} ms were left out; the delay stays what it was"]
@@ -73,6 +78,7 @@ class Session:
             f"delay   {1000 * (status.delay + self.beside):.0f} ms · queued {1000 * status.queued:.0f} ms"
             f" · late blocks {status.late}",
             f"compute {p50:.1f} ms, 99 % below {p99:.1f} ms · load {100 * status.load:.0f} %",
+            *problems,
             *self.messages,
             HELP,
         ]

@@ -13,7 +13,7 @@ from ..library import VoiceLibrary
 from ..version import __version__
 from . import conversion, schemas, stream, voices
 from .errors import add_handlers, answers
-from .guard import Guard
+from .guard import Guard, HeadAsGet
 from .jobs import JobQueue
 from .metrics import Metrics
 from .service import MODEL, Service, service_of
@@ -82,5 +82,6 @@ def create_app(converter: VoiceConverter, settings: ServerSettings) -> FastAPI:
         app.include_router(routes, dependencies=keys)
     app.include_router(open_router)
     app.include_router(stream.router)  # checks the key itself: browsers cannot send headers with a WebSocket
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, queue=queue, metrics=service.metrics)
     return app

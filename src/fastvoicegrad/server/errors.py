@@ -107,7 +107,8 @@ def _methods(request: Request) -> list[str]:
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     path = request.url.path
     matching = [path] if path in paths else [p for p in paths if compile_path(p)[0].match(path)]
-    return sorted({method.upper() for name in matching for method in paths[name]})
+    methods = {method.upper() for name in matching for method in paths[name]}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
 import msgspec
 import numpy as np
 from anyio import fail_after, move_on_after  # they make no task, unlike asyncio.wait_for
-from fastapi import APIRouter, Query, WebSocket
+from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from ..audio import HIGHEST_RATE, LOWEST_RATE
@@ -287,7 +287,7 @@ class _Client:
         except TimeoutError as error:
             self.service.metrics.refused.labels("slow_reader").inc()
             raise _Left from error
-        except (RuntimeError, OSError) as error:  # the connection is gone
+        except (RuntimeError, OSError, WebSocketDisconnect) as error:  # the connection is gone
             raise _Left from error
 
     async def _end(self, code: int, reason: str) -> None:

@@ -181,10 +181,14 @@ async def edit_voice(
 async def delete_voice(request: Request, voice_id: VoiceId) -> schemas.Status:
     """Deletes a voice. Presets stay."""
     service = service_of(request)
-    entry = await _library(service.library.entry, voice_id)
-    if entry.preset:
-        raise ApiError(403, f"'{entry.name}' is a preset voice, which cannot be deleted", "voice_is_preset")
-    await _library(service.library.remove, voice_id)
+
+    def remove(name: str) -> None:  # it reads no file, so a damaged voice can be deleted
+        try:
+            service.library.remove(name)
+        except NameTakenError as error:
+            raise ApiError(403, f"'{name}' is a preset voice, which cannot be deleted", "voice_is_preset") from error
+
+    await _library(remove, voice_id)
     return schemas.Status(status="ok")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -67,7 +68,9 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             return upgraded_meta(json.loads(file.metadata()["meta"]))
-    except (SafetensorError, TypeError, KeyError) as error:
+    except FileNotFoundError as error:
+        raise InputError(f"{shown(path)}: no such file; train that part first, or name its checkpoint") from error
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
         raise InputError(f"{shown(path)} is no checkpoint of this package; name another file") from error
 
 
@@ -131,8 +134,8 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
             do not match the checkpoints or are not above 0.
     """
     shares = shares or [1.0] * len(paths)
-    if len(shares) != len(paths) or min(shares) <= 0:
-        raise InputError(f"{len(paths)} checkpoints need as many shares, all above 0")
+    if len(shares) != len(paths) or not all(0 < share < math.inf for share in shares):
+        raise InputError(f"{len(paths)} checkpoints need as many shares, all above 0 and finite")
     metas = [read_meta(path) for path in paths]
     last = _settings_of(metas[-1])
     for settings in map(_settings_of, metas):

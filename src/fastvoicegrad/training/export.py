@@ -12,6 +12,7 @@ import onnx
 
 from ..bundle import Bundle, BundleConfig, Network, write_config
 from ..errors import InputError
+from ..files import new_folder
 from ..mel import MEL
 from ..postfilter import PostFilter
 from ..version import __version__
@@ -157,7 +158,7 @@ def write_bundle(
         unet: lends its normalisation and its settings.
         corrections: iterations of the vocoder's mel matching.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder)
     entries = {}
     for name, graph in networks.items():
         stored = storage_of(onnx.load_from_string(graph.data)) is not None

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from torch import nn
 
+from ..errors import InputError
+from ..files import shown
 from .checkpoint import load_network, read_meta
 from .models.content import ContentConfig, ContentModel
 from .models.diffvc import DiffVc, DiffVcConfig
@@ -29,11 +31,22 @@ def loaded(network: Callable[[Any], Network], settings: type, path: str | Path) 
     return model.eval()
 
 
+def content_settings(path: str | Path, task: str) -> dict[str, Any]:
+    """Settings of a content encoder, from its own run (`task`) or from a run that trained it too.
+
+    Raises:
+        InputError: the checkpoint has none.
+    """
+    meta = read_meta(path)
+    settings: dict[str, Any] | None = meta["model"] if meta["task"] == task else meta.get("others", {}).get("content")
+    if settings is None:
+        raise InputError(f"{shown(path)} holds no content encoder; name a checkpoint of one")
+    return settings
+
+
 def load_content(path: str | Path) -> ContentModel:
     """The content encoder with its heads, from a content run or from a student's run that trained it too."""
-    meta = read_meta(path)
-    settings = meta["model"] if meta["task"] == "content" else meta["others"]["content"]
-    model = ContentModel(build(ContentConfig, settings))
+    model = ContentModel(build(ContentConfig, content_settings(path, "content")))
     load_network(path, model, "content")
     return model.eval()
 

@@ -25,13 +25,13 @@ def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str,
         InputError: the file is missing or not YAML, or an override lacks its "=".
     """
     try:
-        data = yaml.safe_load(Path(path).read_text()) or {}
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise InputError(f"{path}: no such recipe; see recipes/") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path} is not a recipe: it must hold names with values")
+    if not isinstance(data, dict) or not isinstance(data.get("extends", ""), str):
+        raise InputError(f"{path} is not a recipe: it must hold names with values, and extends the name of a file")
     if extends := data.pop("extends", None):
         data = merged(read_yaml(Path(path).parent / extends), data)
     return overridden(data, overrides)
@@ -47,7 +47,7 @@ def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, A
     """Apply ``a.b=value`` overrides in place. An empty value is an empty text.
 
     Raises:
-        InputError: an override lacks its "=", or names a part of something that has no parts.
+        InputError: an override lacks its "=", or names a part of something that has no parts, or its value is not YAML.
     """
     for override in overrides or []:
         key, equals, value = override.partition("=")
@@ -59,7 +59,10 @@ def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, A
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise InputError(f"--set {override}: '{parent}' is a value, it has no '{last}'")
-        node[last] = yaml.safe_load(value) if value else ""
+        try:
+            node[last] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override}: {value} is not YAML; close brackets and quotes") from error
     return data
 
 

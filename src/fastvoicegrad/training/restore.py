@@ -1,7 +1,7 @@
 """From a bundle back to checkpoints, to continue training from it.
 
-A graph keeps the names of its network's weights. Only those of `nn.Linear` over time became transposed factors of a
-matrix product; they stand in the order of their layers.
+A graph keeps the names of its network's weights. Those of `nn.Linear` over time became transposed factors of a matrix
+product, and biases of attention became tables. Both stand in the order of their layers.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ..bundle import Bundle
 from ..errors import InputError
+from ..files import new_folder
 from . import checkpoint
 from .legacy import model_settings, with_thresholds
 from .models.content import ContentConfig, ContentModel
+from .models.local_attention import SPAN, LocalAttention
 from .models.pitch import PitchConfig, PitchTracker
 from .models.speaker import SpeakerConfig, SpeakerEncoder
 from .models.unet import UNet, UNetConfig
@@ -76,6 +78,7 @@ def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> t
     weights, used, missing = _weights(graph, renamed), set[str](), list[str]()
     exported = tuple(renamed.values()) or ("",)
     folded = [w for name, w in weights.items() if name.startswith(FOLDED) and w.ndim == 2]
+    biases = [w for w in weights.values() if w.shape[1:] == (SPAN, 3 * SPAN)]
     with torch.no_grad():
         for path, part in model.named_modules():
             for kind in ("weight", "bias", "scale", "level", "mean", "std"):
@@ -89,6 +92,8 @@ def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> t
                     value.copy_(weights[name])
                 elif isinstance(part, nn.Linear) and kind == "weight" and folded:
                     value.copy_(folded.pop(0).T)
+                elif isinstance(part, LocalAttention) and biases:
+                    part.take_bias(biases.pop(0))
                 elif name.startswith(exported) and value.min() < value.max():  # an exporter drops constants
                     missing.append(name)
     return [name for name in weights if name.endswith((".weight", ".bias")) and name not in used], missing
@@ -106,7 +111,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
         InputError: the graphs do not store their networks' settings, or another version's networks wrote them.
     """
     opened = Bundle.open(bundle)
-    out.mkdir(parents=True, exist_ok=True)
+    new_folder(out)
     recipe, written = {"schedule": asdict(ScheduleConfig.of(opened.config))}, []
     for part, (task, network, settings, renamed) in RESTORED.items():
         proto = full_weights(onnx.load_from_string(opened.graph(part)))

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from ..errors import InputError
+from ..files import new_folder
 from ..stream.bundle import StreamBundle
 from . import checkpoint
 from .checkpoint import plain
@@ -93,7 +94,7 @@ def restore_stream(bundle: str | Path | None, out: Path) -> list[Path]:
         InputError: the graphs lack their networks' settings or weights.
     """
     opened = StreamBundle.open(bundle)
-    out.mkdir(parents=True, exist_ok=True)
+    new_folder(out)
     written = []
     for part in RESTORED:
         model, task = restored(opened, part), f"stream-{part}"

@@ -16,6 +16,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..bundle import Bundle, write_config
+from ..files import new_folder
 from ..graphs import computes_in_bytes
 
 Storage = Literal["byte", "half"]
@@ -37,12 +38,13 @@ def half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def byte_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store large float32 weights as int8 with one float32 scale for each output channel, in place.
 
-    q = round(w / s) with s = max|w| / 127. Weights of one dimension are stored as float16.
+    q = round(w / s) with s = max|w| / 127. Weights of one dimension and tables that are added are stored as float16.
     """
+    added = {name for node in model.graph.node if node.op_type == "Add" for name in node.input}
     axes = {name: CHANNEL_AXIS.get(node.op_type, 0) for node in model.graph.node for name in node.input}
     nodes = []
     for tensor in _large_weights(model.graph):
-        if len(tensor.dims) < 2:
+        if len(tensor.dims) < 2 or tensor.name in added:
             nodes.append(_store_half(tensor))
             continue
         name, weight = tensor.name, numpy_helper.to_array(tensor)
@@ -122,7 +124,7 @@ def store_bundle(bundle: str | Path | None, out: Path, storage: Storage) -> None
 
 def write_networks(out: Path, bundle: Bundle, graphs: dict[str, bytes]) -> None:
     """Write a bundle with some of its graphs replaced, in the folder `out`. New encoders fit no older voices."""
-    out.mkdir(parents=True, exist_ok=True)
+    new_folder(out)
     networks = {}
     for name, network in bundle.config.networks.items():
         data = graphs.get(name) or bundle.graph(name)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..errors import InputError
+from ..files import new_folder
 from ..stream.config import StreamConfig, StreamNetwork, write_stream_config
 from ..version import __version__
 from .models.stream import StreamContent, StreamConverter, StreamPitch
@@ -95,7 +96,7 @@ def write_stream_bundle(
         "renderer": stream_renderer_graph(renderer),
         "voice": voice_graph(converter),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder)
     entries = {}
     for name, graph in graphs.items():
         data = with_storage(graph.data, settings.storage)

@@ -14,16 +14,15 @@ from .models.stream import (
     StreamPitchConfig,
 )
 from .models.stream_renderer import StreamRenderer, StreamRendererConfig
-from .networks import loaded
+from .networks import content_settings, loaded
 from .recipe import build
 
 
 def load_stream_content(path: str | Path) -> StreamContentModel:
     """The content encoder with its unit classifier, from its own run or from a converter's run that trained it too."""
-    meta = read_meta(path)
-    settings = meta["model"] if meta["task"] == "stream-content" else meta["others"]["content"]
-    model = StreamContentModel(build(StreamContentConfig, settings))
-    load_network(path, model, meta["task"] if meta["task"] == "stream-content" else "content")
+    model = StreamContentModel(build(StreamContentConfig, content_settings(path, "stream-content")))
+    task = read_meta(path)["task"]
+    load_network(path, model, task if task == "stream-content" else "content")
     return model.eval()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fastvoicegrad import InputError
 from fastvoicegrad.training.data.corpus import Recording, limit_per_voice, read_manifest
+from fastvoicegrad.training.data.store import Entry, Store, write_index
 
 
 def recording(index: int, speaker: str | None, corpus: str = "c") -> Recording:
@@ -39,6 +40,16 @@ def test_a_manifest_that_cannot_be_used_is_refused_in_a_line(tmp_path: Path, tex
         (tmp_path / "m.jsonl").write_text(text)
     with pytest.raises(InputError, match=problem):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_texts_may_hold_any_character(tmp_path: Path) -> None:
+    """Line separators of Unicode end no line; a byte order mark counts for nothing."""
+    text = "K\u00e4se\u2028\u0436\u0443\u043a\u0085"
+    row = {"id": "a", "path": "a", "corpus": "c", "split": "train", "duration": 1, "sample_rate": 1, "text": text}
+    (tmp_path / "m.jsonl").write_text("\ufeff" + json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    (read,) = read_manifest(tmp_path / "m.jsonl")
+    write_index(tmp_path / "store", [Entry(read, 0, 40)])
+    assert [entry.recording.text for entry in Store(tmp_path / "store").entries] == [text]
 
 
 def test_limits_are_per_voice_and_spread() -> None:

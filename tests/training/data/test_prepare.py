@@ -15,6 +15,7 @@ pytest.importorskip("swift_f0")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
+from fastvoicegrad.files import new_folder
 from fastvoicegrad.mel import log_mel
 from fastvoicegrad.training.data import teachers
 from fastvoicegrad.training.data.prepare import PrepareConfig, frame_times, load, prepare
@@ -77,6 +78,20 @@ def test_a_store_of_other_recordings_is_refused(manifest: Path, tmp_path: Path) 
         manifest.write_text("\n".join(changed))
         with pytest.raises(InputError, match="holds other recordings than"):
             prepare(config, [])
+
+
+def test_a_recording_that_cannot_be_read_is_named(manifest: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(str(manifest), str(tmp_path / "store"))
+    prepare(config, [])
+    (tmp_path / "3.flac").write_text("no sound")
+    with pytest.raises(InputError, match=r"of the recording 3\.flac cannot be read"):
+        prepare(config, ["mel"])
+    (tmp_path / "3.flac").unlink()
+    with pytest.raises(InputError, match=r"of the recording 3\.flac cannot be read"):
+        prepare(PrepareConfig(str(manifest), str(tmp_path / "other")), [])
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file cannot be made a folder"):
+        new_folder(tmp_path / "file")
 
 
 def test_pitch_is_that_of_the_nearest_frame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from fastvoicegrad import InputError  # noqa: E402
+from fastvoicegrad.training.data.store import Store  # noqa: E402
 from fastvoicegrad.training.networks import load_content  # noqa: E402
 from tests.training.tasks.tiny_runs import trainer  # noqa: E402
 
@@ -24,3 +26,13 @@ def test_the_frozen_part_stays_and_the_rest_is_trained(
     same = {key for key in before if torch.equal(before[key], after[key])}
     statistics = {key for key in before if key.startswith("encoder.norm.")}
     assert same | statistics == {key for key in before if key.startswith(prefix)} | statistics
+
+
+def test_contents_are_compared_with_those_of_the_store(store: Path, tmp_path: Path) -> None:
+    task = trainer(store, tmp_path, "content", "keep=content_unperturbed", "perturb.tempo=1").task
+    batch = task.batch(np.random.default_rng(0), 3)
+    kept = Store(store).array("content_unperturbed").astype(np.float32)
+    assert all((kept[:, 0] == first).any() for first in batch["content"][:, 0, 0].numpy())
+    error = task.modules["content"](batch["mel"])["content"] - batch["content"]
+    relative = error.square().mean((0, 2)) / torch.from_numpy(kept).var(0)
+    torch.testing.assert_close(task.losses(batch)["content"], relative.mean(), rtol=0.1, atol=0)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
+from ...files import same_file
 from ..common import BundleOption, console, developer_module, existing, friendly
 
 PairsOption = Annotated[Path, typer.Option(help="Pairs file, a pair a line; 'dev pairs' writes it.")]
@@ -39,6 +40,8 @@ def pairs(
     """Write the paper's protocol: ordered pairs of the voices of a split."""
     protocol = developer_module("evaluation.pairs")
     existing(manifest, "MANIFEST")
+    if same_file(manifest, output):
+        raise InputError(f"{output} is the manifest; give --output another name")
     made = protocol.pairs_of_manifest(
         manifest, corpus or [], split, sentences, references, seed, longest, self_pairs=to_itself
     )
@@ -64,6 +67,8 @@ def evaluate(
     named = run.name_systems(systems)
     if metric_weights != USUAL_WEIGHTS and not metric_weights.is_dir():
         raise InputError(f"{metric_weights}: no such folder of metric weights")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is not a folder; name one, which is made where it is missing")
     plan = run.Plan(named, str(pairs), str(output), str(metric_weights), str(base) if base else None)
     report.print_summary(run.evaluate(plan, against or next(iter(named)), jobs, speed))
 
@@ -78,7 +83,8 @@ def diagnose(
 ) -> None:
     """Show where likeness and words are lost: each voice converted to itself, stage by stage."""
     module = developer_module("evaluation.diagnose")
-    print(module.diagnose(pairs, output, metric_weights, str(bundle) if bundle else None, jobs).read_text())
+    model = str(bundle) if bundle else None
+    print(module.diagnose(pairs, output, metric_weights, model, jobs).read_text(encoding="utf-8"))
 
 
 @friendly
@@ -94,7 +100,7 @@ def reference_length(
     module = developer_module("evaluation.reference_length")
     lengths = sorted(seconds or module.SECONDS)
     model = str(bundle) if bundle else None
-    print(module.reference_length(pairs, output, metric_weights, model, lengths, jobs).read_text())
+    print(module.reference_length(pairs, output, metric_weights, model, lengths, jobs).read_text(encoding="utf-8"))
 
 
 @friendly
@@ -140,7 +146,7 @@ def reproduce(
         longest=longest,
         settings=settings or [],
     )
-    print(module.reproduce(plan).read_text())
+    print(module.reproduce(plan).read_text(encoding="utf-8"))
 
 
 @friendly

@@ -55,7 +55,7 @@ def recipe_of(plan: Reproduction, training: Training) -> dict[str, Any]:
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise InputError(f"{paths[-1]}: no such recipe; --recipes names the folder that has them")
-        changes: dict[str, Any] = yaml.safe_load(path.read_text())
+        changes: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         recipe = merged(recipe, {key: value for key, value in changes.items() if key != "extends"})
     return overridden(recipe, list(training.settings))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ...files import shown
+from ...files import shown, text_lines
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_manifest(path: str | Path) -> list[Recording]:
     """
     path = Path(path)
     try:
-        lines = path.read_text().splitlines()
+        lines = text_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{shown(path)}: no such manifest, or no text; give a file of JSON lines") from error
     recordings = []

@@ -6,7 +6,8 @@ A stage whose array exists is skipped. Where a stage was killed, the recordings 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rich.progress import track
 
 from ...audio.level import TARGET_LEVEL, speech_level
 from ...errors import InputError
+from ...files import shown
 from ...mel import MEL, log_mel
 from .corpus import Recording, limit_per_voice, read_manifest
 from .filling import File, Shape, dated, fill
@@ -45,11 +47,22 @@ class PrepareConfig:
 
 def load(recording: Recording, rate: int) -> np.ndarray:
     """The recording at `rate` Hz, mono, at the common speech level, shape ``(N,)``."""
-    wave, original = soundfile.read(recording.path, dtype="float32")
+    with _readable(recording):
+        wave, original = soundfile.read(recording.path, dtype="float32")
     if wave.ndim > 1:
         wave = wave.mean(axis=1)
     wave = soxr.resample(wave, original, rate)
     return np.asarray(wave * (TARGET_LEVEL / max(speech_level(wave), 1e-6)), dtype=np.float32)
+
+
+@contextmanager
+def _readable(recording: Recording) -> Iterator[None]:
+    try:
+        yield
+    except soundfile.SoundFileError as error:
+        raise InputError(
+            f"{shown(recording.path)} of the recording {recording.id} cannot be read; repair or remove its line"
+        ) from error
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -78,7 +91,8 @@ def _chosen(config: PrepareConfig) -> list[Recording]:
 
 
 def _frames(recording: Recording) -> int:
-    info = soundfile.info(recording.path)
+    with _readable(recording):
+        info = soundfile.info(recording.path)
     return int(info.frames * MEL.sample_rate / info.samplerate) // MEL.hop_length
 
 

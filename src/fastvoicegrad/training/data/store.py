@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...files import new_folder, text_lines
 from .. import legacy
 from .corpus import Recording
 
@@ -55,7 +56,7 @@ class Store:
         index = self.root / "index.jsonl"
         if not index.exists():
             raise InputError(f"{self.root} is not a feature store; make one with 'fastvoicegrad dev prepare'")
-        rows = [json.loads(line) for line in index.read_text().splitlines()]
+        rows = [json.loads(line) for line in text_lines(index)]
         self.entries = [Entry(Recording(**row["recording"]), row["start"], row["frames"]) for row in rows]
         self._arrays: dict[str, np.ndarray] = {}
 
@@ -104,11 +105,11 @@ def finish(path: Path, array: np.memmap[Any, Any]) -> None:
 
 def write_index(root: Path, entries: list[Entry]) -> None:
     """Write index.jsonl, and the store's folder if need be."""
-    root.mkdir(parents=True, exist_ok=True)
+    new_folder(root)
     lines = (
         json.dumps({"recording": asdict(e.recording), "start": e.start, "frames": e.frames}, ensure_ascii=False)
         for e in entries
     )
     part = root / "index.part"
-    part.write_text("\n".join(lines) + "\n")
+    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     part.replace(root / "index.jsonl")

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import soxr
 import torch
 
+from ...errors import InputError
 from ...mel import MEL, log_mel
 from .filling import File
 
@@ -25,12 +27,38 @@ def to_teacher_rate(wave: np.ndarray, rate: int) -> np.ndarray:
     return np.asarray(soxr.resample(wave, rate, TEACHER_RATE), dtype=np.float32)
 
 
-def whisper_layers(encoder: Any, mel: torch.Tensor, count: int) -> list[torch.Tensor]:
-    """Outputs of the first `count` blocks of a Whisper encoder: its log-mel (B, 80, 2 T) -> (B, T, D) each."""
+def whisper_encoder(weights: str) -> Any:
+    """The encoder of Whisper, frozen. `weights`: path of an OpenAI checkpoint, or a name that ``whisper`` knows.
+
+    Raises:
+        InputError: the package is missing, or it cannot read the weights.
+    """
+    try:
+        import whisper
+    except ImportError as error:
+        raise InputError(
+            "Whisper is not installed; run: pip install --no-deps openai-whisper && "
+            "pip install tiktoken numba tqdm more-itertools"
+        ) from error
+    try:
+        return whisper.load_model(weights, device="cpu").encoder.requires_grad_(False).eval()
+    except (RuntimeError, OSError, LookupError, UnpicklingError) as error:
+        raise InputError(
+            f"Whisper's weights {weights} cannot be read; name a checkpoint of OpenAI, e.g. tiny.en.pt"
+        ) from error
+
+
+def whisper_frames(encoder: Any, mel: torch.Tensor) -> torch.Tensor:
+    """What the blocks of a Whisper encoder read: its log-mel (B, 80, 2 T) -> (B, T, D)."""
     x = torch.nn.functional.gelu(encoder.conv1(mel))
     x = torch.nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
-    x = x + encoder.positional_embedding[: x.shape[1]]  # unpadded: the embedding is cut to the input
-    layers = []
+    frames: torch.Tensor = x + encoder.positional_embedding[: x.shape[1]]  # unpadded: cut to the input
+    return frames
+
+
+def whisper_layers(encoder: Any, mel: torch.Tensor, count: int) -> list[torch.Tensor]:
+    """Outputs of the first `count` blocks of a Whisper encoder: its log-mel (B, 80, 2 T) -> (B, T, D) each."""
+    x, layers = whisper_frames(encoder, mel), []
     for block in encoder.blocks[:count]:
         x = block(x)
         layers.append(x)
@@ -41,15 +69,13 @@ class ContentTeacher:
     """One layer of a Whisper encoder (arXiv 2212.04356), 50 frames/s.
 
     Args:
-        weights: path of an OpenAI checkpoint (``tiny.en.pt``) or a name that ``whisper`` knows.
+        weights: as of `whisper_encoder`.
         layer: number of transformer blocks before the features.
     """
 
     def __init__(self, weights: str, layer: int = 3) -> None:
-        import whisper
-
         self.name = f"whisper {Path(weights).stem}, layer {layer}"
-        self.encoder = whisper.load_model(weights, device="cpu").encoder.eval()
+        self.encoder = whisper_encoder(weights)
         self.layer = layer
 
     @torch.inference_mode()
@@ -62,16 +88,24 @@ class ContentTeacher:
 
 
 class SpeakerTeacher:
-    """CAM++ (arXiv 2303.00332), 192-dim, trained on 200k Chinese and English speakers."""
+    """CAM++ (arXiv 2303.00332), 192-dim, trained on 200k Chinese and English speakers.
+
+    Raises:
+        InputError: the package speakerlab or the weights are missing, or they are not those of CAM++.
+    """
 
     name = "CAM++ zh_en common"
 
     def __init__(self, weights: str) -> None:
-        from speakerlab.models.campplus.DTDNN import CAMPPlus
-
-        self.model = CAMPPlus(feat_dim=80, embedding_size=192)
-        self.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        self.model.eval()
+        try:
+            from speakerlab.models.campplus.DTDNN import CAMPPlus
+        except ImportError as error:
+            raise InputError("CAM++ needs a package; run: pip install --no-deps speakerlab torchaudio") from error
+        self.model = CAMPPlus(feat_dim=80, embedding_size=192).eval()
+        try:
+            self.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except (RuntimeError, OSError, LookupError, UnpicklingError) as error:
+            raise InputError(f"CAM++'s weights {weights} cannot be read; name campplus_cn_en_common.pt") from error
 
     @torch.inference_mode()
     def __call__(self, wave: np.ndarray) -> np.ndarray:
@@ -151,15 +185,15 @@ class MelRecogniser(torch.nn.Module):
     The same mels, rendered by a vocoder, reach 0.92 to 0.96, at twice the cost.
 
     Args:
-        weights: as of `ContentTeacher`.
+        weights: as of `whisper_encoder`.
         waves: see `MelFeatures`.
     """
 
     def __init__(self, weights: str, waves: list[np.ndarray]) -> None:
+        super().__init__()
+        self.encoder = whisper_encoder(weights)
         import whisper
 
-        super().__init__()
-        self.encoder = whisper.load_model(weights, device="cpu").encoder.requires_grad_(False)
         self.depth = len(self.encoder.blocks)
         filters = whisper.audio.mel_filters("cpu", MEL.n_mels)
 

@@ -3,16 +3,19 @@
 The paper reads the 144-dim bottleneck of a Conformer phoneme recogniser. This is a small ConvNeXt stack with little
 look-ahead. It learns k-means units of a speech recogniser's encoder (soft units, arXiv 2111.02392), and the melody
 relative to the speaker's median pitch. Only its input is perturbed (NANSY, arXiv 2110.14513).
+
+With `heads` it has Whisper's own blocks instead, so that its weights can start from Whisper's (see whisper.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
+from .local_attention import LocalTransformerBlock
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,31 @@ class ContentConfig:
     units: int = 512  # classes of the content teacher
     features: int = 0  # principal components of the content teacher's features, as a second target
     n_mels: int = 80
+    heads: int = 0  # of attention: transformer blocks instead of ConvNeXt ones; `kernel` and `lookahead` do not count
+
+
+class WhisperStem(nn.Module):
+    """(B, 80, T) normalised log-mel -> (B, C, T / 2), as Whisper's encoder begins.
+
+    The first convolution is longer by two frames: it includes a map to Whisper's own mel. The last one makes room for
+    what Whisper adds to all frames, its embedding of the position.
+    """
+
+    def __init__(self, n_mels: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(n_mels, width, 5, padding=2)
+        self.second = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.last = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.gelu(self.second(F.gelu(self.first(x)))))
+
+
+class OverTime(nn.Sequential):
+    """Blocks of (B, T, C) for (B, C, T)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 class ContentEncoder(nn.Module):
@@ -36,19 +64,26 @@ class ContentEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.norm = MelNorm(config.n_mels)
-        self.stem = nn.Conv1d(config.n_mels, config.width, kernel_size=4, stride=2)  # two frames of the past
-        self.stem_norm = ChannelNorm(config.width)
-        self.blocks = nn.Sequential(
-            *(
-                ConvNeXtBlock(config.width, config.kernel, int(i < config.lookahead), layers=config.layers)
-                for i in range(config.layers)
+        self.stem: nn.Module
+        self.stem_norm: nn.Module
+        self.blocks: nn.Sequential
+        if config.heads:
+            self.stem, self.stem_norm = WhisperStem(config.n_mels, config.width), nn.Identity()
+            self.blocks = OverTime(*(LocalTransformerBlock(config.width, config.heads) for _ in range(config.layers)))
+        else:
+            self.stem = nn.Conv1d(config.n_mels, config.width, kernel_size=4, stride=2)  # two frames of the past
+            self.stem_norm = ChannelNorm(config.width)
+            self.blocks = nn.Sequential(
+                *(
+                    ConvNeXtBlock(config.width, config.kernel, int(i < config.lookahead), layers=config.layers)
+                    for i in range(config.layers)
+                )
             )
-        )
         self.bottleneck = nn.Sequential(ChannelNorm(config.width), nn.Conv1d(config.width, config.dim * 2, 1))
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 80, T) log-mel -> (B, 144, T)."""
-        x = torch.nn.functional.pad(self.norm(mel), (2, 0))
+        x = self.norm(mel) if self.config.heads else F.pad(self.norm(mel), (2, 0))
         x = self.blocks(self.stem_norm(self.stem(x)))
         x = self.bottleneck(x)  # (B, 2 * dim, T / 2): the two halves are the two frames of a pair
         batch, _, half = x.shape

@@ -14,11 +14,19 @@ from ...errors import InputError
 from ..data.crops import Crop, Crops, statistics
 from ..data.perturb import PerturbConfig, perturb, read_at, time_stretch_places
 from ..data.store import Entry, Store
-from ..models.content import ContentConfig, ContentModel
+from ..models.content import ContentConfig, ContentEncoder, ContentModel
 from ..task import Batch, LoopConfig, Scalars, Task
 
-CONTENT_WEIGHTS: dict[str, float] = {"units": 1.0, "features": 4.0, "voicing": 0.3, "melody": 2.0, "energy": 0.3}
+CONTENT_WEIGHTS: dict[str, float] = {
+    "units": 1.0,
+    "features": 4.0,
+    "voicing": 0.3,
+    "melody": 2.0,
+    "energy": 0.3,
+    "content": 10.0,
+}
 VALIDATED, VALIDATION_SEED = 64, 1  # held-out crops
+WAVES = 48  # crops that a start from Whisper fits its map on
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,10 @@ class ContentRecipe:
     # Part of loop.start_from that stays fixed. "encoder" trains new heads for a restored encoder. "units" fixes the
     # unit classifier, so the encoder keeps its coordinates.
     frozen: Literal["nothing", "encoder", "units"] = "nothing"
+    whisper: str = ""  # weights of Whisper, whose encoder an encoder with `model.heads` starts from
+    # Array of contents in the store, such as "content_unperturbed". `weights.content` keeps contents near these, so a
+    # converter that trained with them understands a new encoder.
+    keep: str = ""
     frames: int = 192  # of a crop
     corpora: dict[str, float] = field(default_factory=dict)  # weight of a frame by corpus; default 1
     weights: dict[str, float] = field(default_factory=lambda: dict(CONTENT_WEIGHTS))
@@ -77,6 +89,8 @@ class ContentTask(Task):
     name = "content"
 
     def __init__(self, recipe: ContentRecipe) -> None:
+        if recipe.whisper and not recipe.model.heads:
+            raise InputError("whisper needs model.heads, the heads of its attention; set it to 6 for tiny.en")
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)
@@ -84,6 +98,10 @@ class ContentTask(Task):
         torch.manual_seed(recipe.loop.seed)
         model = ContentModel(recipe.model)
         model.encoder.norm.fit(statistics(self.store, self.crops, "mel"))
+        if recipe.whisper:
+            self._start_from_whisper(model.encoder)
+        if recipe.keep:
+            self.spread = statistics(self.store, self.crops, recipe.keep).std(0)[:, None]
         if recipe.frozen != "nothing" and not recipe.loop.start_from:
             raise InputError("frozen needs trained weights; set loop.start_from, e.g. to init/content.safetensors")
         model.encoder.requires_grad_(recipe.frozen != "encoder")
@@ -95,6 +113,12 @@ class ContentTask(Task):
     def model_config(self) -> ContentConfig:
         return self.recipe.model
 
+    def _start_from_whisper(self, encoder: ContentEncoder) -> None:
+        from ..whisper import start_from_whisper
+
+        crops = self.crops.draw(np.random.default_rng(self.loop.seed), WAVES)
+        start_from_whisper(encoder, self.recipe.whisper, list(self.crops.wave(crops).numpy()))
+
     def _median_pitch(self, entry: Entry) -> float:
         pitch = self.store.array("pitch")[entry.slice].astype(np.float32)
         voiced = pitch[pitch > 0]
@@ -105,6 +129,8 @@ class ContentTask(Task):
         mel = crops.take("mel", drawn)
         prosody = prosody_targets(mel, crops.take("pitch", drawn), self.medians[[c.row for c in drawn]])
         names = {"units": "units", "features": "content_teacher"} if self.recipe.model.features else {"units": "units"}
+        if self.recipe.keep:
+            names["content"] = self.recipe.keep
         return {"mel": mel, **{key: crops.take(array, drawn) for key, array in names.items()}, **prosody}
 
     def batch(self, random: np.random.Generator, size: int) -> Batch:
@@ -115,13 +141,20 @@ class ContentTask(Task):
         return batch | {"mel": perturb(batch["mel"], random, self.recipe.perturb)}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        return content_losses(self.modules["content"](batch["mel"]), batch)
+        return self._losses(self.modules["content"](batch["mel"]), batch)
+
+    def _losses(self, outputs: Batch, batch: Batch) -> dict[str, Tensor]:
+        losses = content_losses(outputs, batch)
+        if "content" in batch:
+            error = (outputs["content"] - batch["content"]) / self.spread.to(batch["content"].device)
+            losses["content"] = error.square().mean()
+        return losses
 
     def validate(self) -> Scalars:
         """Losses and unit accuracy on held-out voices, unperturbed."""
         crops = self.held_out.draw(np.random.default_rng(VALIDATION_SEED), VALIDATED)
         batch = self.on_device(self._with_targets(self.held_out, crops))
         outputs = self.modules["content"](batch["mel"])
-        scores = {key: float(value) for key, value in content_losses(outputs, batch).items()}
+        scores = {key: float(value) for key, value in self._losses(outputs, batch).items()}
         best = outputs["units_logits"].topk(5, 1).indices == batch["units"][:, None]
         return scores | {"accuracy": float(best[:, 0].float().mean()), "top5": float(best.any(1).float().mean())}

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from fastvoicegrad.evaluation.report import link_waves
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_waves_have_the_names_of_their_pairs(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids may hold "/". Without links of the file system they are copies."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    (tmp_path / "one.flac").write_text("sound")
+    report = {"pairs": ["p225/001--p226"], "rows": {"ours": [{"file": "one.flac"}]}}
+    for _ in range(2):
+        link_waves(report, tmp_path)
+    made = tmp_path / "waves" / "ours" / "p225" / "001--p226.flac"
+    assert made.read_text() == "sound"
+    assert made.samefile(tmp_path / "one.flac") == links
