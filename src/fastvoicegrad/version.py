@@ -1,3 +1,3 @@
 """The version of the package, of its default bundle and of the changelog."""
 
-__version__ = "0.17.0"
+__version__ = "0.18.0"
