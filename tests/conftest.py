@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,13 @@ import numpy as np
 import pytest
 
 RATE = 22050
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips slow tests after the time in FASTVOICEGRAD_SLOW_UNTIL (seconds since 1970): CI has a limit."""
+    until = os.environ.get("FASTVOICEGRAD_SLOW_UNTIL")
+    if until and time.time() > float(until) and item.get_closest_marker("slow"):
+        pytest.skip("no time is left for slow tests")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Path:
