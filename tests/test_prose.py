@@ -166,6 +166,7 @@ def test_there_is_one_version() -> None:
         "pyproject.toml": code if package == "version.py" else package,
         "CITATION.cff": first(r"^version: \"?([\w.]+)", ROOT / "CITATION.cff"),
         "CHANGELOG.md, first section": first(r"^## \[?v?(\d[\w.]*)", ROOT / "CHANGELOG.md"),
+        "recipes/release/export.yaml": first(r"^name: FastVoiceGrad ([\d.]+) ", ROOT / "recipes/release/export.yaml"),
         "bundles/default/config.json": json.loads((SOURCE / "bundles/default/config.json").read_text()).get("version"),
     }
     assert len(set(versions.values())) == 1, versions
