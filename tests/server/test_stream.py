@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -301,42 +303,75 @@ def test_a_client_that_sends_too_fast_has_to_wait(streams: Running) -> None:
     assert sum(map(len, receiver)) == 2 * len(wave)
 
 
+@contextmanager
+def standing_still(server: Running) -> Iterator[None]:
+    """The processes of the streams do nothing meanwhile."""
+    children = [process._child._running for process in server.app.state.service.streams._processes if process.streams]
+    for child in children:
+        child.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for child in children:
+            child.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot stop a process")
 def test_a_live_stream_catches_up_after_an_overload(streams: Running) -> None:
-    """All threads of the server are busy for a second; what came meanwhile is left out, and counted all the same."""
-    service, block = streams.app.state.service, np.full(BLOCK, 0.1, np.float32)
+    """The stream's process stands still for a second; what came meanwhile is left out, and counted all the same."""
+    block = np.full(BLOCK, 0.1, np.float32)
     with connect(streams, query=f"?rate={RATE}&live=true") as socket:
         socket.recv()
-        busy = [service.streams._threads.submit(time.sleep, 1.0) for _ in range(service.settings.workers)]
-        for _ in range(50):
-            socket.send(pcm(block))
-            time.sleep(BLOCK / RATE)
+        with standing_still(streams):
+            for _ in range(50):
+                socket.send(pcm(block))
+                time.sleep(BLOCK / RATE)
         answers = [socket.recv() for _ in range(50)]
         assert all(len(answer) == 2 * BLOCK for answer in answers)
         assert sum(not any(answer) for answer in answers) >= 10
-        assert all(job.done() for job in busy)
         started = time.monotonic()
         exchanged(socket, block)
         assert time.monotonic() - started < 0.5
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot stop a process")
 def test_what_waits_is_answered_in_its_order(streams: Running) -> None:
     """Messages that wait are converted together, but not across a command; each has an answer of its own."""
-    service, wave = streams.app.state.service, vowels(0.2, rate=RATE)
+    wave = vowels(0.2, rate=RATE)
     blocks = [wave[:BLOCK], wave[BLOCK : BLOCK + 100], wave[:0], wave[500:900], wave[900:2000]]
     with connect(streams, query=f"?rate={RATE}&live=true") as live, connect(streams) as other:
         assert [json.loads(one.recv())["type"] for one in (live, other)] == ["ready", "ready"]
-        for _ in range(service.settings.workers):
-            service.streams._threads.submit(time.sleep, 0.1)
-        for block in blocks[:3]:
-            live.send(pcm(block))
-        live.send(json.dumps({"type": "pitch", "semitones": 99}))
-        for block in blocks[3:]:
-            live.send(pcm(block))
+        with standing_still(streams):
+            for block in blocks[:3]:
+                live.send(pcm(block))
+            live.send(json.dumps({"type": "pitch", "semitones": 99}))
+            for block in blocks[3:]:
+                live.send(pcm(block))
+            time.sleep(0.1)
         answers = [live.recv() for _ in range(6)]
         assert json.loads(answers.pop(3))["type"] == "error"
         assert [len(answer) for answer in answers] == [2 * len(block) for block in blocks]
         expected = exchanged(other, np.concatenate(blocks), 2000)
         np.testing.assert_allclose(samples_of(b"".join(answers)), expected, atol=1e-3)
+
+
+def test_a_process_that_dies_ends_its_streams_and_another_one_starts(streams: Running) -> None:
+    block = np.full(BLOCK, 0.1, np.float32)
+    with connect(streams) as socket:
+        socket.recv()
+        exchanged(socket, block)
+        (process,) = (one for one in streams.app.state.service.streams._processes if one.streams)
+        process._child._running.kill()
+        socket.send(pcm(block))
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+        assert (socket.close_code, socket.close_reason) == (
+            1011,
+            "the conversion failed; the server's log has the reason",
+        )
+    with connect(streams) as socket:
+        assert json.loads(socket.recv())["type"] == "ready"
+        exchanged(socket, block)
 
 
 def test_no_answer_waits_for_a_confirmation() -> None:

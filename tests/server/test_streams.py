@@ -1,10 +1,11 @@
-"""The queue of streams: what waits is converted together, and what fails fails alone."""
+"""The queue of streams: what waits is converted together, what fails fails alone, and a dead process is replaced."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator, Sequence
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,74 +16,92 @@ pytest.importorskip("torch")
 pytest.importorskip("fastapi")
 
 from fastvoicegrad import InputError
-from fastvoicegrad.server import streams as module
-from fastvoicegrad.server.streams import Streams
+from fastvoicegrad.server.stream_worker import PUSH, Request
+from fastvoicegrad.server.streams import SHARED, Stream, Streams, _Process, _together, _Waiting
 from fastvoicegrad.stream.bundle import StreamBundle, StreamVoice
-from fastvoicegrad.stream.converter import StreamingConverter, push_all
+from fastvoicegrad.stream.converter import StreamingConverter
 from tests.conftest import vowels
+
+RATE = 22050
 
 
 @pytest.fixture
 def streams(stream_folder: Path) -> Iterator[Streams]:
-    made = Streams(StreamBundle.open(stream_folder), workers=1, most=8)
+    made = Streams(stream_folder, most=SHARED)
     yield made
     made.close()
 
 
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many streams each call of `push_all` has."""
-    counts = list[int]()
+    """How many streams each call for samples has."""
+    counts, answers = list[int](), _Process._answers
 
-    def counted(converters: Sequence[StreamingConverter], blocks: Sequence[np.ndarray]) -> list[Any]:
-        counts.append(len(converters))
-        return push_all(converters, blocks)
+    def counted(self: _Process, requests: list[Request]) -> list[Any]:
+        if requests[0].name == PUSH:
+            counts.append(len(requests))
+        return answers(self, requests)
 
-    monkeypatch.setattr(module, "push_all", counted)
+    monkeypatch.setattr(_Process, "_answers", counted)
     return counts
 
 
-def make(streams: Streams, voice: Any, count: int) -> list[StreamingConverter]:
-    assert streams.bundle is not None
-    return [StreamingConverter(streams.bundle, voice) for _ in range(count)]
+@pytest.fixture
+def alone(stream_folder: Path, voices: list[Any]) -> StreamingConverter:
+    """What each stream should give."""
+    return StreamingConverter(StreamBundle.open(stream_folder), voices[0], RATE)
 
 
-def test_a_lone_stream_starts_at_once(streams: Streams, voices: list[Any], together: list[int]) -> None:
-    wave, (one, other) = vowels(0.2), make(streams, voices[0], 2)
-    np.testing.assert_array_equal(asyncio.run(streams.convert(one, wave)), other.push(wave))
+async def opened(streams: Streams, voice: Any, count: int) -> list[Stream]:
+    return [await streams.open(voice, RATE) for _ in range(count)]
+
+
+def test_a_lone_stream_starts_at_once(
+    streams: Streams, voices: list[Any], together: list[int], alone: StreamingConverter
+) -> None:
+    wave = vowels(0.2)
+
+    async def converted() -> tuple[int, np.ndarray]:
+        (one,) = await opened(streams, voices[0], 1)
+        return one.latency, await one.push(wave)
+
+    latency, result = asyncio.run(converted())
+    np.testing.assert_array_equal(result, alone.push(wave))
+    assert latency == alone.latency
     assert together == [1]
 
 
-def test_what_waits_is_converted_together(streams: Streams, voices: list[Any], together: list[int]) -> None:
-    wave, (*made, alone) = vowels(0.2), make(streams, voices[0], 6)
-    busy = threading.Event()
+def test_what_waits_is_converted_together(
+    streams: Streams, voices: list[Any], together: list[int], alone: StreamingConverter
+) -> None:
+    wave = vowels(0.2)
 
     async def all_of_them() -> list[np.ndarray]:
-        first = asyncio.ensure_future(streams.convert(made[0], wave))
-        streams._threads.submit(busy.wait, 10)
-        while not together:
-            await asyncio.sleep(0.001)
-        others = [asyncio.ensure_future(streams.convert(one, wave)) for one in made[1:]]
-        await asyncio.sleep(0.05)
-        busy.set()
-        return list(await asyncio.gather(first, *others))
+        made = await opened(streams, voices[0], SHARED)
+        return list(await asyncio.gather(*(one.push(wave) for one in made)))
 
     results = asyncio.run(all_of_them())
-    assert sum(together) == 5
-    assert len(together) <= 3
+    assert sum(together) == SHARED
+    assert len(together) <= 2  # the thread may have taken the first before the others came
+    expected = alone.push(wave)
     for result in results:
-        np.testing.assert_allclose(result, alone.push(wave), atol=1e-4)
-        alone.reset()
+        np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_a_stream_that_fails_fails_alone(streams: Streams, voices: list[Any]) -> None:
-    assert streams.bundle is not None
-    wave, good = vowels(0.2), streams.bundle.voice(voices[0])
+def test_requests_keep_their_order() -> None:
+    names = [(PUSH, 1), (PUSH, 2), (PUSH, 1), ("flush", 2), (PUSH, 2), (PUSH, 3), ("end", 3), ("end", 1)]
+    groups = _together([_Waiting(Request(name, (number,))) for name, number in names])
+    found = [[(one.request.name, one.request.arguments[0]) for one in group] for group in groups]
+    assert found == [names[:2], names[2:3], names[3:4], names[4:6], names[6:7], names[7:8]]
+
+
+def test_a_stream_that_fails_fails_alone(streams: Streams, stream_folder: Path, voices: list[Any]) -> None:
+    wave, good = vowels(0.2), StreamBundle.open(stream_folder).voice(voices[0])
     bad = StreamVoice(np.full_like(good.film, 3e38), good.memory, good.pitch)
-    made = [*make(streams, good, 1), *make(streams, bad, 1), *make(streams, good, 1)]
 
     async def all_of_them() -> list[Any]:
-        return await asyncio.gather(*(streams.convert(one, wave) for one in made), return_exceptions=True)
+        made = [(await opened(streams, voice, 1))[0] for voice in (good, bad, good)]
+        return await asyncio.gather(*(one.push(wave) for one in made), return_exceptions=True)
 
     first, second, third = asyncio.run(all_of_them())
     assert isinstance(second, InputError)
@@ -90,25 +109,68 @@ def test_a_stream_that_fails_fails_alone(streams: Streams, voices: list[Any]) ->
 
 
 def test_a_client_that_goes_away_holds_no_other_up(streams: Streams, voices: list[Any]) -> None:
-    wave, (one, other) = vowels(0.5), make(streams, voices[0], 2)
+    wave = vowels(0.5)
 
-    async def leave() -> np.ndarray:
-        leaving = asyncio.ensure_future(streams.convert(one, wave))
-        staying = asyncio.ensure_future(streams.convert(other, wave))
+    async def leave() -> list[np.ndarray]:
+        one, other = await opened(streams, voices[0], 2)
+        leaving = asyncio.ensure_future(one.push(wave))
+        staying = asyncio.ensure_future(other.push(wave))
         await asyncio.sleep(0)
         leaving.cancel()
-        return await staying
+        return [await staying, await other.push(wave)]
 
-    assert len(asyncio.run(leave())) == len(wave)
-    assert len(asyncio.run(streams.convert(other, wave))) == len(wave)
+    assert [len(result) for result in asyncio.run(leave())] == [len(wave)] * 2
 
 
-def test_an_error_of_the_program_reaches_its_stream(
-    streams: Streams, voices: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (one,) = make(streams, voices[0], 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(module, "push_all", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            asyncio.run(streams.convert(one, vowels(0.1)))
-    assert len(asyncio.run(streams.convert(one, vowels(0.1)))) == len(vowels(0.1))
+def test_an_error_of_the_program_reaches_its_stream(streams: Streams, voices: list[Any]) -> None:
+    wave = vowels(0.1)
+
+    async def broken() -> np.ndarray:
+        (one,) = await opened(streams, voices[0], 1)
+        with pytest.raises(RuntimeError, match="AttributeError"):
+            await one._process.ask("no_such_request")
+        return await one.push(wave)
+
+    assert len(asyncio.run(broken())) == len(wave)
+
+
+def test_a_process_that_dies_ends_its_streams_alone(stream_folder: Path, voices: list[Any]) -> None:
+    wave, streams = vowels(0.1), Streams(stream_folder, most=SHARED + 1)
+
+    async def killed() -> list[np.ndarray]:
+        first, second, third = await opened(streams, voices[0], 3)
+        assert first._process is third._process
+        assert first._process is not second._process
+        os.kill(first._process._child._running.pid, signal.SIGTERM)
+        with pytest.raises(InputError, match=r"the process of the streams crashed \(SIGTERM\)"):
+            await first.push(wave)
+        with pytest.raises(InputError, match="begin another stream"):
+            await third.push(wave)
+        first.close()
+        third.close()
+        (another,) = await opened(streams, voices[0], 1)
+        assert another._process is first._process
+        return [await second.push(wave), await another.push(wave)]
+
+    try:
+        one, other = asyncio.run(killed())
+    finally:
+        streams.close()
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_setting_out_of_range_takes_no_place(streams: Streams, voices: list[Any]) -> None:
+    with pytest.raises(InputError, match="rate must lie"):
+        asyncio.run(streams.open(voices[0], 1))
+    assert [process.streams for process in streams._processes] == [0]
+
+
+def test_a_closed_stream_is_forgotten(streams: Streams, voices: list[Any]) -> None:
+    async def closed() -> None:
+        one, other = await opened(streams, voices[0], 2)
+        one.close()
+        await other.push(vowels(0.1))
+        with pytest.raises(InputError, match="begin another stream"):
+            await one.push(vowels(0.1))
+
+    asyncio.run(closed())

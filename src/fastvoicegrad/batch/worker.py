@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import signal
 import threading
@@ -11,20 +10,16 @@ import warnings
 from types import FrameType
 from typing import IO
 
+from ..children import pipes_to_parent, receive, send
 from ..errors import AudioWarning
-from .messages import receive, send
 from .tasks import Setup, Task
 
 PAUSE = 0.1  # seconds between two messages about one recording
-IGNORED = ("SIGINT", "SIGHUP")  # of a terminal, for the parent: it ends its workers
 
 
 def main() -> None:
     """Serve until the parent closes the pipe, or ends in any way."""
-    requests, replies = _own_pipes()
-    for name in IGNORED:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    requests, replies = pipes_to_parent()
     signal.signal(signal.SIGTERM, _stop)
     warnings.simplefilter("ignore", AudioWarning)  # they stand in the entries
     setup: Setup = receive(requests)
@@ -34,15 +29,6 @@ def main() -> None:
     threading.Thread(target=_listen, args=(requests, tasks), daemon=True).start()
     while (task := tasks.get()) is not None:
         send(replies, setup.perform(task, _Progress(replies)))
-
-
-def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """The pipes from and to the parent. Nothing else reads the one, and what anything prints goes to stderr."""
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    return requests, replies
 
 
 def _listen(requests: IO[bytes], tasks: queue.SimpleQueue[Task | None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 import time
@@ -59,14 +58,13 @@ def serve(
     """
     remove_old()
     server, listener = make_server(converter, settings, log_level), listening(settings)
+    server.config.app.state.service.streams.start()  # type: ignore[union-attr]
     ready(listener.getsockname()[1])
     # uvicorn gives a signal on when it has shut down; by then it has done its work.
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), lambda number, frame: None)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # e.g. under nohup
         signal.signal(signal.SIGHUP, server.handle_exit)
-    gc.collect()
-    gc.freeze()  # looking through all that is here by now would take longer than a stream may wait
     server.run([listener])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
 
@@ -23,13 +24,13 @@ from ..audio import HIGHEST_RATE, LOWEST_RATE
 from ..errors import InputError
 from ..mel import Array
 from ..settings import MOST_SEMITONES
-from ..stream.converter import StreamingConverter
 from .errors import ApiError
 from .guard import check_origin, has_key
 from .log import log
 from .service import Service
 from .settings import ServerSettings
 from .stream_codecs import CODECS, OPUS_RATE, Codec
+from .streams import Stream
 from .uploads import reason_for_clients
 from .voices import load
 
@@ -78,13 +79,11 @@ async def stream(
     service: Service = websocket.app.state.service
     try:
         protocol, messages = _check(websocket, service.settings), _codec(codec, rate)
-        with service.streams.place() as bundle:
+        with service.streams.place():
             voice = await load(service, voice_id[:1000])
-            made = await service.streams.work(
-                lambda: StreamingConverter(bundle, voice, rate, semitones=semitones, keep_pitch=keep_pitch)
-            )
-            await websocket.accept(protocol)
-            await _Client(websocket, service, made, messages, live).serve()
+            with closing(await service.streams.open(voice, rate, semitones, keep_pitch)) as made:
+                await websocket.accept(protocol)
+                await _Client(websocket, service, made, messages, live).serve()
     except ApiError as error:
         service.metrics.refused.labels(error.status).inc()
         await websocket.send_denial_response(JSONResponse({"detail": error.detail}, error.status_code, error.headers))
@@ -145,10 +144,8 @@ class _Left(Exception):
 class _Client:
     """One accepted stream."""
 
-    def __init__(
-        self, websocket: WebSocket, service: Service, converter: StreamingConverter, codec: Codec, live: bool
-    ) -> None:
-        self.websocket, self.service, self.converter, self.live = websocket, service, converter, live
+    def __init__(self, websocket: WebSocket, service: Service, stream: Stream, codec: Codec, live: bool) -> None:
+        self.websocket, self.service, self.stream, self.live = websocket, service, stream, live
         self.codec, self.samples = codec, 0
         self._waiting: asyncio.Queue[_Message] = asyncio.Queue()
         self._size, self._room = 0, asyncio.Event()  # bytes that wait there; set when some are taken
@@ -156,14 +153,14 @@ class _Client:
 
     async def serve(self) -> None:
         """Answers messages until the client ends the stream, goes away, or does something that is not allowed."""
-        converter, latency = self.converter, self.converter.latency + self.codec.latency
+        rate, latency = self.stream.rate, self.stream.latency + self.codec.latency
         reader = asyncio.create_task(self._read()) if self.live else None
         try:
             await self._send_text(
                 type="ready",
-                rate=converter.rate,
+                rate=rate,
                 latency=latency,
-                latency_ms=round(1000 * latency / converter.rate, 1),
+                latency_ms=round(1000 * latency / rate, 1),
                 most_bytes=self.codec.most_bytes,
             )
             while True:
@@ -185,7 +182,7 @@ class _Client:
         finally:
             if reader is not None:
                 reader.cancel()
-            self.service.metrics.audio.inc(self.samples / converter.rate)
+            self.service.metrics.audio.inc(self.samples / rate)
 
     async def _receive(self) -> _Message:
         """The next message."""
@@ -229,9 +226,9 @@ class _Client:
                 await self._send_sound(np.zeros_like(block))
             else:
                 blocks.append(block)
-        samples, size = np.concatenate([np.zeros(0, np.float32), *blocks]), round(PIECE * self.converter.rate)
+        samples, size = np.concatenate([np.zeros(0, np.float32), *blocks]), round(PIECE * self.stream.rate)
         pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
-        parts = [await self.service.streams.convert(self.converter, piece) for piece in pieces]
+        parts = [await self.stream.push(piece) for piece in pieces]
         converted = np.concatenate([samples[:0], *parts])
         self.samples += len(samples)
         for block in blocks:
@@ -257,13 +254,11 @@ class _Client:
         try:
             match command.type:
                 case "voice":
-                    voice = await load(self.service, command.voice_id)
-                    made = await self.service.streams.work(lambda: self.converter.bundle.voice(voice))
-                    self.converter.set_voice(made)
+                    await self.stream.set_voice(await load(self.service, command.voice_id))
                 case "pitch":
-                    self.converter.set_pitch(command.semitones, command.keep_pitch)
+                    await self.stream.set_pitch(command.semitones, command.keep_pitch)
                 case "end":
-                    await self._send_sound(await self.service.streams.work(self.converter.flush), last=True)
+                    await self._send_sound(await self.stream.flush(), last=True)
                     await self._send_text(type="done", samples=self.samples)
                     await self._end(NORMAL, "")
                     raise _Left
