@@ -109,6 +109,7 @@ def test_the_length_of_bare_aac_is_no_claim(tmp_path: Path) -> None:
         ("a.mka", "flac", "matroska"),
         ("a.asf", "ac3", "asf"),
         ("a.nut", "pcm_s16le", "nut"),
+        ("a.avi", "pcm_s16le", "avi"),
     ],
 )
 def test_sound_may_begin_late(tmp_path: Path, name: str, codec: str, container: str) -> None:
@@ -117,6 +118,16 @@ def test_sound_may_begin_late(tmp_path: Path, name: str, codec: str, container: 
     info, wave = decoded(tmp_path, (tmp_path / name).read_bytes(), name)
     assert info.warnings == []
     assert SECONDS - 0.001 < len(wave) / info.rate < SECONDS + 0.1
+
+
+def test_times_of_mpeg_may_jump(tmp_path: Path) -> None:
+    """As in joined files: the last time minus the first is no length."""
+    for name, first in (("a.mpg", 0.0), ("b.mpg", 60.0)):
+        make(tmp_path / name, "mp2", "mpeg", 44100, 1, True, first=first)
+    joined = b"".join((tmp_path / name).read_bytes() for name in ("a.mpg", "b.mpg"))
+    info, wave = decoded(tmp_path, joined, "c.mpg")
+    assert info.warnings == []
+    assert 2 * SECONDS - 0.1 < len(wave) / info.rate < 2 * SECONDS + 0.2
 
 
 @pytest.mark.parametrize("name", ["a.webm", "a.amr", "a.aac"])

@@ -75,6 +75,10 @@ def test_the_only_test_voice_is_no_target_of_itself(spoken: Path) -> None:
     pairs = language_pairs(spoken, ("fr", "de"), sentences=5)
     assert Counter(map(group_of, pairs)) == {"fr": 5, "de": 1, "en, speechocean762": 1}
     assert {pair.target for pair in pairs} == {"anna"}
+    lines = [line for line in lines if '"language": "fr"' in line or '"speaker": "anna"' in line]
+    spoken.write_text("\n".join(lines))
+    with pytest.raises(InputError, match="sources of two languages"):
+        language_pairs(spoken, ("fr",), sentences=5)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.evaluation.cache import Cache, digest, fingerprint
-from fastvoicegrad.evaluation.pairs import make_pairs, pairs_of_manifest, read_pairs, to_self_pairs, write_pairs
+from fastvoicegrad.evaluation.pairs import Pair, make_pairs, pairs_of_manifest, read_pairs, to_self_pairs, write_pairs
 from fastvoicegrad.evaluation.statistics import difference, estimate, resamples
 from fastvoicegrad.training.data.corpus import Recording
 from fastvoicegrad.training.verification import equal_error, verification_scores
@@ -196,3 +196,15 @@ def test_verification_scores_split_pairs() -> None:
     same, different = verification_scores(embeddings, ["a", "a", "b", "c"])
     assert same.tolist() == [1.0]
     assert different.tolist() == [0.0] * 5
+
+
+def test_pairs_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_pairs(path)
+    for name in ("../a", "/a", "a/../../b"):
+        recording = Recording(id=name, path="a.wav", corpus="c", split="test", duration=1.0, sample_rate=16000)
+        write_pairs(path, [Pair(recording, "ben", (recording,), recording)])
+        with pytest.raises(InputError, match="leads out of a report's folder"):
+            read_pairs(path)

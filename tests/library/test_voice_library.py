@@ -17,6 +17,7 @@ import soundfile
 from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
 from fastvoicegrad.library import NameTakenError, UnknownVoiceError, VoiceLibrary, entry_of_file, user_folder
 from fastvoicegrad.library.folder import VoiceFolder
+from fastvoicegrad.library.recordings import keep
 from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 from tests.library.voices import ANNA, BEN, Encoder
@@ -393,3 +394,8 @@ def test_changes_survive_a_kill_at_any_moment(tmp_path: Path) -> None:
     assert library.names() == ["anna", "kept"]
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "anna.voice", "kept.voice", "recordings"]
     assert len(list((folder / "recordings").glob("*.flac"))) == 1
+
+
+def test_a_reference_of_any_rate_can_be_kept(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "odd.wav", vowels(1.0), 70001)
+    assert (tmp_path / keep(tmp_path / "odd.wav", tmp_path)).exists()

@@ -318,3 +318,20 @@ def test_wrong_uses_are_one_line(arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_a_recording_that_ends_early_names_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Any, block: np.ndarray) -> None:
+        raise InputError("no room")
+
+    recorder = Recorder(tmp_path / "talk.wav", RATE).__enter__()
+    recorder.write(np.zeros(RATE, np.float32))
+    while recorder._blocks.qsize():
+        time.sleep(0.01)
+    monkeypatch.setattr("fastvoicegrad.audio.Writer.write", full)
+    recorder.write(np.zeros(RATE, np.float32))
+    while recorder.failure is None:
+        time.sleep(0.01)
+    with pytest.raises(InputError, match=r"^no room; .*talk\.wav has the sound before that$"):
+        recorder.__exit__(None, None, None)
+    assert len(soundfile.read(tmp_path / "talk.wav")[0]) == RATE

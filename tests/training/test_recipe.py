@@ -89,6 +89,9 @@ def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
     (tmp_path / "five.yaml").write_text("extends: 5")
     with pytest.raises(InputError, match="extends the name of a file"):
         read_yaml(tmp_path / "five.yaml")
+    (tmp_path / "circle.yaml").write_text("extends: circle.yaml")
+    with pytest.raises(InputError, match="extends itself"):
+        read_yaml(tmp_path / "circle.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(InputError, match="not a recipe"):
         read_yaml(tmp_path / "list.yaml")

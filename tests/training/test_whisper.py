@@ -56,7 +56,7 @@ class Encoder(nn.Module):
 
 @pytest.fixture
 def teacher(monkeypatch: pytest.MonkeyPatch) -> Encoder:
-    """Stands in for the package `whisper`. Its mel is an affine map of this project's."""
+    """Stands in for the package `whisper`. Its mel depends on the length of a recording alone."""
     torch.manual_seed(0)
     encoder = Encoder().requires_grad_(False)
 
@@ -141,15 +141,21 @@ def test_training_starts_from_the_teacher(teacher: Encoder, store: Path, tmp_pat
         trainer(store, tmp_path, "content", "whisper=tiny.en")
     with pytest.raises(InputError, match=rf"model\.width={WIDTH} and model\.heads={HEADS}"):
         trainer(store, tmp_path, "content", "whisper=tiny.en", "model.width=16", f"model.heads={HEADS}")
+    with pytest.raises(InputError, match="3 blocks; set model.layers"):
+        trainer(store, tmp_path, "content", "whisper=tiny.en", *model, "model.layers=4")
 
 
-def test_missing_package_and_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_and_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def load_model(*_: object, **__: object) -> None:
         raise RuntimeError("Model x.pt not found")
 
     monkeypatch.setitem(sys.modules, "whisper", SimpleNamespace(load_model=load_model))
     with pytest.raises(InputError, match=r"x\.pt cannot be read"):
         whisper_encoder("x.pt")
+    monkeypatch.setattr(sys.modules["whisper"], "load_model", lambda *_, **__: torch.load(tmp_path / "x.pt"))
+    (tmp_path / "x.pt").touch()
+    with pytest.raises(InputError, match=r"x\.pt cannot be read"):
+        whisper_encoder(str(tmp_path / "x.pt"))
     monkeypatch.setitem(sys.modules, "whisper", None)
     with pytest.raises(InputError, match="pip install --no-deps openai-whisper"):
         whisper_encoder("x.pt")

@@ -27,8 +27,8 @@ CONTAINERS = (
 )
 OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": CONTAINERS}
 # Bare frames, whose length FFmpeg estimates from the first bitrate, and times that may jump: their length is unknown.
-GUESSED = ("aac", "loas", "ac3", "eac3", "dts", "mpegts")
-FROM_ZERO = ("matroska,webm", "asf", "nut")  # their durations include the time before the first sample
+GUESSED = ("aac", "loas", "ac3", "eac3", "dts", "mpeg", "mpegts")
+FROM_ZERO = ("matroska,webm", "asf", "avi", "nut")  # their durations include the time before the first sample
 FFMPEG_BLOCK = 1 << 22  # bytes
 LAST_FRAME = 2048  # samples of the longest frame
 KNOWN = "give WAV, FLAC, AIFF, MP3, M4A, OGG, Opus or WebM"

@@ -44,7 +44,7 @@ class Writer:
         """
         block = np.asarray(block, np.float32)
         if not np.isfinite(block).all():
-            raise InputError(f"{shown(self._path)}: the result has samples that are not numbers; nothing is written")
+            raise InputError(f"{shown(self._path)}: the result has samples that are not numbers")
         if self._most is not None and self.samples + len(block) > self._most:
             raise InputError(f"{shown(self._path)}: too long for its format (4 GiB); write .flac instead")
         for start in range(0, len(block), SLICE):

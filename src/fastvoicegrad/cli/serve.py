@@ -78,7 +78,10 @@ def _refuse_unusable(voices: Path) -> None:
     try:
         is_folder = stat.S_ISDIR(os.stat(voices).st_mode)
     except FileNotFoundError:
-        return
+        nearest = next(folder for folder in voices.absolute().parents if folder.exists())
+        if nearest.is_dir():
+            return
+        raise InputError(f"--voices {voices} cannot be used ({nearest} is a file); name another folder") from None
     except OSError as error:
         raise InputError(f"--voices {voices} cannot be used ({error.strerror}); name another folder") from error
     if not is_folder:

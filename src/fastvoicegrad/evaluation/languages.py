@@ -43,14 +43,17 @@ def language_pairs(
     groups["en"] = [r for r in recordings if r.language == "en" and r.split == "test" and r.corpus != ACCENTED]
     groups["en, accented"] = [r for r in recordings if r.corpus == ACCENTED and r.split != "train"]
     chosen = {name: _sources(of_group, sentences, random) for name, of_group in groups.items()}
-    if not targets or sum(map(bool, chosen.values())) < 2:
-        raise InputError(f"{manifest} needs test voices with {REFERENCES + 1} recordings, and sources of two languages")
-    return [
-        _pair(source, others[number % len(others)], targets)
+    pairs = [
+        [
+            _pair(source, others[number % len(others)], targets)
+            for number, source in enumerate(sources)
+            if (others := [voice for voice in sorted(targets) if voice != source.voice])
+        ]
         for sources in chosen.values()
-        for number, source in enumerate(sources)
-        if (others := [voice for voice in sorted(targets) if voice != source.voice])
     ]
+    if sum(map(bool, pairs)) < 2:
+        raise InputError(f"{manifest} needs test voices with {REFERENCES + 1} recordings, and sources of two languages")
+    return [pair for of_group in pairs for pair in of_group]
 
 
 def _targets(recordings: list[Recording]) -> dict[str, list[Recording]]:

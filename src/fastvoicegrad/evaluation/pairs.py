@@ -208,7 +208,11 @@ def read_pairs(path: Path) -> list[Pair]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {ADVICE}")
     pairs, ids = list[Pair](), set[str]()
-    for number, line in enumerate(text_lines(path), 1):
+    try:
+        lines = text_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text; {ADVICE}") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -218,6 +222,8 @@ def read_pairs(path: Path) -> list[Pair]:
             pairs.append(Pair(recording(row["source"]), row["target"], references, recording(row["natural"]), parallel))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}, line {number} is not a pair ({error}); {ADVICE}") from error
+        if os.path.isabs(pairs[-1].id) or ".." in Path(pairs[-1].id).parts:
+            raise InputError(f"{path}, line {number}: the id {pairs[-1].id} leads out of a report's folder; rename it")
         if pairs[-1].id in ids:
             raise InputError(f"{path}, line {number}: the pair {pairs[-1].id} is there twice; leave one out")
         ids.add(pairs[-1].id)

@@ -166,7 +166,7 @@ def score(plan: Plan, jobs: int = 0) -> dict[str, Any]:
     pairs, (metrics, missing) = evaluator.pairs, available(Path(plan.metric_weights))
     for name in plan.systems:
         evaluator.system(name)  # a bad one fails here, before anything is computed
-    for path in {recording.path for pair in pairs for recording in pair.recordings}:
+    for path in dict.fromkeys(recording.path for pair in pairs for recording in pair.recordings):
         regular_file(path)
     rows: dict[str, list[Row]] = {name: [{} for _ in pairs] for name in plan.systems}
     trials = np.zeros((len(metrics), len(pairs), 2))

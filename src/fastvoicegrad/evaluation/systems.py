@@ -174,8 +174,9 @@ class Folder(System):
         self.key = "folder"
 
     def _file(self, pair: Pair) -> Path:
-        files = self.folder.iterdir() if self.folder.is_dir() else ()
-        found = sorted(file for file in files if file.stem == pair.id)
+        wanted = self.folder / pair.id  # an id may hold "/"
+        files = wanted.parent.iterdir() if wanted.parent.is_dir() else ()
+        found = sorted(file for file in files if file.stem == wanted.name)
         if not found:
             raise InputError(f"{self.folder} has no file for the pair {pair.id}; convert it, or leave the pair out")
         return found[0]

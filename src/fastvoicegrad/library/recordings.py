@@ -35,8 +35,9 @@ def keep(recording: Path, folder: Path) -> str:
         InputError: the recording cannot be read, or the folder cannot be written.
     """
     info = audio.inspect(recording)
-    rate = min(max(info.rate, audio.LOWEST_RATE), audio.HIGHEST_RATE)
-    checksum, copy = hashlib.sha256(str(rate).encode()), folder / "copy.flac"
+    copy = folder / "copy.flac"
+    rate = audio.output_rate(info.rate, None, copy)
+    checksum = hashlib.sha256(str(rate).encode())
     with audio.writing(copy, rate) as file:
         for block in _first_minute(info, rate):
             file.write(block)

@@ -24,23 +24,30 @@ def keys() -> Iterator[Pressed]:
     elif sys.platform == "win32":
         yield _next_on_windows
     else:
-        with _unbuffered(sys.stdin.fileno()):
-            yield lambda: _next(sys.stdin.fileno())
+        with _unbuffered(sys.stdin.fileno()) as following:
+            yield following
 
 
 @contextmanager
-def _unbuffered(terminal: int) -> Iterator[None]:
-    """The terminal passes on each key at once, without showing it."""
+def _unbuffered(terminal: int) -> Iterator[Pressed]:
+    """The terminal passes on each key at once, without showing it, as soon as it is this job's."""
     import termios
     import tty
 
-    before = termios.tcgetattr(terminal)
+    before = None
+
+    def ready() -> bool:
+        nonlocal before
+        if before is None and _in_front(terminal):
+            before = termios.tcgetattr(terminal)
+            tty.setcbreak(terminal, termios.TCSADRAIN)
+        return _in_front(terminal)
+
     try:
-        if _in_front(terminal):
-            tty.setcbreak(terminal)
-        yield
+        ready()
+        yield lambda: _next(terminal) if ready() else ""
     finally:
-        if _in_front(terminal):
+        if before is not None and _in_front(terminal):
             termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
@@ -54,7 +61,7 @@ def _in_front(terminal: int) -> bool:
 
 def _next(terminal: int) -> str:
     """The next key that waits. Reading from `sys.stdin` would keep further ones in its buffer."""
-    if not _in_front(terminal) or not _waits(terminal):
+    if not _waits(terminal):
         return ""
     key = os.read(terminal, 1).decode(errors="ignore")
     while key == ESCAPE and _waits(terminal):  # what follows belongs to the same key

@@ -10,7 +10,7 @@ import soundfile
 
 from .. import audio
 from ..errors import InputError
-from ..files import no_room
+from ..files import no_room, shown
 from ..mel import Array
 
 MOST_WAITING = 2000  # blocks; further ones are lost
@@ -19,8 +19,8 @@ MOST_WAITING = 2000  # blocks; further ones are lost
 class Recorder:
     """Writes samples to a file, which appears when the recording ends. Use it in a ``with`` block.
 
-    Where the disk is full or the format can hold no more, the recording ends. WAV, FLAC and MP3 keep what came before.
-    Of OGG and Opus nothing is left: their last page is missing, which `writing` refuses.
+    Where the disk is full or the format can hold no more, the recording ends. WAV, AIFF and MP3 keep what came before.
+    FLAC keeps it without its length. Of OGG and Opus nothing is left: `writing` refuses what lacks its last page.
 
     Attributes:
         lost: samples that a slow disk could not take.
@@ -74,4 +74,9 @@ class Recorder:
                 continue
         self._thread.join()
         if self.failure is not None and error[0] is None:
-            raise self.failure
+            raise self._ended() if isinstance(self.failure, InputError) else self.failure
+
+    def _ended(self) -> InputError:
+        """What went wrong, and where the part before it is."""
+        kept = f"; {shown(self.path)} has the sound before that" if self.path.exists() else ""
+        return InputError(f"{self.failure}{kept}")

@@ -99,6 +99,8 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
     methods = _methods(request) if error.status_code == 405 else []
     headers = {"Allow": ", ".join(methods)} if methods else error.headers
+    if headers and headers.get("Allow") == "GET":
+        headers = {"Allow": "GET, HEAD"}
     return _answer(error.status_code, encodable(str(error.detail)), headers)
 
 

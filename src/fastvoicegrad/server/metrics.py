@@ -41,7 +41,7 @@ class Metrics:
     def count(self, scope: Scope, status: int) -> None:
         """Count an answered request; status 0: the connection ended without an answer."""
         path = getattr(scope.get("route"), "path", "other")
-        method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE") else "other"
+        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "DELETE") else "other"
         self.requests.labels(method, path, str(status)).inc()
 
     def text(self) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
 
@@ -178,7 +178,8 @@ class _Client:
             pass
         except InputError as error:
             log.error("a stream: %s", error)
-            await self._end(FAILED, "the conversion failed; the server's log has the reason")
+            with suppress(_Left):
+                await self._end(FAILED, "the conversion failed; the server's log has the reason")
         finally:
             if reader is not None:
                 reader.cancel()

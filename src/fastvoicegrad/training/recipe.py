@@ -33,7 +33,10 @@ def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str,
     if not isinstance(data, dict) or not isinstance(data.get("extends", ""), str):
         raise InputError(f"{path} is not a recipe: it must hold names with values, and extends the name of a file")
     if extends := data.pop("extends", None):
-        data = merged(read_yaml(Path(path).parent / extends), data)
+        try:
+            data = merged(read_yaml(Path(path).parent / extends), data)
+        except RecursionError as error:
+            raise InputError(f"{path} extends itself; name another recipe, or leave extends out") from error
     return overridden(data, overrides)
 
 

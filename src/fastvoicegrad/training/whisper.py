@@ -55,6 +55,8 @@ def start_from_whisper(encoder: ContentEncoder, weights: str, waves: Sequence[np
     theirs = (teacher.conv1.out_channels, teacher.blocks[0].attn.n_head)
     if (encoder.config.width, encoder.config.heads) != theirs:
         raise InputError("this Whisper has another size; set model.width={} and model.heads={}".format(*theirs))
+    if encoder.config.layers > len(teacher.blocks):
+        raise InputError(f"this Whisper has {len(teacher.blocks)} blocks; set model.layers to that or fewer")
     mels = [torch.from_numpy(log_mel(wave)) for wave in waves]
     own = [whisper.log_mel_spectrogram(torch.from_numpy(to_teacher_rate(w, MEL.sample_rate))) for w in waves]
     _copy_stem(cast(WhisperStem, encoder.stem), teacher, mel_map([encoder.norm(m) for m in mels], own))

@@ -105,3 +105,10 @@ def test_waves_and_mels_of_a_crop_belong_together(store: Path) -> None:
     mel = log_mel(crops.wave(drawn)[0].numpy())
     # Equal but for the mirrored ends and the rounding to 16 bits.
     np.testing.assert_allclose(mel[:, 4:-4], crops.take("mel", drawn)[0, :, 4:-4], atol=0.3)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "{"])
+def test_a_damaged_index_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "index.jsonl").write_text(text)
+    with pytest.raises(InputError, match=r"index\.jsonl is damaged"):
+        Store(tmp_path)

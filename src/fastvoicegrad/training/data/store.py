@@ -56,8 +56,11 @@ class Store:
         index = self.root / "index.jsonl"
         if not index.exists():
             raise InputError(f"{self.root} is not a feature store; make one with 'fastvoicegrad dev prepare'")
-        rows = [json.loads(line) for line in text_lines(index)]
-        self.entries = [Entry(Recording(**row["recording"]), row["start"], row["frames"]) for row in rows]
+        try:
+            rows = [json.loads(line) for line in text_lines(index)]
+            self.entries = [Entry(Recording(**row["recording"]), row["start"], row["frames"]) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{index} is damaged; make the store again with 'fastvoicegrad dev prepare'") from error
         self._arrays: dict[str, np.ndarray] = {}
 
     @property

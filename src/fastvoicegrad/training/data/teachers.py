@@ -27,6 +27,9 @@ def to_teacher_rate(wave: np.ndarray, rate: int) -> np.ndarray:
     return np.asarray(soxr.resample(wave, rate, TEACHER_RATE), dtype=np.float32)
 
 
+UNREADABLE = (RuntimeError, OSError, LookupError, TypeError, EOFError, UnpicklingError)  # by a file of weights
+
+
 def whisper_encoder(weights: str) -> Any:
     """The encoder of Whisper, frozen. `weights`: path of an OpenAI checkpoint, or a name that ``whisper`` knows.
 
@@ -42,7 +45,7 @@ def whisper_encoder(weights: str) -> Any:
         ) from error
     try:
         return whisper.load_model(weights, device="cpu").encoder.requires_grad_(False).eval()
-    except (RuntimeError, OSError, LookupError, UnpicklingError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"Whisper's weights {weights} cannot be read; name a checkpoint of OpenAI, e.g. tiny.en.pt"
         ) from error
@@ -104,7 +107,7 @@ class SpeakerTeacher:
         self.model = CAMPPlus(feat_dim=80, embedding_size=192).eval()
         try:
             self.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except (RuntimeError, OSError, LookupError, UnpicklingError) as error:
+        except UNREADABLE as error:
             raise InputError(f"CAM++'s weights {weights} cannot be read; name campplus_cn_en_common.pt") from error
 
     @torch.inference_mode()
