@@ -232,3 +232,9 @@ def test_links_with_such_a_name_stay(tmp_path: Path) -> None:
     assert (tmp_path / "victim").exists()
     assert link.is_symlink()
     assert check_target(tmp_path / "x.wav") == (tmp_path / "x.wav").resolve()
+
+
+@pytest.mark.parametrize("path", ["https://example.org/a.wav", Path("http://example.org/a.wav")])
+def test_addresses_are_not_read(path: str | Path) -> None:
+    with pytest.raises(InputError, match="download the file first"):
+        regular_file(path)

@@ -18,6 +18,7 @@ from .errors import InputError
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 PART = re.compile(r"\..*\.fastvoicegrad-(\d+)-[0-9a-f]{16}\.part")  # names of unfinished files; group 1: the process
 OLD = 3600.0  # seconds after which an unlocked unfinished file is removed whatever its process number
+ADDRESSES = ("http:/", "https:/", "ftp:/")  # a path has one slash there
 LONGEST_SHOWN = 100  # characters of a name in a message
 
 
@@ -66,7 +67,9 @@ def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
             with open(path, "rb"):
                 return found
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{shown(path)}: no such file; check its name") from error
+        is_address = os.fspath(path).startswith(ADDRESSES)
+        advice = "addresses are not read; download the file first" if is_address else "no such file; check its name"
+        raise InputError(f"{shown(path)}: {advice}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(path)} cannot be read ({_reason(error)})") from error
     if stat.S_ISDIR(found.st_mode):

@@ -104,3 +104,17 @@ def test_other_programs_may_run_a_command_without_an_end() -> None:
 
     command = typer.main.get_command(app)
     assert command.main(["--version"], prog_name="fastvoicegrad", standalone_mode=False) == 0
+
+
+@pytest.mark.parametrize("words", ["convert a.wav --to ", "convert a.wav --each ", "live --to ", "voice show "])
+def test_the_shell_completes_voices(tmp_path: Path, words: str) -> None:
+    line = f"fastvoicegrad {words}no"
+    environment = {
+        "_FASTVOICEGRAD_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
+        "FASTVOICEGRAD_VOICES": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "fastvoicegrad"]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert "nora" in done.stdout.split()

@@ -313,3 +313,8 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_the_address_alone_leads_to_the_documentation(server: Running) -> None:
+    answer = server.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")

@@ -39,6 +39,13 @@ ThreadsOption = Annotated[
 SettingsOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: name.name=value; repeat.")]
 
 
+def known_names(start: str) -> Iterator[str]:
+    """Names for the shell's completion."""
+    from ..library import VoiceLibrary
+
+    yield from (name for name in VoiceLibrary().names() if name.startswith(start))
+
+
 def friendly(command: F) -> F:
     """Bad input ends in one line and exit code 2."""
 

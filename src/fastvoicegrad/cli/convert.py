@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError
 from ..files import shown
-from .common import PIPE, BundleOption, ThreadsOption, friendly
+from .common import PIPE, BundleOption, ThreadsOption, friendly, known_names
 
 FOLDER = "converted"  # of the results where none is named
 SOUND, FOLDERS = "Sound", "Folders"  # panels of the help
@@ -24,7 +24,12 @@ def convert(
     ],
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", metavar="VOICE", help="Recording, folder of them, .voice file or name; repeat to pool."),
+        typer.Option(
+            "--to",
+            metavar="VOICE",
+            help="Recording, folder of them, .voice file or name; repeat to pool.",
+            autocompletion=known_names,
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -103,6 +108,7 @@ def convert(
         typer.Option(
             metavar="VOICE",
             help="Instead of --to: convert to each voice, in a folder of its own; repeat.",
+            autocompletion=known_names,
             rich_help_panel=FOLDERS,
         ),
     ] = None,
@@ -162,7 +168,7 @@ def convert(
     else:
         from .convert_many import Run
 
-        check_folder(output or FOLDER)
+        check_folder(output or FOLDER, sources)
         settings.check_storage()
         run = Run(settings, bundle, threads, workers, force, as_json)
         run.convert(sources, output or FOLDER, to or [], each or [], watch)
@@ -192,10 +198,16 @@ def is_single(sources: list[str], output: str | None, needs_folder: bool) -> boo
     return not several and not folder
 
 
-def check_folder(output: str) -> None:
+def check_folder(output: str, sources: Sequence[str]) -> None:
     """Raises InputError where an output folder has the name of one sound file."""
     from ..audio import FORMATS
 
     suffix = os.path.splitext(output)[1].lower()
     if suffix in FORMATS and not os.path.lexists(output):
+        if len(sources) > 1:
+            some = ", ".join(map(shown, sources[:3]))
+            raise InputError(
+                f"{shown(output)} names one file, but there are {len(sources)} sources: {some}; "
+                "quote names with spaces, repeat --to for each recording of a voice, or name a folder with -o"
+            )
         raise InputError(f"{shown(output)} names one file, but several results may come; name a folder with -o")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, StreamBundleOption, console, errors, findings, finite, friendly
+from .common import BundleOption, StreamBundleOption, console, errors, findings, finite, friendly, known_names
 
 if TYPE_CHECKING:
     from ..live.devices import Open
@@ -36,7 +36,9 @@ def live(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            "--to", help="Target: a voice's name, a blend, a .voice file, a recording or a folder; repeat for keys 1-9."
+            "--to",
+            help="Target: a voice's name, a blend, a .voice file, a recording or a folder; repeat for keys 1-9.",
+            autocompletion=known_names,
         ),
     ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the sound devices and end.")] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from ..errors import InputError
-from .common import BundleOption, console, findings, friendly, printable
+from .common import BundleOption, console, findings, friendly, known_names, printable
 
 if TYPE_CHECKING:
     from ..converter import VoiceConverter
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 LONGEST_AUTOMATIC = 400  # characters of a blend that its description repeats
 
 voices = typer.Typer(no_args_is_help=True, help="Make, list, play and blend voices.")
-
-
-def known_names(start: str) -> Iterator[str]:
-    """Names for the shell's completion."""
-    from ..library import VoiceLibrary
-
-    yield from (name for name in VoiceLibrary().names() if name.startswith(start))
 
 
 Known = typer.Argument(metavar="NAME", help="Name of a voice.", autocompletion=known_names)
@@ -174,8 +167,8 @@ def play(
         render_preview(converter, voice, path)
     played = output is None and play(path)
     if not played:
-        how = "" if output else " (no program that plays it was found)"
-        console.print(f"{printable(str(path))}: the sample in the voice of {printable(name)}{how}")
+        what = "" if output else "nothing was played, as no program for that was found; "
+        console.print(f"{what}{printable(str(path))} is the sample in the voice of {printable(name)}", soft_wrap=True)
 
 
 @voices.command("rename")

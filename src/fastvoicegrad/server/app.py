@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from ..converter import VoiceConverter
@@ -38,6 +39,12 @@ async def models(request: Request) -> list[schemas.Model]:
     """The one bundle that this server has."""
     config = service_of(request).converter.bundle.config
     return [schemas.Model(model_id=MODEL, name=config.name, description="One-step diffusion voice conversion")]
+
+
+@open_router.get("/", include_in_schema=False)
+async def start_page() -> RedirectResponse:
+    """A browser that knows only the address finds the documentation."""
+    return RedirectResponse("/docs")
 
 
 @open_router.get("/health", responses=answers(), summary="Ask whether the server is alive")

@@ -18,7 +18,7 @@ from .limits import SlidingWindow
 from .metrics import Metrics
 from .settings import ServerSettings, is_loopback
 
-OPEN_PATHS = ("/health", "/docs", "/openapi.json", "/live")  # they tell nothing about voices
+OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/live")  # they tell nothing about voices
 LINGER = 1.0  # seconds in which the rest of a refused body is read, so that the client sees the answer
 
 
