@@ -129,6 +129,8 @@ def test_an_error_of_the_program_reaches_its_stream(streams: Streams, voices: li
         (one,) = await opened(streams, voices[0], 1)
         with pytest.raises(RuntimeError, match="AttributeError"):
             await one._process.ask("no_such_request")
+        with pytest.raises(AttributeError, match="pickle"):
+            await one._process.ask("flush", lambda: None)
         return await one.push(wave)
 
     assert len(asyncio.run(broken())) == len(wave)
@@ -142,7 +144,7 @@ def test_a_process_that_dies_ends_its_streams_alone(stream_folder: Path, voices:
         assert first._process is third._process
         assert first._process is not second._process
         os.kill(first._process._child._running.pid, signal.SIGTERM)
-        with pytest.raises(InputError, match=r"the process of the streams crashed \(SIGTERM\)"):
+        with pytest.raises(InputError, match=r"the process of the streams crashed \(SIGTERM\)|begin another"):
             await first.push(wave)
         with pytest.raises(InputError, match="begin another stream"):
             await third.push(wave)

@@ -23,7 +23,7 @@ class Request(NamedTuple):
 
     Attributes:
         name: of a method of `StreamWorker`.
-        arguments: the stream's number first. "push" has one stream and one block; `together` gathers several.
+        arguments: the stream's number first. "push" has one stream and one block; the parent gathers several.
     """
 
     name: str

@@ -193,10 +193,10 @@ class _Process:
             self._child.send(requests)
             answers: list[Any] = self._child.receive()
             return answers
-        except InputError as error:
-            return [error] * len(requests)
         except DiedError as error:
             return [InputError(f"the process of the streams {error}")] * len(requests)
+        except Exception as error:  # else every later request would wait for ever
+            return [error] * len(requests)
 
     def close(self) -> None:
         self._waiting.put(None)
