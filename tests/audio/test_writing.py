@@ -61,7 +61,7 @@ def test_what_is_no_number_is_not_written(tmp_path: Path, suffix: str, value: fl
     wave = speech(0.1).copy()
     wave[-1] = value
     with (
-        pytest.raises(InputError, match="not numbers; nothing is written"),
+        pytest.raises(InputError, match="not numbers"),
         audio.writing(tmp_path / f"x{suffix}", RATES[suffix]) as file,
     ):
         file.write(wave)

@@ -318,7 +318,7 @@ def test_wrong_requests_are_refused_in_a_line(tables: str, budget: str, hint: st
     ("option", "value", "hint"),
     [
         ("--store", "nosuch", "--store: nosuch is not a feature store; make one with 'fastvoicegrad dev prepare'"),
-        ("--store", "damaged", "--store: it cannot be read"),
+        ("--store", "damaged", "--store: damaged/index.jsonl is damaged"),
         ("--pairs", "nosuch", "--pairs: nosuch: no such file; make one with 'fastvoicegrad dev pairs'"),
         ("--pairs", "text", "--pairs: text, line 1 is not a pair"),
         ("--recipes", "nosuch", "--recipes nosuch: nosuch/smoke is missing; name the folder 'recipes' of a checkout"),
