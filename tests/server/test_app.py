@@ -93,6 +93,7 @@ def test_all_errors_have_one_shape(server: Running, method: str, path: str, code
     assert answer.json()["detail"]["status"] == status
     if code == 405:
         assert answer.headers["allow"] == "DELETE, GET, HEAD"
+        assert server.client.post("/live").headers["allow"] == "GET, HEAD"  # it is not documented
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/voices", "/v1/voices/none"])

@@ -34,6 +34,7 @@ class Recorder:
         self.path, self.rate, self.lost = path, rate, 0
         self._blocks: Queue[Array | None] = Queue(MOST_WAITING)
         self.failure: BaseException | None = None
+        self._written = False  # whether the file has appeared
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
 
     def write(self, samples: Array) -> None:
@@ -50,6 +51,7 @@ class Recorder:
             with audio.writing(self.path, self.rate) as file:
                 while (block := self._blocks.get()) is not None and self.failure is None:
                     self._append(file, block)
+            self._written = True
         except BaseException as error:
             self.failure = error
 
@@ -78,5 +80,5 @@ class Recorder:
 
     def _ended(self) -> InputError:
         """What went wrong, and where the part before it is."""
-        kept = f"; {shown(self.path)} has the sound before that" if self.path.exists() else ""
+        kept = f"; {shown(self.path)} has the sound before that" if self._written else ""
         return InputError(f"{self.failure}{kept}")

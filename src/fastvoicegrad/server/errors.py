@@ -97,20 +97,18 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
     if isinstance(error, ApiError):
         return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
-    methods = _methods(request) if error.status_code == 405 else []
-    headers = {"Allow": ", ".join(methods)} if methods else error.headers
-    if headers and headers.get("Allow") == "GET":
-        headers = {"Allow": "GET, HEAD"}
+    headers = {"Allow": _methods(request, error)} if error.status_code == 405 else error.headers
     return _answer(error.status_code, encodable(str(error.detail)), headers)
 
 
-def _methods(request: Request) -> list[str]:
+def _methods(request: Request, error: StarletteHTTPException) -> str:
     """The methods of a path. The framework gives those of one route only, though routes may share a path."""
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     path = request.url.path
     matching = [path] if path in paths else [p for p in paths if compile_path(p)[0].match(path)]
-    methods = {method.upper() for name in matching for method in paths[name]}
-    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+    documented = {method.upper() for name in matching for method in paths[name]}
+    methods = documented or set((error.headers or {}).get("Allow", "").split(", "))
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
