@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,6 +17,7 @@ LOUD_SHARE = 0.05  # of the blocks that hold something: the loud ones
 HEADROOM = 10  # dB above the loud blocks' level to which louder ones count: a click is no speech
 BACKGROUND_SHARE = 0.1  # of the blocks that hold something: the quiet ones
 LOWEST, BINS = -80, 260  # dB of full scale, and bins of 1 dB from there on
+ACTIVE_BINS = -round(20 * math.log10(ACTIVE_RANGE))
 
 
 class LevelMeter:
@@ -43,15 +45,15 @@ class LevelMeter:
     @property
     def level(self) -> float:
         """RMS of the active blocks; 0.0 where there is nothing but silence."""
-        if not self._count.any():
+        from_top = self._count[::-1].cumsum()
+        if not from_top[-1]:
             rms = float(np.sqrt(np.mean(np.square(self._rest, dtype=np.float64)))) if len(self._rest) else 0.0
             return rms if rms > SILENCE else 0.0
-        from_top = np.cumsum(self._count[::-1])
-        loud = BINS - 1 - int(np.searchsorted(from_top, max(1.0, LOUD_SHARE * from_top[-1])))
-        active = slice(max(loud + round(20 * np.log10(ACTIVE_RANGE)), 0), None)
+        loud = BINS - 1 - int(from_top.searchsorted(max(1.0, LOUD_SHARE * from_top[-1])))
+        lowest = max(loud - ACTIVE_BINS, 0)
         ceiling = 10.0 ** ((LOWEST + loud + HEADROOM) / 10)
-        power = np.minimum(self._power, self._count * ceiling)
-        return float(np.sqrt(power[active].sum() / self._count[active].sum()))
+        power = np.minimum(self._power[lowest:], self._count[lowest:] * ceiling).sum()
+        return math.sqrt(power / from_top[BINS - 1 - lowest])
 
     @property
     def background(self) -> float:

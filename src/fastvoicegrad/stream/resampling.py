@@ -15,6 +15,7 @@ CROSSINGS = 24  # of the sinc at the lower rate, to each side: 1.1 ms at 22,050 
 CUTOFF = 0.46  # of the lower rate
 KAISER = 8.0  # 80 dB
 MOST_PLACES = 1024  # of filters; an odd rate has more: between these the error lies 100 dB below the signal
+ROWS = 256  # output samples of a run, unless the places repeat later
 
 
 @lru_cache(maxsize=32)
@@ -27,6 +28,18 @@ def _filters(source: int, target: int, places: int) -> Array:
     window = np.i0(KAISER * np.sqrt(np.maximum(0, 1 - (distance / reach) ** 2))) / np.i0(KAISER)
     taps = cutoff * np.sinc(cutoff * distance) * window
     return np.asarray(taps / taps.sum(1, keepdims=True), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _period(source: int, target: int) -> tuple[Array, NDArray[np.int64]]:
+    """A run of output samples after which the places repeat, at a rate with few of them.
+
+    Returns:
+        the filter of each, ``(R, 2 reach)``, and the input sample ``(R + 1,)`` before each; the last is the next run's.
+    """
+    places, step = (rate // math.gcd(source, target) for rate in (target, source))
+    starts, left = np.divmod(np.arange(places * max(1, ROWS // places) + 1) * step, places)
+    return _filters(source, target, places)[left[:-1]], starts
 
 
 def reach_of(source: int, target: int) -> int:
@@ -55,22 +68,38 @@ class Resampler:
         self._kept = np.concatenate([self._kept, samples])
         self.received += len(samples)
         ready = max(self.given, ((self.received - self.reach) * self.target - 1) // self.source + 1)
+        if ready == self.given:
+            output = np.zeros(0, np.float32)
+        elif self.target // math.gcd(self.source, self.target) <= MOST_PLACES:
+            output = self._by_runs(ready)
+        else:
+            output = self._one_by_one(ready)
+        drop = max(0, ready * self.source // self.target + 1 - self.reach - self._first)
+        self.given, self._first = ready, self._first + drop
+        self._kept = self._kept[drop:].copy()
+        return output
+
+    def _by_runs(self, ready: int) -> Array:
+        """The output samples `given` to `ready` of a rate whose places repeat soon."""
+        filters, starts = _period(self.source, self.target)
+        windows, parts = framed(self._kept, 2 * self.reach), list[Array]()
+        while self.given < ready:
+            run, row = divmod(self.given, len(filters))
+            stop = min(len(filters), row + ready - self.given)
+            place = run * int(starts[-1]) + 1 - self.reach - self._first
+            parts.append(np.einsum("nt,nt->n", windows[starts[row:stop] + place], filters[row:stop]))
+            self.given += stop - row
+        return np.concatenate(parts)
+
+    def _one_by_one(self, ready: int) -> Array:
+        """The same of a rate that has a filter for nearly each output sample."""
         numbers = np.arange(self.given, ready, dtype=np.int64) * self.source
         starts = numbers // self.target + 1 - self.reach - self._first
-        if not len(numbers):
-            return np.zeros(0, np.float32)
         windows = framed(self._kept, 2 * self.reach)[starts]
-        output = np.einsum("nt,nt->n", windows, self._filters_at(numbers % self.target))
-        self.given = ready
-        drop = ready * self.source // self.target + 1 - self.reach - self._first
-        self._kept, self._first = self._kept[drop:].copy(), self._first + drop
-        return output
+        return np.asarray(np.einsum("nt,nt->n", windows, self._filters_at(numbers % self.target)))
 
     def _filters_at(self, parts: NDArray[np.int64]) -> Array:
         """Filters ``(n, 2 reach)`` for places between two input samples, in units of 1 / `target`."""
-        places = self.target // math.gcd(self.source, self.target)
-        if places <= MOST_PLACES:
-            return _filters(self.source, self.target, places)[parts * places // self.target]
         filters = _filters(self.source, self.target, MOST_PLACES)
         left, share = np.divmod(parts * MOST_PLACES / self.target, 1)
         index, share = left.astype(int), share[:, None].astype(np.float32)

@@ -13,6 +13,7 @@ from .rendering import UNKNOWN_PITCH
 
 HOPS = MEL.sample_rate / MEL.hop_length  # a second
 HALF_LIFE = 10.0  # seconds after which a measured level counts half
+FORGET = 0.5 ** (1 / (HALF_LIFE * HOPS))  # after each hop
 SMALLEST_GAIN, LARGEST_GAIN = 0.1, 30.0
 # Seconds of sound in which the gain moves fast, and both time constants. It also falls fast where it is far too high
 # (the networks do not convert what is much too loud). Small changes are slow both ways, else the mean gain falls.
@@ -38,9 +39,8 @@ class _RunningLevel(LevelMeter):
         """Take the mean square of a hop."""
         if power <= SILENCE**2:  # a muted microphone: what was measured stays
             return
-        forget = 0.5 ** (1 / (HALF_LIFE * HOPS))
-        self._count *= forget
-        self._power *= forget
+        self._count *= FORGET
+        self._power *= FORGET
         index = int(min(max(10 * math.log10(power) - LOWEST, 0), BINS - 1))
         self._count[index] += 1
         self._power[index] += power
@@ -66,18 +66,20 @@ class RunningGain:
 
     def scale(self, samples: Array) -> tuple[Array, list[tuple[float, float]]]:
         """Samples of any number, scaled, and (first, last) gain of each hop that starts in them."""
-        parts, begun = [], list[tuple[float, float]]()
-        while len(samples):
+        scaled, begun, taken = np.empty(len(samples), np.float32), list[tuple[float, float]](), 0
+        while taken < len(samples):
+            gains = self.before or self.gain, self.gain
             if self.place == 0:
-                begun.append((self.before or self.gain, self.gain))
-            part = samples[: MEL.hop_length - self.place]
-            parts.append(part * ramp(self.before or self.gain, self.gain)[self.place :][: len(part)])
-            self.power += float(np.dot(part, part))
+                begun.append(gains)
+            part = samples[taken : taken + MEL.hop_length - self.place]
+            after = taken + len(part)
+            np.multiply(part, ramp(*gains)[self.place : self.place + len(part)], scaled[taken:after])
+            self.power += float(part.dot(part))
             self.place += len(part)
-            samples = samples[len(part) :]
             if self.place == MEL.hop_length:
                 self._next_hop()
-        return np.concatenate([np.zeros(0, np.float32), *parts]), begun
+            taken = after
+        return scaled, begun
 
     def _next_hop(self) -> None:
         power, self.power, self.place = self.power / MEL.hop_length, 0.0, 0
@@ -97,7 +99,7 @@ class RunningGain:
 
 def ramp(first: float, last: float) -> Array:
     """Gains ``(256,)`` of the samples of a hop."""
-    return np.asarray(first + (last - first) * STEPS, np.float32)
+    return np.asarray(first + np.float32(last - first) * STEPS, np.float32)
 
 
 @dataclass

@@ -20,7 +20,8 @@ class Call(NamedTuple):
 
     Attributes:
         step: a network's name, or a function of arrays that gives arrays.
-        inputs: of one stream. The first axis of each array is a batch of one.
+        inputs: of one stream. The first axis of each array is a batch of one. The second axis of a network's first
+            input is the frames.
     """
 
     step: str | Callable[..., Sequence[Any]]
@@ -29,7 +30,7 @@ class Call(NamedTuple):
     @property
     def frames(self) -> int:
         """Of a network's call."""
-        return next(int(self.inputs[name].shape[1]) for name in TIMED if name in self.inputs)
+        return int(next(iter(self.inputs.values())).shape[1])
 
 
 def run_all(bundle: StreamBundle, calls: Sequence[Call]) -> list[Answer]:
@@ -45,11 +46,10 @@ def run_all(bundle: StreamBundle, calls: Sequence[Call]) -> list[Answer]:
 
 def _kind(call: Call) -> Hashable:
     """Calls of one kind become one. Networks are causal, so frames that a stream lacks can be filled up."""
-    shapes = {name: array.shape for name, array in call.inputs.items()}
     if callable(call.step):
-        return call.step, *shapes.values()
+        return call.step, *[array.shape for array in call.inputs.values()]
     filled = 1 << max(1, (call.frames - 1).bit_length())  # the next power of two
-    return call.step, filled, *(shape for name, shape in shapes.items() if name not in TIMED)
+    return call.step, filled, *[array.shape for name, array in call.inputs.items() if name not in TIMED]
 
 
 def _run_alike(bundle: StreamBundle, calls: Sequence[Call]) -> list[Answer]:
