@@ -57,7 +57,7 @@ METRICS = (
         "speaker", lambda m, path: m.SpeakerSimilarity(m.CamPlus(path)), "campplus.pt", ("speakerlab", "torchaudio")
     ),
     MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ecapa(path)), "ecapa.ckpt", ("speechbrain",)),
-    MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ge2e(path)), "ge2e.pt", ("librosa",)),
+    MetricSpec("speaker", lambda m, path: m.SpeakerSimilarity(m.Ge2e(path)), "ge2e.pt"),
     MetricSpec("pitch", lambda m, _: m.Pitch(), packages=("swift_f0",)),
     MetricSpec("expression", lambda m, _: m.Expression(), packages=("swift_f0",)),
 )

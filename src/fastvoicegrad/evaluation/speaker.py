@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..training import ge2e
 from ..training.data.corpus import Recording
 from ..training.data.teachers import SpeakerTeacher
 from .cache import fingerprint
-from .metrics import RATE, Column, Figures, Metric, Utterance, fingerprints, load_16k, memoised
+from .metrics import Column, Figures, Metric, Utterance, fingerprints, load_16k, memoised
 from .pairs import Pair
 
 
@@ -76,30 +77,17 @@ class Ge2e(Encoder):
     """Resemblyzer's GE2E LSTM (arXiv 1710.10467), the paper's kind of encoder: 1.6 s windows, half overlapping."""
 
     name, kind = "GE2E", "GE2E LSTM (Resemblyzer)"
-    window, step, loudness = 160, 80, 0.0316  # frames of 10 ms; RMS of -30 dBFS
+    loudness = 0.0316  # RMS of -30 dBFS
 
     @cached_property
-    def parts(self) -> tuple[torch.nn.LSTM, torch.nn.Linear]:
-        state = torch.load(self.weights, map_location="cpu", weights_only=True)["model_state"]
-        lstm, linear = torch.nn.LSTM(40, 256, 3, batch_first=True), torch.nn.Linear(256, 256)
-        for name, part in (("lstm.", lstm), ("linear.", linear)):
-            part.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
-        return lstm.eval(), linear.eval()
+    def model(self) -> ge2e.Ge2e:
+        return ge2e.Ge2e(self.weights)
 
     @torch.inference_mode()
     def __call__(self, wave: np.ndarray) -> np.ndarray:
-        import librosa
-
-        lstm, linear = self.parts
         rms = float(np.sqrt(np.square(wave).mean()))
         wave = wave * np.float32(max(1.0, self.loudness / max(rms, 1e-8)))  # as the authors: only ever louder
-        power = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=400, hop_length=160, n_mels=40)
-        mel = torch.from_numpy(power.T.astype(np.float32))
-        mel = torch.nn.functional.pad(mel, (0, 0, 0, max(0, self.window - len(mel))))
-        windows = mel.unfold(0, self.window, self.step).transpose(1, 2)
-        _, (hidden, _) = lstm(windows)
-        partial = torch.nn.functional.normalize(linear(hidden[-1]).relu(), dim=1)
-        return np.asarray(torch.nn.functional.normalize(partial.mean(0), dim=0).numpy())
+        return np.asarray(self.model(ge2e.mel_power(torch.from_numpy(wave))[None])[0].numpy())
 
 
 class SpeakerSimilarity(Metric):

@@ -74,6 +74,18 @@ def speaker_similarity_loss(embedding: Tensor, target: Tensor, source: Tensor, s
     return (1 - (embedding * target).sum(1) + source_similarity).mean()
 
 
+def second_similarity_loss(embedding: Tensor, target: Tensor, source: Tensor) -> Tensor:
+    """E[1 - cos(e, e_target) + max(0, cos(e, e_source) - cos(e_target, e_source))].
+
+    For embeddings whose cosines are never near 0, as GE2E's: the source may be as near as it is to the target.
+
+    Args:
+        embedding, target, source: unit embeddings (B, S) of the conversion and of the two voices.
+    """
+    beyond = (embedding * source).sum(1) - (target * source).sum(1)
+    return (1 - (embedding * target).sum(1) + beyond.clamp(min=0)).mean()
+
+
 def content_consistency_loss(content: Tensor, target: Tensor) -> Tensor:
     """E[1 - cos(c, c*)] over frames, with c and c* standardised by the statistics of c*.
 

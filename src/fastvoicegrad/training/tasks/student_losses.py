@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ..data.teachers import MelRecogniser
-from ..losses import content_consistency_loss, recogniser_loss, speaker_similarity_loss, weighted_sum
+from ..ge2e import MelGe2e
+from ..losses import (
+    content_consistency_loss,
+    recogniser_loss,
+    second_similarity_loss,
+    speaker_similarity_loss,
+    weighted_sum,
+)
 from ..models.content import ContentEncoder, ContentModel
 from ..networks import load_content, load_speaker
 from ..task import Batch
@@ -23,13 +30,14 @@ from .student_recipe import StudentRecipe
 
 
 class PretrainedLosses:
-    """The losses "speaker" and "recogniser" of conversions, by frozen networks; none at weight 0.
+    """The losses "speaker", "ge2e" and "recogniser" of conversions, by frozen networks; none at weight 0.
 
     Args:
         weights: of the losses, by name.
         speaker, recogniser: paths of the networks' checkpoints.
         margins: of `recogniser_loss`, for conversions.
         waves: returns recordings (N,) on which the networks' front-ends are fitted.
+        ge2e: path of the weights of a second verifier.
     Attributes:
         networks: by name.
     Raises:
@@ -43,11 +51,14 @@ class PretrainedLosses:
         recogniser: str,
         margins: tuple[float, ...],
         waves: Callable[[], list[np.ndarray]],
+        ge2e: str = "",
     ) -> None:
         self.margins = margins
         self.networks: dict[str, nn.Module] = {}
         if weights.get("speaker"):
             self.networks["speaker"] = load_speaker(speaker).requires_grad_(False)
+        if weights.get("ge2e"):
+            self.networks["ge2e"] = MelGe2e(ge2e, waves())
         if weights.get("recogniser"):
             network = MelRecogniser(recogniser, waves()).eval()
             if margins and len(margins) != network.depth:
@@ -60,15 +71,24 @@ class PretrainedLosses:
         Args:
             made, real: log-mel (B, 80, T) of reconstructions and of what they should be.
             conversion: log-mel (B', 80, T) of conversions of the first B' <= B - 1 of `real`, or 0 without any.
-            batch: has "verified_speaker" and "to_verified_speaker".
+            batch: has "verified_speaker" and "to_verified_speaker"; for "ge2e" also "to_reference".
         """
         losses = {}
         if "speaker" in self.networks:
             target, source = batch["to_verified_speaker"], batch["verified_speaker"][: len(conversion)]
             losses["speaker"] = speaker_similarity_loss(self.networks["speaker"](conversion), target, source)
+        if "ge2e" in self.networks:
+            losses["ge2e"] = self._ge2e(conversion, batch["to_reference"], real[: len(conversion)])
         if "recogniser" in self.networks:
             losses["recogniser"] = self._recogniser(made, real, conversion)
         return losses
+
+    def _ge2e(self, conversion: Tensor, reference: Tensor, source: Tensor) -> Tensor:
+        """`second_similarity_loss` of conversions (B', 80, T), with frames of the target and the source's crops."""
+        verifier = self.networks["ge2e"]
+        with torch.no_grad():
+            target, other = verifier(reference), verifier(source)
+        return second_similarity_loss(verifier(conversion), target, other)
 
     def _recogniser(self, made: Tensor, real: Tensor, conversion: Tensor) -> Tensor:
         """`recogniser_loss` of reconstructions and, up to the margins, of conversions, against the real speech."""
@@ -97,7 +117,7 @@ class ExtraLosses:
     def __init__(self, recipe: StudentRecipe, waves: Callable[[], list[np.ndarray]]) -> None:
         self.recipe = recipe
         self.pretrained = PretrainedLosses(
-            recipe.weights, recipe.speaker, recipe.recogniser, recipe.recogniser_margins, waves
+            recipe.weights, recipe.speaker, recipe.recogniser, recipe.recogniser_margins, waves, recipe.ge2e
         )
         self.networks = dict(self.pretrained.networks)
         if recipe.content:

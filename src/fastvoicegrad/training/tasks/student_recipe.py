@@ -16,7 +16,7 @@ from ..task import LoopConfig
 from .adversary import AdversaryConfig
 
 PAPER_WEIGHTS = {"adv": 1.0, "fm": 2.0, "dist": 45.0}
-EXTRA_WEIGHTS = dict.fromkeys(("mel", "speaker", "consistency", "recogniser", "content"), 0.0)
+EXTRA_WEIGHTS = dict.fromkeys(("mel", "speaker", "ge2e", "consistency", "recogniser", "content"), 0.0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class StudentRecipe:
     conversion_guidance: float = 0.0
     conversion_guidance_cosines: int = MEL.n_mels  # lowest cosine components of that term that are kept
     speaker: str = ""  # checkpoint of the speaker encoder, for the loss "speaker" and the score "voice"
+    # Weights of a second verifier, for the loss "ge2e": the first one's score can rise without another one's.
+    ge2e: str = ""
     recogniser: str = ""  # path of a Whisper checkpoint, for the loss "recogniser"
     # Distance of conversions that counts as none, for each block of the recogniser. Two natural speakers differ too, so
     # a smaller distance would keep the source's voice. Reconstructions have no margin.
@@ -70,6 +72,10 @@ class StudentRecipe:
         if not 1 <= self.conversion_guidance_cosines <= MEL.n_mels:
             raise InputError(f"conversion_guidance_cosines must lie between 1 and {MEL.n_mels}")
         require_networks(weights, self.speaker, self.recogniser)
+        if weights.get("ge2e") and not (self.ge2e and self.data.reference_frames):
+            raise InputError(
+                "the loss 'ge2e' needs ge2e, Resemblyzer's pretrained.pt, and data.reference_frames above 0"
+            )
         if weights.get("consistency") and not self.content:
             raise InputError("the loss 'consistency' needs the content encoder; set content to its checkpoint")
         if self.judge_sound and self.vocoder_kind != "spectral":
@@ -85,7 +91,7 @@ class StudentRecipe:
     @property
     def converting(self) -> bool:
         """Whether any loss needs conversions to other voices."""
-        losses = any(self.weights.get(name) for name in ("speaker", "consistency", "recogniser"))
+        losses = any(self.weights.get(name) for name in ("speaker", "ge2e", "consistency", "recogniser"))
         return self.guided or losses or self.train_content
 
 
