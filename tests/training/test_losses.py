@@ -94,3 +94,9 @@ def test_speaker_similarity_is_least_at_the_target() -> None:
     assert found == [0.0, 1.0, 2.0]
     one_voice = losses.speaker_similarity_loss(target, target, target)
     assert float(one_voice) == 0.0
+
+
+def test_the_second_similarity_allows_what_source_and_target_share() -> None:
+    source, target = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
+    assert float(losses.second_similarity_loss(target, target, source)) == pytest.approx(0.0)
+    assert float(losses.second_similarity_loss(source, target, source)) == pytest.approx(0.4 + 0.4)

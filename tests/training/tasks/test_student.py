@@ -62,6 +62,11 @@ def test_retrieval_without_references_is_refused(store: Path, tmp_path: Path) ->
             trainer(store, tmp_path, part, "data.reference_frames=0", name="refused")
 
 
+def test_a_second_verifier_without_weights_is_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pretrained.pt"):
+        trainer(store, tmp_path, "student", "weights.ge2e=1", name="refused")
+
+
 def test_steps_beyond_the_schedule_are_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="distill_steps"):
         trainer(store, tmp_path, "student", "distill_steps=[1, 2000]", name="refused")
