@@ -238,6 +238,8 @@ def letters(inputs: Mapping[str, np.ndarray], expected: Shapes) -> dict[str, int
 
 def _check_shape(name: str, shape: Any, expected: tuple[Dimension, ...], numbers: dict[str, int]) -> None:
     """A letter must stand for the same number everywhere; a dimension that varies is a string or None."""
+    if shape == tuple([numbers.get(wanted, wanted) if isinstance(wanted, str) else wanted for wanted in expected]):
+        return
     fits = len(shape) == len(expected)
     for dimension, wanted in zip(shape, expected, strict=False):
         if isinstance(dimension, int):
