@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -221,6 +222,21 @@ def test_a_voice_is_made_again_from_kept_recordings(
         assert library.voice(encoder, "anna").encoder == "f"  # it was stored
     assert len(encoder.recordings) == 2
     assert library.entry("anna").recordings == 2
+
+
+@pytest.mark.filterwarnings("ignore:the voice:fastvoicegrad.AudioWarning")
+def test_requests_that_come_together_make_a_voice_again_once(library: VoiceLibrary, speech_file: Path) -> None:
+    library.add("anna", ANNA, recordings=[speech_file])
+    encoder, together = Encoder("f"), threading.Barrier(4)
+
+    def request() -> str:
+        together.wait(10)
+        return library.voice(encoder, "anna").encoder
+
+    with ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(request) for _ in range(4)]
+    assert [future.result() for future in found] == ["f"] * 4
+    assert len(encoder.recordings) == 1
 
 
 def test_a_kept_recording_gives_the_same_voice(

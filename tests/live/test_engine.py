@@ -160,6 +160,13 @@ def test_pass_through_is_as_late_as_the_conversion(start: Callable[..., Engine])
     np.testing.assert_allclose(output[late:], wave[late - engine.delay : len(output) - engine.delay], atol=1e-6)
 
 
+def test_the_gate_silences_your_own_voice_too(start: Callable[..., Engine]) -> None:
+    engine = start(gate=-20.0)
+    engine.controls.passing = True
+    quiet = np.full(RATE, 0.01, np.float32)
+    assert np.abs(passed(engine, quiet)).max() == 0.0
+
+
 def test_a_voice_changes_between_blocks(start: Callable[..., Engine], voices: list[Any]) -> None:
     engine, wave = start(), vowels(1.0, rate=RATE)
     passed(engine, wave)

@@ -12,9 +12,13 @@ import tempfile
 import threading
 import time
 import urllib.request
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,7 @@ from fastvoicegrad import __version__
 from fastvoicegrad.server.errors import ApiError
 from fastvoicegrad.server.jobs import Cancelled, Job, JobQueue
 from fastvoicegrad.server.uploads import PREFIX, label_of, remove_old, without_path
+from fastvoicegrad.server.work import watched
 from tests.conftest import vowels
 from tests.server.conftest import Running, wait_until, wav_bytes
 from tests.server.test_conversion import PATH, raw_request
@@ -237,6 +242,42 @@ def test_a_closed_job_stops_at_its_next_look() -> None:
 
     in_loop(body)
     assert stopped.is_set()
+
+
+def test_a_job_that_is_closed_before_it_starts_forgets_its_work() -> None:
+    class Sound:
+        pass
+
+    async def body() -> None:
+        queue, go_on, sound = JobQueue(1, 1), threading.Event(), Sound()
+        queue.submit(lambda job: go_on.wait(10))
+        waiting, kept = queue.submit(partial(lambda sound, job: None, sound)), weakref.ref(sound)
+        del sound
+        assert kept() is not None
+        waiting.close()
+        assert kept() is None
+        go_on.set()
+        queue.close()
+
+    in_loop(body)
+
+
+def test_a_file_is_closed_before_its_folder_goes() -> None:
+    """Windows deletes no open file, and a traceback keeps generators alive."""
+    closed = list[str]()
+
+    def blocks() -> Iterator[np.ndarray]:
+        try:
+            while True:
+                yield np.zeros(1000, np.float32)
+        finally:
+            closed.append("closed")
+
+    job = SimpleNamespace(check=lambda: None)
+    reading = watched(blocks(), 1000, "talk", 2.5, job)  # type: ignore[arg-type]
+    with pytest.raises(ApiError, match="longer"):
+        deque(reading, 0)
+    assert closed == ["closed"]
 
 
 # -- the start ------------------------------------------------------------------------------------------------

@@ -201,6 +201,22 @@ def test_forms_are_small(server: Running, source: bytes, kind: str) -> None:
     assert status(server.client.post(PATH, files=files, data=data)) == (400, "bad_request")
 
 
+def test_forms_of_the_other_kind_are_small(server: Running) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    answer = server.client.post("/v1/voices/anna/edit", content=b"name=anna&a=" + b"x" * (4 << 20), headers=kind)
+    assert status(answer) == (413, "upload_too_large")
+    assert server.client.post("/v1/voices/anna/edit", content=b"name=anna", headers=kind).status_code == 200
+
+
+def test_a_connection_in_use_is_kept(start: Callable[..., Running]) -> None:
+    """Requests between two looks at a connection count, too."""
+    with connected(start(patience=1.0)) as connection:
+        for _ in range(12):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            time.sleep(0.3)
+
+
 # -- slow clients ---------------------------------------------------------------------------------------------
 
 

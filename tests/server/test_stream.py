@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -11,9 +12,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -24,13 +27,14 @@ websockets = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 from fastvoicegrad import VoiceConverter  # noqa: E402
+from fastvoicegrad.server import stream as stream_module  # noqa: E402
 from fastvoicegrad.server.run import listening  # noqa: E402
 from fastvoicegrad.server.settings import ServerSettings  # noqa: E402
-from fastvoicegrad.server.stream_codecs import OPUS_PACKET, OPUS_RATE, Opus  # noqa: E402
+from fastvoicegrad.server.stream_codecs import OPUS_PACKET, OPUS_RATE, Opus, Pcm  # noqa: E402
 from fastvoicegrad.stream.bundle import StreamBundle  # noqa: E402
 from fastvoicegrad.stream.converter import StreamingConverter  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
-from tests.server.conftest import Running, running  # noqa: E402
+from tests.server.conftest import Running, running, wait_until  # noqa: E402
 
 RATE, BLOCK = 16000, 320
 
@@ -219,9 +223,43 @@ def test_there_are_so_many_places(streams: Running) -> None:
         with pytest.raises(InvalidStatus) as refused, connect(streams):
             pass
         assert refused.value.response.status_code == 429
+        assert int(refused.value.response.headers["retry-after"]) > 0
     wait_for_places(streams)
     with connect(streams) as socket:
         socket.recv()
+
+
+def test_a_server_may_have_no_streams(start: Callable[..., Running]) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(start(most_streams=0), "nora"):
+        pass
+    assert refused.value.response.status_code == 404
+    assert "--streams" in json.loads(refused.value.response.body)["detail"]["message"]
+
+
+def test_a_client_that_reads_nothing_is_cut_off(start: Callable[..., Running], stream_folder: Path) -> None:
+    """Its sound is converted until the answers fill all buffers. Its connection then ends, though it stays open."""
+    server = start(stream_bundle=stream_folder, patience=0.5, send_patience=0.5)
+    key = "dGhlIHNhbXBsZSBub25jZQ=="
+    head = (
+        "GET /v1/speech-to-speech/nora/stream?rate=8000 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    message = b"\x82\xfe" + struct.pack(">H", 32768) + bytes(4) + bytes(32768)  # masked with zeros
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+        client.sendall(head.encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 101")
+        client.settimeout(30)
+        with suppress(ConnectionError):  # a reset
+            while True:
+                client.sendall(message)
+        wait_until(lambda: not server.server.server_state.connections)
+
+
+def test_no_ping_ends_a_stream_that_is_ahead(streams: Running) -> None:
+    """The client's pong would lie behind its sound."""
+    assert streams.server.config.ws_ping_timeout is None
 
 
 def test_a_client_that_goes_away_frees_its_place(streams: Running) -> None:
@@ -252,6 +290,13 @@ def test_a_key_is_needed_where_there_is_one(start: Callable[..., Running], strea
     with connect(server, "nora", additional_headers={"xi-api-key": "secret"}) as socket:
         assert json.loads(socket.recv())["type"] == "ready"
     with connect(server, "nora", subprotocols=["fastvoicegrad", "xi-api-key.secret"]) as socket:
+        assert socket.subprotocol == "fastvoicegrad"
+
+
+@pytest.mark.parametrize("key", ["a/b=+c d", "100%", "50%25"])
+def test_a_key_may_hold_what_no_protocol_may(start: Callable[..., Running], stream_folder: Path, key: str) -> None:
+    server = start(api_key=key, stream_bundle=stream_folder)
+    with connect(server, "nora", subprotocols=["fastvoicegrad", f"xi-api-key.{quote(key, safe='')}"]) as socket:
         assert socket.subprotocol == "fastvoicegrad"
 
 
@@ -332,6 +377,32 @@ def test_a_live_stream_catches_up_after_an_overload(streams: Running) -> None:
         started = time.monotonic()
         exchanged(socket, block)
         assert time.monotonic() - started < 0.5
+
+
+def test_what_is_too_old_is_answered_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages become too old while their answer is prepared: the clock of the test moves with each look at it."""
+    times, sent = iter(100 + 0.05 * np.arange(100)), list[int]()
+    monkeypatch.setattr(stream_module.time, "monotonic", lambda: next(times))
+    client = stream_module._Client(None, None, SimpleNamespace(rate=RATE, push=echoed), Pcm(), True)  # type: ignore
+    client._send_sound = kept(sent)  # type: ignore[method-assign, assignment]
+    ages = (0.4, 0.32, 0.28, 0.25, 0.1)
+    messages = [
+        stream_module._Message(100 - age, {"bytes": pcm(np.zeros(size, np.float32))})
+        for size, age in enumerate(ages, 10)
+    ]
+    asyncio.run(client._answer(messages))
+    assert sent == [10, 11, 12, 13, 14]
+
+
+async def echoed(samples: np.ndarray) -> np.ndarray:
+    return samples
+
+
+def kept(sizes: list[int]) -> Callable[[np.ndarray], Any]:
+    async def keep(samples: np.ndarray) -> None:
+        sizes.append(len(samples))
+
+    return keep
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot stop a process")

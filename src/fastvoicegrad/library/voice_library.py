@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -83,6 +84,7 @@ class VoiceLibrary:
 
     def __init__(self, folder: Path | None = None, presets: Path = PRESETS) -> None:
         self._own, self._presets = VoiceFolder(folder or user_folder()), PresetFolder(presets)
+        self._making = threading.Lock()  # of voices that are made again, one at a time
 
     @property
     def folder(self) -> Path:
@@ -265,6 +267,13 @@ class VoiceLibrary:
             raise InputError(f"the preset voice '{name}' fits only the built-in bundle; name a recording instead")
         if voice.adapter:  # a voice that is made again would lose it
             raise InputError(f"the voice '{name}' was adapted for another bundle; adapt it again")
+        with self._making:
+            voice = Voice.load(path)  # another thread may have made it meanwhile
+            return voice if voice.encoder == encoder.bundle.fingerprint else self._made_again(encoder, path, voice)
+
+    def _made_again(self, encoder: Encoder, path: Path, voice: Voice) -> Voice:
+        """A stored voice from its kept recordings. It takes the old one's place."""
+        name = path.stem
         try:
             kept = [self._own.recordings / recording for recording in voice.recordings]
             made_again = pool([encoder.voice_of_recording(recording, quiet=True) for recording in kept])
@@ -273,7 +282,7 @@ class VoiceLibrary:
                 f"the voice '{name}' was made with another bundle; make it again with "
                 f"'fastvoicegrad voice make RECORDINGS --name {name} --replace'"
             ) from error
-        warnings.warn(f"the voice '{name}' is made again, as this bundle has other encoders", AudioWarning, 4)
+        warnings.warn(f"the voice '{name}' is made again, as this bundle has other encoders", AudioWarning, 5)
         return self._replaced(path, voice, made_again)
 
     def _replaced(self, path: Path, old: Voice, new: Voice) -> Voice:

@@ -256,7 +256,7 @@ class Engine:
         self._meters[0].add(samples, self.rate)
         converted, dry = self.stream.push(samples), self._dry.push(samples)
         share = self._mix.run(1.0 if self.controls.passing else 0.0, len(samples))
-        output = (1 - share) * converted * self.gate.factors(samples, self.stream.latency) + share * dry
+        output = ((1 - share) * converted + share * dry) * self.gate.factors(samples, self.stream.latency)
         output = np.clip(output, -1.0, 1.0)
         self._meters[1].add(output, self.rate)
         return output

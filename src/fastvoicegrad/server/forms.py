@@ -8,12 +8,18 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from .errors import ApiError
+
 MOST_FILES, MOST_FIELDS = 50, 50
 MOST_TEXT = 1 << 16  # bytes of a text
+URL_ENCODED = "application/x-www-form-urlencoded"  # older versions of Starlette have no limits on such forms
 
 
 class _LimitedRequest(Request):
     def form(self, **_: Any) -> Any:
+        length = int(self.headers.get("content-length", MOST_FIELDS * MOST_TEXT + 1))
+        if self.headers.get("content-type", "").startswith(URL_ENCODED) and length > MOST_FIELDS * MOST_TEXT:
+            raise ApiError(413, "the form is too large; send multipart/form-data")
         return super().form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=MOST_TEXT)
 
 

@@ -26,11 +26,14 @@ class Cancelled(Exception):
 class Job:
     """Work in another thread. What it writes is kept until the client takes it, so a slow client holds no thread.
 
+    Args:
+        work: is called with the job; a job that is closed before forgets it, with the sound and the voice in it.
     Attributes:
         notes: what the work found out, sentences for the client.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[Job], Any]) -> None:
+        self._work: Callable[[Job], Any] | None = work
         self.future: Future[Any] = Future()
         self.cancelled = False
         self.notes: list[str] = []
@@ -40,6 +43,13 @@ class Job:
         self._written = 0
 
     # -- in the worker thread -------------------------------------------------------------------------------
+
+    def run(self) -> Any:
+        """Does the work."""
+        self.check()
+        work, self._work = self._work, None
+        assert work is not None, "a job runs once"
+        return work(self)
 
     def check(self) -> None:
         """Raises Cancelled where the client no longer waits for the job."""
@@ -101,6 +111,7 @@ class Job:
         """Stop the job where it still runs, and drop its output."""
         with self._lock:
             self.cancelled = True
+            self._work = None
             self._output.close()
         self.future.cancel()
 
@@ -149,16 +160,15 @@ class JobQueue:
         """
         with self._lock:
             self.check()
-            job = Job(asyncio.get_running_loop())
+            job = Job(asyncio.get_running_loop(), work)
             self._jobs.add(job)
-        job.future = self._threads.submit(self._run, work, job)
+        job.future = self._threads.submit(self._run, job)
         job.future.add_done_callback(lambda _: self._end(job))
         return job
 
-    def _run(self, work: Callable[[Job], Any], job: Job) -> Any:
-        job.check()
+    def _run(self, job: Job) -> Any:
         started = time.monotonic()
-        result = work(job)
+        result = job.run()
         self._mean += 0.2 * (time.monotonic() - started - self._mean)
         return result
 

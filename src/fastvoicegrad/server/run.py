@@ -58,13 +58,13 @@ def serve(
     """
     remove_old()
     server, listener = make_server(converter, settings, log_level), listening(settings)
-    server.config.app.state.service.streams.start()  # type: ignore[union-attr]
-    ready(listener.getsockname()[1])
-    # uvicorn gives a signal on when it has shut down; by then it has done its work.
+    # uvicorn has handlers of its own while it runs, and gives a signal on when it has shut down.
     for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), lambda number, frame: None)
+        signal.signal(getattr(signal, name), server.handle_exit)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # e.g. under nohup
         signal.signal(signal.SIGHUP, server.handle_exit)
+    server.config.app.state.service.streams.start()  # type: ignore[union-attr]
+    ready(listener.getsockname()[1])
     server.run([listener])
 
 
@@ -76,6 +76,7 @@ def make_server(converter: VoiceConverter, settings: ServerSettings, log_level: 
         ws="websockets-sansio",
         ws_max_size=MOST_BYTES,
         ws_per_message_deflate=False,
+        ws_ping_timeout=None,  # of a client that sends ahead, the pong lies behind minutes of sound; see stream.IDLE
         lifespan="on",
         proxy_headers=False,  # a client must not choose the address by which it is counted
         server_header=False,
@@ -83,7 +84,7 @@ def make_server(converter: VoiceConverter, settings: ServerSettings, log_level: 
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         log_level=log_level,
     )
-    return Server(config, settings.patience)
+    return Server(config, settings)
 
 
 def _protocol(most: int) -> type[H11Protocol]:
@@ -102,13 +103,14 @@ class Server(uvicorn.Server):
     """uvicorn's server, which also closes idle connections.
 
     Args:
-        patience: seconds for the headers of a request, and for the end of a closed connection.
+        settings: `patience` is the time for the headers of a request, and for the end of a closed connection. A client
+            has `send_patience` for the end of an answer.
     """
 
-    def __init__(self, config: uvicorn.Config, patience: float) -> None:
+    def __init__(self, config: uvicorn.Config, settings: ServerSettings) -> None:
         super().__init__(config)
-        self.patience = patience
-        self._idle: dict[Any, float] = {}
+        self.settings = settings
+        self._idle: dict[tuple[Any, Any], float] = {}  # connections after their last request, and since when
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server.serve`."""
@@ -125,16 +127,22 @@ class Server(uvicorn.Server):
         while True:
             await asyncio.sleep(0.5)
             now = time.monotonic()
-            idle = [connection for connection in self.server_state.connections if _is_idle(connection)]
-            self._idle = {connection: self._idle.get(connection, now) for connection in idle}
-            for connection, since in self._idle.items():
-                if now - since > self.patience:
+            idle = [(c, getattr(c, "cycle", None)) for c in self.server_state.connections if _is_idle(c)]
+            self._idle = {key: self._idle.get(key, now) for key in idle}
+            for (connection, _), since in self._idle.items():
+                if now - since > self._patience(connection.transport):
                     connection.transport.abort()
+
+    def _patience(self, transport: Any) -> float:
+        """Seconds that a connection may be idle."""
+        answering = not transport.is_closing() and transport.get_write_buffer_size()
+        return self.settings.send_patience if answering else self.settings.patience
 
 
 def _is_idle(connection: Any) -> bool:
     """Whether no request is in work: headers are missing, or the connection ends but its client takes nothing."""
+    if connection.transport.is_closing():
+        return True
     if not isinstance(connection, H11Protocol):  # a WebSocket, which stream.py closes
         return False
-    cycle = connection.cycle
-    return cycle is None or cycle.response_complete or connection.transport.is_closing()
+    return connection.cycle is None or connection.cycle.response_complete

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
+from urllib.parse import unquote
 
 import msgspec
 import numpy as np
 from anyio import fail_after, move_on_after  # they make no task, unlike asyncio.wait_for
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.datastructures import Headers
 
 from ..audio import HIGHEST_RATE, LOWEST_RATE
 from ..errors import InputError
@@ -105,8 +107,8 @@ def _check(websocket: WebSocket, settings: ServerSettings) -> str | None:
         check_origin(websocket.headers)
     else:
         keys = [name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL)]
-        headers = websocket.headers if not keys else type(websocket.headers)({"xi-api-key": keys[0]})
-        if not has_key(headers, settings.api_key):
+        given = [websocket.headers, *(Headers({"xi-api-key": key}) for name in keys for key in (name, unquote(name)))]
+        if not any(has_key(headers, settings.api_key) for headers in given):
             raise ApiError(401, "the API key is missing or wrong; send it as the header xi-api-key")
     return PROTOCOL if PROTOCOL in offered else None
 
@@ -220,10 +222,10 @@ class _Client:
 
     async def _answer(self, messages: Sequence[_Message]) -> None:
         """Converts messages, piece by piece, and sends as much sound for each."""
-        blocks = list[Array]()
+        blocks, now = list[Array](), time.monotonic()  # one time for all, so that what is too old comes first
         for message in messages:
             block = await self._decoded(message.sound or b"")
-            if self.live and time.monotonic() - message.arrived > MOST_AGE:
+            if self.live and now - message.arrived > MOST_AGE:
                 await self._send_sound(np.zeros_like(block))
             else:
                 blocks.append(block)

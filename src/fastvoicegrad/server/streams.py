@@ -20,11 +20,12 @@ from ..errors import InputError
 from ..mel import Array
 from ..stream.bundle import StreamBundle
 from ..voice import Voice
-from .errors import ApiError
+from .errors import ApiError, too_many
 from .settings import ServerSettings
 from .stream_worker import PUSH, Request
 
 SHARED = 4  # streams of one process
+AGAIN = 5.0  # seconds after which a client may try again, when all places are taken
 
 
 class Streams:
@@ -51,7 +52,9 @@ class Streams:
             InputError: the bundle of the settings cannot be used.
         """
         path, refusal = settings.stream_bundle, ""
-        if settings.watermark:  # a mark needs .2 s of sound to come
+        if not settings.most_streams:
+            refusal = "start it with --streams above 0"
+        elif settings.watermark:  # a mark needs .2 s of sound to come
             refusal = "its conversions are marked, and streams cannot be; start it without --watermark"
         elif StreamBundle.open(path).config.encoder != encoder and path is None:
             refusal = "start it with --stream-bundle"
@@ -72,7 +75,7 @@ class Streams:
         if self.refusal:
             raise ApiError(404, f"this server converts no streams; {self.refusal}", "no_streams")
         if self.running >= self.most:
-            raise ApiError(429, "all streams of this server are taken; try again later", "system_busy")
+            raise too_many("all streams of this server are taken; try again later", "system_busy", AGAIN)
         self.running += 1
         try:
             yield

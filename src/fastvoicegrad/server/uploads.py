@@ -72,7 +72,7 @@ def opened(upload: Upload, most_seconds: float) -> Iterator[AudioInfo]:
             400, f"{upload.label} is a voice file; send a recording, or the name of a stored voice", "invalid_audio"
         )
     # The name is ours: a client's name never becomes a path.
-    with TemporaryDirectory(prefix=PREFIX) as folder:
+    with TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:  # `remove_old` deletes the rest
         path = Path(folder) / "recording"
         with path.open("wb") as file:
             if upload.pcm:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,10 +44,11 @@ def convert(service: Service, wanted: Conversion, job: Job) -> None:
         blocks, samples = converted(service, tracks, wanted, job)
         job.notes.extend(without_path(sentence, info.path, wanted.source.label) for sentence in tracks[0].warnings)
         encoder = wanted.form.encoder(samples, len(tracks))
-        for index, block in enumerate(blocks):
-            job.write(encoder.write(block))
-            if index == 0:
-                service.metrics.first.observe(time.monotonic() - started)
+        with ended(blocks):
+            for index, block in enumerate(blocks):
+                job.write(encoder.write(block))
+                if index == 0:
+                    service.metrics.first.observe(time.monotonic() - started)
         job.write(encoder.close())
     service.metrics.audio.inc(len(tracks) * samples / wanted.form.rate)
     service.metrics.whole.observe(time.monotonic() - started)
@@ -99,11 +101,22 @@ def watched(blocks: Iterable[Array], rate: int, label: str, most_seconds: float,
         Cancelled: the client went away.
     """
     done = 0
-    for block in blocks:
-        job.check()
-        done += len(block)
-        check_seconds(done / rate, label, most_seconds)
-        yield block
+    with ended(blocks):
+        for block in blocks:
+            job.check()
+            done += len(block)
+            check_seconds(done / rate, label, most_seconds)
+            yield block
+
+
+@contextmanager
+def ended(blocks: Iterable[Array]) -> Iterator[None]:
+    """Ends a generator with the block, and so the file that it reads: Windows deletes no open file."""
+    try:
+        yield
+    finally:
+        if isinstance(blocks, Generator):
+            blocks.close()
 
 
 def make_voice(service: Service, references: list[Upload], job: Job) -> Voice:
