@@ -33,6 +33,7 @@ def test_killed_and_resumed_equals_uninterrupted(runs: Path, store: Path, tmp_pa
     first = trainer(store, tmp_path, part, name="run")
     for _ in range(2):
         first.train_step()
+    first.validate()
     first.save()
     trainer(store, tmp_path, part, name="run").run()
     whole, parts = (
@@ -61,15 +62,32 @@ def test_a_run_of_other_networks_is_refused(runs: Path, store: Path, tmp_path: P
 
 def test_parts_without_items_or_conversions_are_refused(runs: Path, store: Path, tmp_path: Path) -> None:
     lend(runs, tmp_path)
+    converting = (f"speaker={runs / 'speaker' / 'last.safetensors'}", "weights.speaker=1")
     for setting in ("loop.accumulate=4", "conversions=1"):
         with pytest.raises(InputError, match="parts of a batch need as many items and conversions"):
-            trainer(store, tmp_path, "student", "loop.batch_size=3", "loop.accumulate=2", setting)
+            trainer(store, tmp_path, "student", "loop.batch_size=3", "loop.accumulate=2", setting, *converting)
 
 
-def test_an_unknown_score_is_named(store: Path, tmp_path: Path) -> None:
-    run = trainer(store, tmp_path, "teacher", "loop.steps=1", "loop.keep_best=scores")
-    with pytest.raises(InputError, match="there is no score 'scores'; choose one of"):
-        run.run()
+def test_only_conversions_that_a_batch_has_count(runs: Path, store: Path, tmp_path: Path) -> None:
+    lend(runs, tmp_path)
+    four = ("loop.batch_size=4", "loop.accumulate=4", "conversions=4")
+    speaker = (f"speaker={runs / 'speaker' / 'last.safetensors'}", "weights.speaker=1")
+    with pytest.raises(InputError, match="not 4 and 3"):  # no item is converted to itself
+        trainer(store, tmp_path, "student", *four, *speaker)
+    trainer(store, tmp_path, "student", *four, name="reconstructing")
+
+
+@pytest.mark.parametrize(
+    ("part", "score", "advice"),
+    [
+        ("speaker", "scores", "choose one of cosine"),
+        ("speaker", "eer", "choose one of cosine"),
+        ("teacher", "v", "losses only"),
+    ],
+)
+def test_the_best_step_is_told_by_a_score(store: Path, tmp_path: Path, part: str, score: str, advice: str) -> None:
+    with pytest.raises(InputError, match=f"there is no score '{score}'; .*{advice}"):
+        trainer(store, tmp_path, part, f"loop.keep_best={score}")
 
 
 def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:

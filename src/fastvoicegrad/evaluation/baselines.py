@@ -16,7 +16,7 @@ from ..mel import MEL
 from .cache import digest, fingerprint
 from .intermediate import rendered
 from .pairs import Pair
-from .systems import Conversion
+from .systems import Conversion, program_key
 
 if TYPE_CHECKING:
     from ..training.models.diffvc import DiffVc
@@ -35,7 +35,8 @@ class DiffVcConversion(Conversion):
     def __init__(self, checkpoint: str, bundle: str | None, steps: int) -> None:
         super().__init__(bundle, steps)
         self.checkpoint = checkpoint
-        self.key = digest("diffvc", fingerprint(checkpoint), self.key)
+        code = program_key("evaluation/*.py", "training/sde.py", "training/models/*.py")
+        self.key = digest("diffvc", fingerprint(checkpoint), code, self.key)
 
     @cached_property
     def model(self) -> DiffVc:

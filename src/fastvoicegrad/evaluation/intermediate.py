@@ -32,7 +32,7 @@ from ..training.legacy import model_settings
 from ..vocoder import vocode
 from ..voice import Voice
 from .pairs import Pair
-from .systems import THREADS, Conversion, bundle_key
+from .systems import THREADS, Conversion, bundle_key, program_key
 
 ENVELOPE_COSINES = 20  # lowest cosine components over the mel bands that count as the envelope
 
@@ -111,7 +111,7 @@ class PlainConversion(Conversion):
 
     def __init__(self, bundle: str | None) -> None:
         super().__init__(bundle)
-        self.key = f"{self.kind} {bundle_key(bundle)}"
+        self.key = f"{self.kind} {bundle_key(bundle)} {program_key('evaluation/intermediate.py')}"
 
     @cached_property
     def converter(self) -> VoiceConverter:

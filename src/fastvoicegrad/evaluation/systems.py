@@ -100,7 +100,7 @@ class HifiGanCopySynthesis(CopySynthesis):
         if not Path(weights).is_file():
             raise InputError(f"{shown(weights)}: no such file; name HiFi-GAN's checkpoint, hifigan:FILE")
         self.weights = weights
-        self.key = f"hifigan {fingerprint(weights)}"
+        self.key = f"hifigan {fingerprint(weights)} {program_key('training/models/vocoder.py')}"
 
     def render(self, mel: np.ndarray) -> np.ndarray:
         import torch
@@ -194,10 +194,14 @@ def bundle_key(path: str | None) -> str:
 
 
 @cache
-def program_key() -> str:
-    """A digest of the code that converts: an output of other code is no longer the system's."""
+def program_key(*patterns: str) -> str:
+    """A digest of the code that converts: an output of other code is no longer the system's.
+
+    Args:
+        patterns: of files below the package; without one, those that convert with a bundle.
+    """
     top = Path(audio.__file__).parents[1]
-    modules = sorted(path for folder in ("", "audio", "stream") for path in (top / folder).glob("*.py"))
+    modules = sorted(path for one in patterns or ("*.py", "audio/*.py", "stream/*.py") for path in top.glob(one))
     return digest(*(fingerprint(str(path)) for path in modules))
 
 

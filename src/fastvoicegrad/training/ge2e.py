@@ -41,7 +41,8 @@ class Ge2e(nn.Module):
         """Power in 40 mel bands (B, T, 40), every 10 ms -> embeddings (B, 256) of unit length, means over windows."""
         power = F.pad(power, (0, 0, 0, max(0, WINDOW - power.shape[1])))
         windows = power.unfold(1, WINDOW, STEP).transpose(2, 3)  # (B, windows, 160, 40)
-        _, (hidden, _) = self.lstm(windows.flatten(0, 1))
+        with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no gradient in evaluation mode
+            _, (hidden, _) = self.lstm(windows.flatten(0, 1))
         parts = F.normalize(self.linear(hidden[-1]).relu(), dim=1).unflatten(0, windows.shape[:2])
         return F.normalize(parts.mean(1), dim=1)
 

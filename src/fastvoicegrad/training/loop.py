@@ -36,14 +36,23 @@ class NonFiniteLoss(RuntimeError):
     """A loss or a gradient is no longer a finite number; the last checkpoint is from before."""
 
 
-def _check_parts(config: LoopConfig, conversions: int, processes: int) -> None:
+def _check_parts(config: LoopConfig, recipe: Any, processes: int) -> None:
     """Raises InputError where a part of a batch would be empty, or would hold no conversion."""
-    parts = config.accumulate * processes
-    if parts > 1 and min(config.batch_size, conversions or config.batch_size) < parts:
+    parts, items = config.accumulate * processes, config.batch_size
+    converting = getattr(recipe, "converting", True)
+    conversions = min(getattr(recipe, "conversions", 0), items - 1) if converting else 0  # see `conversion_targets`
+    if parts > 1 and min(items, conversions or items) < parts:
         raise InputError(
-            f"{parts} parts of a batch need as many items and conversions, not {config.batch_size} and {conversions}; "
+            f"{parts} parts of a batch need as many items and conversions, not {items} and {conversions}; "
             "raise loop.batch_size and conversions, or lower loop.accumulate or the number of processes"
         )
+
+
+def _check_best(task: Task, name: str) -> None:
+    """Raises InputError where the best step cannot be told by a score of this name."""
+    if name and name not in task.scores:
+        choice = f"choose one of {', '.join(task.scores)}" if task.scores else "leave it out: this part has losses only"
+        raise InputError(f"loop.keep_best: there is no score '{name}'; {choice}")
 
 
 class Trainer:
@@ -63,12 +72,14 @@ class Trainer:
             main, *others = task.modules
             checkpoint.load_network(self.config.start_from, task.modules[main])
             checkpoint.load_matching(self.config.start_from, {name: task.modules[name] for name in others})
+        task.check()
+        _check_best(task, self.config.keep_best)
         # Buffers are constants: sent again at every forward pass, they would break gradients of modules used twice.
         constant = DistributedDataParallelKwargs(broadcast_buffers=False)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(), mixed_precision=self.config.mixed_precision, kwargs_handlers=[constant]
         )
-        _check_parts(self.config, getattr(recipe, "conversions", 0), self.accelerator.num_processes)
+        _check_parts(self.config, recipe, self.accelerator.num_processes)
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()
@@ -158,7 +169,7 @@ class Trainer:
             log.exhibits(self.step, exhibits)
             log.scalars(self.step, "valid", scores)
         if (best := self.config.keep_best) and best not in scores:
-            raise InputError(f"loop.keep_best: there is no score '{best}'; choose one of {', '.join(scores)}")
+            raise InputError(f"loop.keep_best: '{best}' needs a network that the recipe does not name; leave it out")
         if best and scores[best] > self.best:
             self.best = scores[best]
             self.save("best")

@@ -62,6 +62,7 @@ class Task(ABC):
     frozen: dict[str, nn.Module]
     loop: LoopConfig
     weights: Mapping[str, float] | None = None
+    scores: tuple[str, ...] = ()  # of `validate`, those of which more is better
     step: int = 0
 
     @abstractmethod
@@ -79,6 +80,9 @@ class Task(ABC):
     @abstractmethod
     def validate(self) -> Scalars:
         """Scores on held-out recordings. The trainer puts the averaged weights in place, where there are any."""
+
+    def check(self) -> None:  # noqa: B027
+        """Raises InputError where networks do not fit each other. The trainer has loaded `loop.start_from` by then."""
 
     def exhibits(self) -> Exhibits:
         """Examples of the last validation, for TensorBoard."""

@@ -14,6 +14,7 @@ from fastvoicegrad.training.data.conversion import (  # noqa: E402
     conversion_targets,
     unconditional_speaker,
 )
+from fastvoicegrad.training.data.store import Store  # noqa: E402
 
 
 def test_a_reference_never_shows_the_crop(store: Path) -> None:
@@ -27,6 +28,22 @@ def test_a_reference_never_shows_the_crop(store: Path) -> None:
             e.recording.voice for e in crops.store.entries if any(e.start <= f < e.start + e.frames for f in frames)
         }
         assert voices == {crops.store.entries[crop.row].recording.voice}
+
+
+def test_a_batch_reads_recordings_of_its_split_alone(store: Path, tmp_path: Path) -> None:
+    """A voice may have recordings of both."""
+    for path in store.iterdir():
+        if path.name != "index.jsonl":
+            (tmp_path / path.name).symlink_to(path)
+    lines = (store / "index.jsonl").read_text().splitlines()
+    voice = Store(store).entries[0].recording.voice
+    places = [n for n, entry in enumerate(Store(store).entries) if entry.recording.voice == voice]
+    lines[places[-1]] = lines[places[-1]].replace('"train"', '"valid"')
+    (tmp_path / "index.jsonl").write_text("\n".join(lines) + "\n")
+    data = ConversionData(str(tmp_path), frames=64, reference_frames=60)
+    train, valid = (ConversionCrops(data, split) for split in ("train", "valid"))
+    assert len(places) > 1
+    assert (train.by_voice[voice], valid.by_voice[voice]) == (places[:-1], places[-1:])
 
 
 def test_a_parallel_source_is_the_crop_in_another_voice(store: Path) -> None:

@@ -51,6 +51,11 @@ def test_shapes_and_gradients(frames: int) -> None:
     assert all(p.grad is None for p in model.encoder.parameters())
 
 
+def test_the_encoder_has_no_dropout_before_the_first_validation() -> None:
+    network = DiffVc(DiffVcConfig())
+    assert not network.encoder.training
+
+
 def test_the_encoder_has_no_dropout_while_the_score_network_trains() -> None:
     model = DiffVc(TINY).train()
     mel = torch.randn(1, 80, 16)

@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import load_file  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.mel import lowpass_projection  # noqa: E402
@@ -34,6 +35,24 @@ def drawn(store: Path, tmp_path: Path, *settings: str) -> tuple[StudentTask, dic
     batch = task.batch(np.random.default_rng(0), 4)
     task.forward(batch)
     return task, batch
+
+
+def test_the_loss_has_the_verifier_that_goes_to_the_device(runs: Path, store: Path, tmp_path: Path) -> None:
+    settings = (f"speaker={runs / 'speaker' / 'last.safetensors'}", "weights.speaker=1")
+    task, _ = drawn(store, tmp_path, *settings)
+    assert task.extra.pretrained.networks["speaker"] is task.frozen["speaker"]
+
+
+def test_another_normalisation_than_the_teachers_is_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    tensors = load_file(runs / "student" / "last.safetensors")
+    moved = {key: value + 0.5 if key.endswith("norm.mean") else value for key, value in tensors.items()}
+    (tmp_path / "moved").mkdir()
+    with safe_open(runs / "student" / "last.safetensors", "pt") as file:
+        save_file(moved, tmp_path / "moved" / "last.safetensors", file.metadata())
+    with pytest.raises(InputError, match="other means or deviations"):
+        trainer(
+            store, tmp_path, "student", f"loop.start_from={tmp_path / 'moved' / 'last.safetensors'}", name="refused"
+        )
 
 
 def test_a_step_changes_the_student_and_no_frozen_network(store: Path, tmp_path: Path) -> None:

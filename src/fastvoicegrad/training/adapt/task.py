@@ -43,6 +43,8 @@ class AdaptTask(Task):
     name: ADAPTER trains offsets of the frozen converter, CONVERTER the converter itself.
     """
 
+    scores = ("score", "likeness", "words", "quality")
+
     def __init__(
         self,
         bundle: Bundle,

@@ -65,7 +65,8 @@ class ConversionCrops:
         self.crops = Crops(self.store, split, data.frames, *chosen)
         self.by_voice: dict[str, list[int]] = defaultdict(list)
         for row, entry in enumerate(self.store.entries):
-            self.by_voice[entry.recording.voice].append(row)
+            if entry.recording.split == split:
+                self.by_voice[entry.recording.voice].append(row)
         self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items()}
         self.starts = np.array([entry.start for entry in self.store.entries])
 

@@ -166,7 +166,7 @@ class DiffVc(nn.Module):
     def __init__(self, config: DiffVcConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = AverageVoiceEncoder(config.encoder).requires_grad_(False)
+        self.encoder = AverageVoiceEncoder(config.encoder).requires_grad_(False).eval()
         self.score = ScoreNetwork(config.score)
 
     def forward(self, x: Tensor, mean: Tensor, t: Tensor, speaker: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:

@@ -87,6 +87,7 @@ def prosody_targets(mel: Tensor, pitch: Tensor, median: Tensor) -> Batch:
 
 class ContentTask(Task):
     name = "content"
+    scores = ("accuracy", "top5")
 
     def __init__(self, recipe: ContentRecipe) -> None:
         if recipe.whisper and not recipe.model.heads:

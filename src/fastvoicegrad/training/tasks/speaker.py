@@ -60,6 +60,7 @@ class LabelledCrops(Crops):
 
 class SpeakerTask(Task):
     name = "speaker"
+    scores = ("cosine",)
 
     def __init__(self, recipe: SpeakerRecipe) -> None:
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights

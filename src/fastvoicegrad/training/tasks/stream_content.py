@@ -33,6 +33,7 @@ class StreamContentRecipe:
 
 class StreamContentTask(Task):
     name = "stream-content"
+    scores = ("accuracy",)
 
     def __init__(self, recipe: StreamContentRecipe) -> None:
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights

@@ -79,6 +79,7 @@ class StreamConverterRecipe:
 
 class StreamConverterTask(AdversarialTask):
     name = "stream-converter"
+    scores = ("quality",)
 
     def __init__(self, recipe: StreamConverterRecipe) -> None:
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights

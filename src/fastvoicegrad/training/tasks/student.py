@@ -54,6 +54,7 @@ from .student_losses import ExtraLosses
 from .student_recipe import StudentRecipe
 
 VALIDATED, VALIDATION_SEED, SHOWN = 48, 1, 4  # held-out crops that are converted; of these, examples for TensorBoard
+SAME_NORM = 0.02  # natural log: what half precision changes
 FITTED = 96  # crops on which linear maps from our mel to the pretrained networks' features are fitted
 
 
@@ -76,6 +77,7 @@ class Outputs:
 
 class StudentTask(AdversarialTask):
     name = "student"
+    scores = ("score", "quality", "words", "voice")
     outputs: Outputs
 
     def __init__(self, recipe: StudentRecipe) -> None:
@@ -101,7 +103,7 @@ class StudentTask(AdversarialTask):
         self.frozen = {"teacher": teacher, "vocoder": vocoder, **self.extra.networks}
         if recipe.judge_sound:
             self.frozen["vocoded"] = VocodedMel(cast(SpectralVocoder, vocoder), recipe.postfilter)
-        if recipe.speaker:
+        if recipe.speaker and "speaker" not in self.frozen:
             self.frozen["speaker"] = load_speaker(recipe.speaker).requires_grad_(False)
 
     def _check_schedule(self) -> None:
@@ -111,6 +113,18 @@ class StudentTask(AdversarialTask):
             raise InputError(
                 f"the teacher has the noise schedule '{schedule.kind}', this recipe '{self.recipe.schedule.kind}', or "
                 "they differ in steps, offset or scale; set the teacher's schedule, or train a teacher with this one"
+            )
+
+    def check(self) -> None:
+        """Raises InputError where student and teacher normalise mels in other ways: L_dist would compare the two."""
+        own, of_teacher = self.norm, cast(UNet, self.frozen["teacher"]).norm
+        if not all(
+            torch.allclose(a, b, rtol=0.0, atol=SAME_NORM)
+            for a, b in zip(own.buffers(), of_teacher.buffers(), strict=True)
+        ):
+            raise InputError(
+                "loop.start_from and the teacher have other means or deviations of mels; "
+                "start the teacher's training from that student, or leave loop.start_from out"
             )
 
     def _waves(self) -> list[np.ndarray]:
