@@ -171,14 +171,23 @@ def _like(part: Path, before: os.stat_result) -> None:
 # -- unfinished files of processes that were killed ---------------------------------------------------------
 
 
+LOCKED_BYTE = 1 << 30  # far behind the end: Windows lets nobody else read or write a byte that is locked
+
+
 def lock(handle: int) -> bool:
-    """Locks an unfinished file as long as its process lives. False: another process holds the lock."""
+    """Locks an open file as long as its process lives. False: another process holds the lock."""
     try:
-        import fcntl
-    except ImportError:  # Windows does not remove a file that is open
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if sys.platform == "win32":
+            import msvcrt
+
+            place = os.lseek(handle, 0, os.SEEK_CUR)
+            os.lseek(handle, LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, place, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True

@@ -120,6 +120,23 @@ def test_sound_may_begin_late(tmp_path: Path, name: str, codec: str, container: 
     assert SECONDS - 0.001 < len(wave) / info.rate < SECONDS + 0.1
 
 
+@pytest.mark.parametrize(
+    ("samples", "given"),
+    [
+        (10_240, 10_240),
+        (9_800, 9_800),  # the last frame's rest is no sound
+        (8_300, 8_300),  # two frames' rest
+        (5_000, 10_240),  # the header is wrong
+        (20_000, 10_240),
+    ],
+)
+def test_the_length_of_a_header_cuts_a_rest_alone(samples: int, given: int) -> None:
+    wave = np.arange(10_240, dtype=np.float32)[:, None]
+    blocks = list(formats._up_to(iter(np.split(wave, 10)), samples))
+    np.testing.assert_array_equal(np.concatenate(blocks), wave[:given])
+    assert all(len(block) for block in blocks)
+
+
 def test_times_of_mpeg_may_jump(tmp_path: Path) -> None:
     """As in joined files: the last time minus the first is no length."""
     for name, first in (("a.mpg", 0.0), ("b.mpg", 60.0)):

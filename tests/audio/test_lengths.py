@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from fastvoicegrad import InputError, audio
 from tests.audio.sounds import decoded, encoded, flac_of_unknown_length, length, mp3, speech, split_tag, wav
@@ -65,6 +66,21 @@ def test_mp3_streams_of_other_rates(tmp_path: Path) -> None:
     """The first stream's rate and number of channels hold for all."""
     stereo = np.tile(speech(0.5, 22050)[:, None], 2)
     assert length(tmp_path, mp3(speech(0.5)) + mp3(stereo, 22050)) == 48000
+
+
+@pytest.mark.parametrize("kind", ["W64", "AU", "VOC", "NIST", "HTK"])
+def test_samples_that_look_like_headers_of_mp3(tmp_path: Path, kind: str) -> None:
+    """Quiet noise has many bytes 255; two headers that match by chance make no MP3 file."""
+    header, size = bytes([255, 251, 144, 0]), 417
+    data = bytearray(np.random.default_rng(0).integers(-20, 20, 20_000, dtype=np.int16).tobytes())
+    for frame in range(3):
+        data[1001 + frame * size : 1005 + frame * size] = header
+    wave = np.frombuffer(bytes(data), "<i2")
+    path = tmp_path / f"x.{kind.lower()}"
+    soundfile.write(path, wave, 16000, "PCM_16", "BIG" if kind in ("AU", "HTK") else None, kind)
+    read = np.concatenate(list(audio.read_blocks(audio.inspect(path), 16000)))
+    assert len(read) == len(wave)
+    assert audio.inspect(path).rate == 16000
 
 
 def test_mp3_with_other_data_between_frames(tmp_path: Path) -> None:

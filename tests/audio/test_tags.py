@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -65,6 +66,12 @@ def test_what_has_no_fields(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "plain.wav", vowels(0.5), 22050)
     assert audio.read_tags(tmp_path / "text.wav") == audio.read_tags(tmp_path / "plain.wav") == {}
     assert audio.read_tags(tmp_path / "missing.wav") == {}
+
+
+def test_a_name_that_stands_for_raw_samples(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(1000), 16000)
+    (tmp_path / "x.wav").rename(tmp_path / "x.raw")
+    assert audio.read_tags(tmp_path / "x.raw") == {}
 
 
 def test_a_conversion_is_marked() -> None:

@@ -125,6 +125,53 @@ def test_a_file_that_no_run_made_is_never_replaced(
     assert (again.output, again.state) == (outcome.output, "converted")
 
 
+def test_a_result_that_was_edited_is_never_replaced(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    convert_files(converter, [talks / "a.wav"], tmp_path, voice)
+    edited = (tmp_path / "a.wav").read_bytes()[:-2000] + bytes(2000)  # its tags stay
+    (tmp_path / "a.wav").write_bytes(edited)
+    (outcome,) = convert_files(converter, [talks / "a.wav"], tmp_path, voice)
+    assert (outcome.output.name, outcome.state) == ("a-2.wav", "converted")
+    (again,) = convert_files(converter, [talks / "a.wav"], tmp_path, voice)
+    assert (again.output.name, again.state) == ("a-2.wav", "skipped")
+    assert (tmp_path / "a.wav").read_bytes() == edited
+    (forced,) = convert_files(converter, [talks / "a.wav"], tmp_path, voice, force=True)
+    assert (forced.output.name, forced.state) == ("a.wav", "converted")
+    assert (tmp_path / "a.wav").read_bytes() != edited
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_recording_that_changes_meanwhile_leaves_the_older_result(
+    converter: VoiceConverter, voice: Voice, tmp_path: Path, tagged: bool
+) -> None:
+    source, settings = tmp_path / "a.wav", Settings(format="wav", tagged=tagged)
+    soundfile.write(source, vowels(0.6), 22050)
+    (first,) = convert_files(converter, [source], tmp_path / "out", voice, settings)
+    before = first.output.read_bytes()
+    soundfile.write(source, vowels(30.0), 22050)
+    with Batch(converter, tmp_path / "out", [make_target(converter, voice)], settings) as batch:
+        for event in batch.convert([source]):
+            if isinstance(event, Advance):
+                os.utime(source, ns=(0, 0))
+            else:
+                outcome = event
+    assert outcome.state == "failed"
+    assert "changed while it was converted" in outcome.error
+    assert first.output.read_bytes() == before
+    (last,) = convert_files(converter, [source], tmp_path / "out", voice, settings)
+    assert (last.output, last.state) == (first.output, "converted")
+
+
+def test_a_pattern_in_the_folder_of_the_results_finds_none_of_these(
+    converter: VoiceConverter, voice: Voice, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "a.flac", vowels(0.6), 22050)
+    for state in ("converted", "skipped"):
+        (outcome,) = convert_files(converter, [str(tmp_path / "*")], tmp_path, voice, Settings(format="wav"))
+        assert (outcome.source.name, outcome.output.name, outcome.state) == ("a.flac", "a.wav", state)
+
+
 def test_a_folder_of_results_may_have_the_name_of_the_voice(
     converter: VoiceConverter, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,9 +275,18 @@ def test_formats(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path:
         "b.opus": 48000,
         "c d.opus": 48000,
     }
-    outcomes = convert_files(converter, [talks], tmp_path / "24", voice, Settings(subtype="24"))
+    with pytest.warns(AudioWarning, match="1 of 4 results are not WAV, FLAC or AIFF"):
+        outcomes = convert_files(converter, [talks], tmp_path / "24", voice, Settings(subtype="24"))
     subtypes = {x.output.name: soundfile.info(x.output).subtype for x in outcomes if x.state == "converted"}
     assert subtypes == {"a.wav": "PCM_24", "b.flac": "PCM_24", "c d.ogg": "VORBIS"}
+
+
+def test_the_subtype_is_for_formats_that_have_some(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="none has a subtype; add --format, or leave --subtype out"):
+        convert_files(converter, [talks / "deep"], tmp_path / "none", voice, Settings(subtype="24"))
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_bitrate_is_for_formats_that_have_one(
@@ -240,7 +296,7 @@ def test_the_bitrate_is_for_formats_that_have_one(
         convert_files(converter, [talks], tmp_path / "none", voice, Settings(bitrate=96))
     assert not (tmp_path / "none").exists()
     soundfile.write(tmp_path / "e.mp3", vowels(0.6, rate=44100), 44100)
-    with pytest.warns(AudioWarning, match="4 of 5 results are neither MP3 nor Opus"):
+    with pytest.warns(AudioWarning, match="4 of 5 results are not MP3 or Opus"):
         outcomes = convert_files(
             converter, [talks, tmp_path / "e.mp3"], tmp_path / "mixed", voice, Settings(bitrate=96)
         )

@@ -305,6 +305,10 @@ def test_ctrl_c_keeps_the_recording_and_the_summary(
     ("arguments", "message"),
     [
         (["--to", "nora", "--from", "a.wav"], "--from and --to-file belong together"),
+        (
+            ["--to", "nora", "--from", "a.wav", "--to-file", "b.wav", "--input", "1"],
+            "--from takes the place of devices",
+        ),
         ([*["--to", "nora"] * 10, "--from", "a.wav", "--to-file", "b.wav"], "10 targets were given"),
         (["--to", "nora", "--from", "a.wav", "--to-file", "./a.wav"], "--from and --to-file name one file"),
         (["--to", "b.wav", "--from", "a.wav", "--to-file", "b.wav"], "b.wav is a reference itself"),

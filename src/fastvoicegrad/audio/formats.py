@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +60,26 @@ def decode_foreign(path: Path, facts: ForeignFacts) -> Iterator[Array]:
     Raises:
         Damage: it ends in damaged data, or has gaps. What could be decoded has been delivered.
     """
-    left = facts.samples if facts.exact and facts.samples is not None else None
-    for block in _av_decode(path, facts) if _av() else _ffmpeg_decode(path, facts):
-        if left is not None and left < len(block) <= left + LAST_FRAME:
-            block = block[:left]
-        left = None if left is None else left - len(block)
-        yield block
+    blocks = _av_decode(path, facts) if _av() else _ffmpeg_decode(path, facts)
+    return _up_to(blocks, facts.samples) if facts.exact and facts.samples else blocks
+
+
+def _up_to(blocks: Iterable[Array], samples: int) -> Iterator[Array]:
+    """Blocks without what lies behind so many samples, where that is the rest of a last frame and not sound."""
+    count, rest = 0, list[Array]()
+    for block in blocks:
+        count += len(block)
+        beyond = count - samples
+        if beyond <= 0:
+            yield block
+        elif beyond <= LAST_FRAME:
+            inside = max(0, len(block) - beyond)
+            rest.append(block[inside:])
+            if inside:
+                yield block[:inside]
+        else:  # the header gives too few
+            yield from (*rest, block)
+            rest.clear()
 
 
 def foreign_tags(path: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from .spliced import Piece
 
+CHAIN = 4  # frames that follow the first one behind other data: by chance samples look like a header or two
 FARTHEST = 1 << 14  # bytes before the first frame, beyond which a file is not MPEG audio
 SCAN = 1 << 16
 HEAD = 192  # bytes of a frame that may hold a tag
@@ -119,7 +120,13 @@ def _frames(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, Frame,
         file.seek(at)
         data = file.read(HEAD)
         frame = parse_header(data[:4])
-        if frame and at + frame.size <= size and (frame.kind == kind or _confirmed(file, at, frame, start, size)):
+        first = at == start
+        chain = CHAIN if kind is None and not first else 1
+        if (
+            frame
+            and at + frame.size <= size
+            and (frame.kind == kind or _confirmed(file, at, frame, size, chain, first))
+        ):
             yield at, frame, data
             at, kind = at + frame.size, frame.kind
         else:
@@ -127,10 +134,19 @@ def _frames(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, Frame,
             kind = kind and (0, 0, False)  # the next frame needs to be confirmed
 
 
-def _confirmed(file: BinaryIO, at: int, frame: Frame, start: int, size: int) -> bool:
-    file.seek(at + frame.size)
-    following = parse_header(file.read(4))
-    return following.kind == frame.kind if following else at == start or at + frame.size == size
+def _confirmed(file: BinaryIO, at: int, frame: Frame, size: int, chain: int, first: bool) -> bool:
+    """Whether `chain` frames of the same kind follow, or fewer up to the file's end. The `first` needs none."""
+    following: Frame | None = frame
+    for _ in range(chain):
+        assert following is not None
+        at += following.size
+        file.seek(at)
+        following = parse_header(file.read(4))
+        if following is None:
+            return first or at == size
+        if following.kind != frame.kind:
+            return False
+    return True
 
 
 def _next_sync(file: BinaryIO, at: int, size: int) -> int:

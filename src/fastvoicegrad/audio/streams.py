@@ -18,7 +18,8 @@ from .spliced import Piece
 
 PLACEHOLDER = 0x7FFFF000  # data sizes from here on are "unknown": sox writes this into pipes, others 0xFFFFFFFF
 SLOPPY = 64  # bytes by which headers are often too long: that of the header itself, or of a chunk behind the sound
-CONTAINERS = (b"FORM", b"RIFF", b"\x1aE\xdf\xa3", b"\0\0\1\xba")  # AIFF, AVI, Matroska, MPEG: no bare MPEG frames
+# No bare MPEG frames: AIFF, AVI, Matroska, MPEG, W64, AU in both byte orders, VOC, NIST
+CONTAINERS = (b"FORM", b"RIFF", b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"riff", b".snd", b"dns.", b"Crea", b"NIST")
 FLAC_MARK = b"fLaC\x00\x00\x00\x22"  # the marker and the header of STREAMINFO, which always comes first
 SCAN = 1 << 20  # bytes that are searched at once
 

@@ -25,7 +25,7 @@ def read_tags(path: str | Path) -> dict[str, str]:
     try:
         with soundfile.SoundFile(native) as file:
             found = file.copy_metadata()
-    except (soundfile.SoundFileError, OSError, ValueError):
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError):  # TypeError: by the name it is raw samples
         found = foreign_tags(Path(path))
     texts = {name: plain_text(str(found[name])) for name in FIELDS if found.get(name)}
     return {name: text for name, text in texts.items() if text}

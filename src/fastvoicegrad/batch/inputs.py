@@ -13,8 +13,8 @@ from pathlib import Path
 from ..audio import FORMATS
 from ..audio.folders import REPORT, recordings_below
 from ..errors import InputError
-from ..files import same_file, shown
-from .journal import sha256_of
+from ..files import ADDRESSES, same_file, shown
+from .journal import NAME, results_of, sha256_of
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -63,11 +63,17 @@ def find_inputs(inputs: Inputs, folder: Path, may_be_missing: bool = False) -> l
     for text in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
         one = list(_find(os.fspath(text), folder))
         if not one and not may_be_missing and not os.path.isdir(text):
-            problem = "nothing matches it" if glob.has_magic(os.fspath(text)) else "no such file or folder"
-            raise InputError(f"{shown(text)}: {problem}; check its name")
+            raise InputError(f"{shown(text)}: {_missing(os.fspath(text))}")
         for recording in one:
             found.setdefault(os.path.abspath(recording.path), recording)
     return sorted(found.values(), key=lambda item: (item.below.parts, os.path.abspath(item.path)))
+
+
+def _missing(text: str) -> str:
+    """What is wrong with an input that is not there."""
+    if text.startswith(ADDRESSES):
+        return "addresses are not read; download the file first"
+    return ("nothing matches it" if glob.has_magic(text) else "no such file or folder") + "; check its name"
 
 
 def _find(text: str, folder: Path) -> Iterator[Found]:
@@ -88,12 +94,15 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
     while glob.has_magic(str(base)):
         base = base.parent
     inside = _contains(base, folder) and not same_file(base, folder)
+    own = {os.path.abspath(folder / output) for output in (NAME, *results_of(folder / NAME))}
     try:
         matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     except ValueError:  # a NUL in a name
         return
     for path in matches:
         if (inside and _contains(folder, path)) or same_file(path, base) or _left_out(path, base):
+            continue
+        if os.path.abspath(path) in own:
             continue
         if path.is_dir():
             yield from _below(path, path.relative_to(base), folder)

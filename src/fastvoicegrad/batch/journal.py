@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -87,6 +88,8 @@ class Journal:
             raise InputError(f"{shown(self.path)} cannot be written ({error.strerror})") from error
         if written != len(line):
             raise no_room(self.path)
+        with suppress(OSError):  # some file systems cannot
+            os.fsync(self._file.fileno())  # as the result itself is
         self._torn = False
         self._take(entry)
 
@@ -106,9 +109,22 @@ class Journal:
         if entry is None or entry.error or entry.settings != settings:
             return False
         try:
-            return sha256_of(self.folder / output) == entry.output_sha256 and sha256_of(source) == entry.sha256
+            return is_as_written(self.folder, entry) and sha256_of(source) == entry.sha256
         except OSError:
             return False
+
+
+def is_as_written(folder: Path, entry: Entry) -> bool:
+    """Whether a result still has the bytes of the log: no other program has changed it. Raises OSError."""
+    path = folder / entry.output
+    found = path.stat()
+    return _digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == entry.output_sha256
+
+
+@lru_cache(maxsize=1 << 14)
+def _digest(path: Path, *state: int) -> str:
+    """`sha256_of`, once for each state of a file: a folder that is watched is looked at again and again."""
+    return sha256_of(path)
 
 
 def results_of(path: Path) -> Mapping[str, Entry]:

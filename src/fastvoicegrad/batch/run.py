@@ -23,8 +23,8 @@ from ..converter import References, VoiceConverter
 from ..errors import AudioWarning, InputError
 from ..files import shown
 from .inputs import Earlier, Found, Inputs, find_inputs, output_names
-from .journal import NAME, Entry, Journal, results_of
-from .tasks import Settings, Setup, Target, Task, fingerprint, make_target
+from .journal import NAME, Entry, Journal, is_as_written, results_of
+from .tasks import Settings, Setup, Target, Task, fingerprint, has_subtypes, make_target
 from .watching import Facts, arrivals
 from .workers import Done, Step, Workers
 
@@ -138,14 +138,14 @@ class Batch:
     def tasks(self, inputs: Inputs) -> list[Task]:
         """What is to be done for all recordings that are there now. Only their names are looked at.
 
-        Warns with `AudioWarning` where a bitrate is asked for and some results have none.
+        Warns with `AudioWarning` where a bitrate or a subtype is asked for that some results cannot have.
 
         Raises:
-            InputError: an input is missing, a result would replace a source or a reference, or no result has a bitrate.
+            InputError: an input is missing, a result would replace a source or a reference, or no result can have the
+                bitrate or the subtype.
         """
         tasks = self._tasks_of(find_inputs(inputs, self.folder))
-        if self._setup.settings.bitrate is not None:
-            _check_bitrate([task.output for task in tasks])
+        _check_stored(self._setup.settings, [task.output for task in tasks])
         return tasks
 
     def convert(self, inputs: Inputs) -> Iterator[Event]:
@@ -196,16 +196,31 @@ class Batch:
             for output, entry in results.items():
                 if not Path(output).is_relative_to(target.folder) or not os.path.exists(self.folder / output):
                     continue
+                if self._is_edited(entry):
+                    continue
                 found.append(Earlier(entry.source, entry.sha256, Path(output).relative_to(target.folder)))
         return found
 
     def _is_foreign(self, results: Mapping[str, Entry], sources: Set[str], name: Path) -> bool:
         """Whether a file that no run made has this name, to any of the targets. Sources and references are refused."""
-        outputs = [Path(target.folder) / name for target in self._setup.targets]
-        # `Path.exists` raises an OSError where a name is too long, until Python 3.14.
-        unknown = [self.folder / output for output in outputs if str(output) not in results]
-        found = [path for path in unknown if os.path.exists(path) and not self._in_the_way(path, sources)]
-        return any(not audio.is_marked(audio.read_tags(path)) for path in found)
+        for output in (Path(target.folder) / name for target in self._setup.targets):
+            path, entry = self.folder / output, results.get(str(output))
+            # `Path.exists` raises an OSError where a name is too long, until Python 3.14.
+            if not os.path.exists(path) or self._in_the_way(path, sources):
+                continue
+            if self._is_edited(entry) if entry else not audio.is_marked(audio.read_tags(path)):
+                return True
+        return False
+
+    def _is_edited(self, entry: Entry) -> bool:
+        """Whether another program has made another recording of a result; damage is no edit. `force` replaces both."""
+        try:
+            if self.force or is_as_written(self.folder, entry):
+                return False
+            audio.inspect(self.folder / entry.output)
+        except (OSError, InputError):
+            return False
+        return True
 
     def _in_the_way(self, output: Path, sources: Set[str]) -> str:
         """Why a result must not be written there: it would replace a source or a reference, or lie among references.
@@ -269,18 +284,28 @@ def _check_targets(targets: Sequence[Target]) -> None:
         raise InputError("no target was given; name a voice")
 
 
-def _check_bitrate(outputs: Sequence[Path]) -> None:
-    """Warns where some results have no bitrate that can be chosen.
+def _check_stored(settings: Settings, outputs: Sequence[Path]) -> None:
+    """Warns where a bitrate or a subtype is asked for that some results cannot have.
 
     Raises:
-        InputError: none has one.
+        InputError: none can.
     """
-    without = sum(not audio.has_bitrate(output) for output in outputs)
-    if without and without == len(outputs):
-        raise InputError("no result is MP3 or Opus, so none has a fixed bitrate; add --format, or leave --bitrate out")
+    if settings.bitrate is not None:
+        kinds, option = "MP3 or Opus", "--bitrate"
+        _check_some([audio.has_bitrate(output) for output in outputs], kinds, "a fixed bitrate", option)
+    if settings.subtype is not None:
+        kinds, option = "WAV, FLAC or AIFF", "--subtype"
+        _check_some([has_subtypes(output) for output in outputs], kinds, "a subtype", option)
+
+
+def _check_some(able: Sequence[bool], kinds: str, what: str, option: str) -> None:
+    """See `_check_stored`."""
+    without = able.count(False)
+    if without and without == len(able):
+        raise InputError(f"no result is {kinds}, so none has {what}; add --format, or leave {option} out")
     if without:
-        message = f"{without} of {len(outputs)} results are neither MP3 nor Opus, so they have no fixed bitrate"
-        warnings.warn(message, AudioWarning, stacklevel=3)
+        message = f"{without} of {len(able)} results are not {kinds}, so they do not have {what}"
+        warnings.warn(message, AudioWarning, stacklevel=4)
 
 
 def _remove_empty_folders(outputs: Iterable[Path], top: Path) -> None:

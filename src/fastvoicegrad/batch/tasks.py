@@ -207,9 +207,13 @@ class Setup:
         try:
             before = regular_file(task.source)
             entry = replace(entry, sha256=sha256_of(task.source))
-            result = self._convert(task, progress)
-            if _facts(regular_file(task.source)) != _facts(before):
-                raise InputError(f"{shown(task.source)} changed while it was converted; run the command again")
+
+            def advance(share: float) -> None:
+                _check_same(task.source, before)  # before the result takes the place of an older one
+                progress(share)
+
+            result = self._convert(task, advance)
+            _check_same(task.source, before)
             digest = sha256_of(result.output)
             entry = replace(entry, output_sha256=digest, seconds=round(result.seconds, 3), warnings=result.warnings)
         except Exception as error:  # one recording never ends the run
@@ -226,7 +230,7 @@ class Setup:
         output.parent.mkdir(parents=True, exist_ok=True)
         rate = audio.output_rate(info.rate, settings.rate, output)
         stored: dict[str, int | None] = {"rate": rate}
-        if audio.FORMATS[output.suffix.lower()] not in audio.SUBTYPES:
+        if not has_subtypes(output):
             stored["subtype"] = None
         if not audio.has_bitrate(output):
             stored["bitrate"] = None
@@ -240,13 +244,21 @@ class Setup:
         )
 
 
+def has_subtypes(output: Path) -> bool:
+    """Whether a file of this name has a subtype that can be chosen."""
+    return audio.FORMATS[output.suffix.lower()] in audio.SUBTYPES
+
+
 def tags_for(source: str | Path, converter: VoiceConverter, target: str) -> dict[str, str]:
     """The text fields of a conversion: its source's, and a comment that marks it as converted speech."""
     return audio.conversion_tags(audio.read_tags(source), TOOL, converter.bundle.config.name, target)
 
 
-def _facts(found: os.stat_result) -> tuple[int, int]:
-    return found.st_size, found.st_mtime_ns
+def _check_same(source: Path, before: os.stat_result) -> None:
+    """Raises InputError where a recording is no longer what it was."""
+    now = regular_file(source)
+    if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise InputError(f"{shown(source)} changed while it was converted; run the command again")
 
 
 def _reason(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -201,6 +202,7 @@ def is_single(sources: list[str], output: str | None, needs_folder: bool) -> boo
 def check_folder(output: str, sources: Sequence[str]) -> None:
     """Raises InputError where an output folder has the name of one sound file."""
     from ..audio import FORMATS
+    from ..batch.inputs import find_inputs
 
     suffix = os.path.splitext(output)[1].lower()
     if suffix in FORMATS and not os.path.lexists(output):
@@ -210,4 +212,6 @@ def check_folder(output: str, sources: Sequence[str]) -> None:
                 f"{shown(output)} names one file, but there are {len(sources)} sources: {some}; "
                 "quote names with spaces, repeat --to for each recording of a voice, or name a folder with -o"
             )
+        if not any(os.path.isdir(source) for source in sources):
+            find_inputs(sources[0], Path(output))  # a pattern that matches nothing is named instead
         raise InputError(f"{shown(output)} names one file, but several results may come; name a folder with -o")

@@ -90,6 +90,8 @@ def live(
         return
     if (source is None) != (to_file is None):
         raise InputError("--from and --to-file belong together")
+    if source is not None and (input_device or output_device or monitor):
+        raise InputError("--from takes the place of devices; leave --input, --output and --monitor out")
     _check_files(source, to_file, record, to or [])
     opened, voices = _voices(to or [], stream_bundle, bundle)
     if source is not None and to_file is not None:
