@@ -171,7 +171,7 @@ def _like(part: Path, before: os.stat_result) -> None:
 # -- unfinished files of processes that were killed ---------------------------------------------------------
 
 
-LOCKED_BYTE = 1 << 30  # far behind the end: Windows lets nobody else read or write a byte that is locked
+LOCKED_BYTE = 1 << 30  # far behind the end: on Windows no other process reads or writes a locked byte
 
 
 def lock(handle: int) -> bool:

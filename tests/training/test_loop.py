@@ -85,7 +85,7 @@ def test_only_conversions_that_a_batch_has_count(runs: Path, store: Path, tmp_pa
         ("teacher", "v", "losses only"),
     ],
 )
-def test_the_best_step_is_told_by_a_score(store: Path, tmp_path: Path, part: str, score: str, advice: str) -> None:
+def test_only_a_score_names_the_best_step(store: Path, tmp_path: Path, part: str, score: str, advice: str) -> None:
     with pytest.raises(InputError, match=f"there is no score '{score}'; .*{advice}"):
         trainer(store, tmp_path, part, f"loop.keep_best={score}")
 

@@ -49,7 +49,7 @@ def _check_parts(config: LoopConfig, recipe: Any, processes: int) -> None:
 
 
 def _check_best(task: Task, name: str) -> None:
-    """Raises InputError where the best step cannot be told by a score of this name."""
+    """Raises InputError where a part has no score of this name."""
     if name and name not in task.scores:
         choice = f"choose one of {', '.join(task.scores)}" if task.scores else "leave it out: this part has losses only"
         raise InputError(f"loop.keep_best: there is no score '{name}'; {choice}")
