@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -210,10 +212,12 @@ def test_forms_of_the_other_kind_are_small(server: Running) -> None:
 
 def test_a_connection_in_use_is_kept(start: Callable[..., Running]) -> None:
     """Requests between two looks at a connection count, too."""
-    with connected(start(patience=1.0)) as connection:
+    with closing(HTTPConnection(start(patience=1.0).url.removeprefix("http://"), timeout=20)) as connection:
         for _ in range(12):
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            assert answer.status == 200
+            answer.read()
             time.sleep(0.3)
 
 
