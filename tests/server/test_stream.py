@@ -385,7 +385,7 @@ def test_what_is_too_old_is_answered_first(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(stream_module.time, "monotonic", lambda: next(times))
     client = stream_module._Client(None, None, SimpleNamespace(rate=RATE, push=echoed), Pcm(), True)  # type: ignore
     client._send_sound = kept(sent)  # type: ignore[method-assign, assignment]
-    ages = (0.4, 0.32, 0.28, 0.25, 0.1)
+    ages = (0.31, 0.29, 0.28, 0.27, 0.1)
     messages = [
         stream_module._Message(100 - age, {"bytes": pcm(np.zeros(size, np.float32))})
         for size, age in enumerate(ages, 10)
