@@ -46,8 +46,9 @@ class Job:
 
     def run(self) -> Any:
         """Does the work."""
-        self.check()
-        work, self._work = self._work, None
+        with self._lock:
+            self.check()
+            work, self._work = self._work, None
         assert work is not None, "a job runs once"
         return work(self)
 
