@@ -379,30 +379,34 @@ def test_a_live_stream_catches_up_after_an_overload(streams: Running) -> None:
         assert time.monotonic() - started < 0.5
 
 
-def test_what_is_too_old_is_answered_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages become too old while their answer is prepared: the clock of the test moves with each look at it."""
-    times, sent = iter(100 + 0.05 * np.arange(100)), list[int]()
-    monkeypatch.setattr(stream_module, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    client = stream_module._Client(None, None, SimpleNamespace(rate=RATE, push=echoed), Pcm(), True)  # type: ignore
-    client._send_sound = kept(sent)  # type: ignore[method-assign, assignment]
-    ages = (0.29, 0.28, 0.27, 0.26, 0.1)
-    messages = [
-        stream_module._Message(100 - age, {"bytes": pcm(np.zeros(size, np.float32))})
-        for size, age in enumerate(ages, 10)
-    ]
-    asyncio.run(client._answer(messages))
-    assert sent == [10, 11, 12, 13, 14]
+def test_silence_answers_what_is_too_old() -> None:
+    """A live stream's samples have 0.3 s. The answer to those without a turn by then is silence of their length."""
+    deadlines, sent = list[float](), list[np.ndarray]()
 
+    async def answered() -> None:
+        def push(samples: np.ndarray, deadline: float) -> asyncio.Future[Any]:
+            deadlines.append(deadline)
+            converted = asyncio.get_running_loop().create_future()
+            converted.set_result(samples if deadline > 100.25 else None)
+            return converted
 
-async def echoed(samples: np.ndarray) -> np.ndarray:
-    return samples
+        async def keep(samples: np.ndarray) -> None:
+            sent.append(samples)
 
+        made = SimpleNamespace(rate=RATE, piece=1600, push=push)
+        client = stream_module._Client(None, None, made, Pcm(), True)  # type: ignore[arg-type]
+        client._send_sound = keep  # type: ignore[method-assign, assignment]
+        for arrived, size in ((99.9, 10), (100.0, 2000)):
+            message = stream_module._Message(arrived, {"bytes": pcm(np.full(size, 0.5, np.float32))})
+            client._waiting.append(message)
+        client._convert()
+        for message in list(client._converting):
+            await client._answer(message)
+        assert client.samples == 2000
 
-def kept(sizes: list[int]) -> Callable[[np.ndarray], Any]:
-    async def keep(samples: np.ndarray) -> None:
-        sizes.append(len(samples))
-
-    return keep
+    asyncio.run(answered())
+    assert deadlines == pytest.approx([100.2, 100.3, 100.3])
+    assert [(len(one), bool(one.any())) for one in sent] == [(10, False), (2000, True)]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot stop a process")

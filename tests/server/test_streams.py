@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ pytest.importorskip("fastapi")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.server.stream_worker import PUSH, Request
-from fastvoicegrad.server.streams import SHARED, Stream, Streams, _Process, _together, _Waiting
+from fastvoicegrad.server.streams import SHARED, Stream, Streams, _Process, _round, _Waiting
 from fastvoicegrad.stream.bundle import StreamBundle, StreamVoice
 from fastvoicegrad.stream.converter import StreamingConverter
 from tests.conftest import vowels
@@ -88,11 +89,55 @@ def test_what_waits_is_converted_together(
         np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_requests_keep_their_order() -> None:
+def rounds(requests: list[tuple[str, int]], seconds: float) -> list[list[tuple[str, int]]]:
+    """The calls of the child that such requests become."""
+    waiting, found = [_Waiting(Request(name, (number,)), None, seconds) for name, number in requests], []
+    while waiting:
+        group, waiting = _round(waiting)
+        found.append([(one.request.name, one.request.arguments[0]) for one in group])
+    return found
+
+
+def test_requests_of_a_stream_keep_their_order() -> None:
     names = [(PUSH, 1), (PUSH, 2), (PUSH, 1), ("flush", 2), (PUSH, 2), (PUSH, 3), ("end", 3), ("end", 1)]
-    groups = _together([_Waiting(Request(name, (number,))) for name, number in names])
-    found = [[(one.request.name, one.request.arguments[0]) for one in group] for group in groups]
-    assert found == [names[:2], names[2:3], names[3:4], names[4:6], names[6:7], names[7:8]]
+    found = rounds(names, 0.01)
+    assert found == [[(PUSH, 1), (PUSH, 2), (PUSH, 1), (PUSH, 3)], *[[one] for one in (*names[3:5], *names[6:])]]
+
+
+def test_each_stream_has_a_piece_of_a_round() -> None:
+    """0.1 s: one stream that is behind holds no other up."""
+    found = rounds([(PUSH, 1)] * 7 + [(PUSH, 2)] * 2, 0.04)
+    assert [[number for _, number in one] for one in found] == [[1, 1, 2, 2], [1, 1], [1, 1], [1]]
+    assert rounds([(PUSH, 1)] * 2, 1.0) == [[(PUSH, 1)]] * 2
+
+
+def test_samples_are_answered_in_their_order_though_they_wait_for_no_answer(
+    streams: Streams, voices: list[Any], together: list[int], alone: StreamingConverter
+) -> None:
+    wave = vowels(0.5)
+    blocks = np.split(wave, range(441, len(wave), 441))
+
+    async def all_of_them() -> list[np.ndarray]:
+        (one,) = await opened(streams, voices[0], 1)
+        return list(await asyncio.gather(*(one.push(block) for block in blocks)))
+
+    results = asyncio.run(all_of_them())
+    assert [len(one) for one in results] == [len(one) for one in blocks]
+    np.testing.assert_allclose(np.concatenate(results), alone.push(wave), atol=1e-4)
+    assert max(together) > 1
+
+
+def test_what_is_too_old_is_not_converted(streams: Streams, voices: list[Any], alone: StreamingConverter) -> None:
+    wave = vowels(0.2)
+
+    async def late() -> list[Any]:
+        (one,) = await opened(streams, voices[0], 1)
+        pushes = [one.push(wave), one.push(wave, deadline=time.monotonic() - 1), one.push(wave)]
+        return list(await asyncio.gather(*pushes))
+
+    first, second, third = asyncio.run(late())
+    assert second is None
+    np.testing.assert_allclose(np.concatenate([first, third]), alone.push(np.tile(wave, 2)), atol=1e-4)
 
 
 def test_a_stream_that_fails_fails_alone(streams: Streams, stream_folder: Path, voices: list[Any]) -> None:
@@ -128,9 +173,9 @@ def test_an_error_of_the_program_reaches_its_stream(streams: Streams, voices: li
     async def broken() -> np.ndarray:
         (one,) = await opened(streams, voices[0], 1)
         with pytest.raises(RuntimeError, match="AttributeError"):
-            await one._process.ask("no_such_request")
+            await one._process.ask("no_such_request", -1)
         with pytest.raises(AttributeError, match="pickle"):
-            await one._process.ask("flush", lambda: None)
+            await one._process.ask("flush", -1, lambda: None)
         return await one.push(wave)
 
     assert len(asyncio.run(broken())) == len(wave)

@@ -64,14 +64,13 @@ def test_the_renderer_reads_the_sharpened_mel(
 ) -> None:
     made, read = list[np.ndarray](), list[np.ndarray]()
 
-    def watched(bundle: StreamBundle, calls: list[Any]) -> list[Any]:
-        answers = run_all(bundle, calls)
-        for call, answer in zip(calls, answers, strict=True):
-            if call.step == "converter":
-                made.append(answer[0])
-            if call.step == "renderer":
-                read.append(call.inputs["mel"])
-        return answers
+    def watched(bundle: StreamBundle, name: str, streams: list[Any]) -> list[Any]:
+        outputs = run_all(bundle, name, streams)
+        if name == "converter":
+            made.extend(mel for mel, _ in outputs)
+        if name == "renderer":
+            read.extend(inputs["mel"] for inputs in streams)
+        return outputs
 
     monkeypatch.setattr(core, "run_all", watched)
     StreamingConverter(StreamBundle.open(stream_folder), voices[0]).push(vowels(0.5))
@@ -197,9 +196,9 @@ def test_changes_that_follow_each_other_glide(make: Make, monkeypatch: pytest.Mo
     """Each fade begins where the one before it ends."""
     ratios, moved = list[float](), core._moved
 
-    def record(state: core.State, pitch: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        ratios.extend(moved(state, np.full_like(pitch, 100.0), shares) / 100.0)
-        return moved(state, pitch, shares)
+    def record(frames: core._Frames) -> np.ndarray:
+        ratios.extend(moved(replace(frames, pitch=np.full_like(frames.pitch, 100.0)))[0] / 100.0)
+        return moved(frames)
 
     monkeypatch.setattr(core, "_moved", record)
     stream, wave = make(source_pitch=100.0), vowels(1.0)

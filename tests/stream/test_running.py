@@ -10,7 +10,7 @@ import pytest
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
 from fastvoicegrad.mel import log_mel
 from fastvoicegrad.stream.frontend import WINDOWS, beyond, stream_mel
-from fastvoicegrad.stream.running import HOPS, PAUSE, RunningGain, RunningMedian, ramp
+from fastvoicegrad.stream.running import HOPS, PAUSE, RunningGain, RunningMedian, ramps
 from tests.conftest import vowels
 
 
@@ -57,7 +57,7 @@ def test_gains_belong_to_hops() -> None:
     gain, wave = RunningGain(), vowels(1.0)[: 40 * 256]
     scaled, gains = gain.scale(wave)
     assert len(gains) == 40
-    np.testing.assert_allclose(scaled / np.concatenate([ramp(*one) for one in gains]), wave, atol=1e-6)
+    np.testing.assert_allclose(scaled / ramps(gains).ravel(), wave, atol=1e-6)
     assert all(after[0] == before[1] for before, after in itertools.pairwise(gains))
 
 

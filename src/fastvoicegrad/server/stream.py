@@ -8,11 +8,14 @@ Text messages are JSON; `docs/guides/live.md` lists them.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
+from typing import Annotated, Any, Literal, NoReturn, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -39,12 +42,10 @@ from .voices import load
 router = APIRouter(tags=["conversion"])
 
 PROTOCOL, KEY_PROTOCOL = "fastvoicegrad", "xi-api-key."  # names that a browser offers; the second ends with the key
-PIECE = 0.1  # seconds that are converted at once: then it is another client's turn
 IDLE = 30.0  # seconds without a message after which a stream ends
 MOST_AGE = 0.3  # seconds that a message of a live stream may wait; an older one is answered with silence
 MOST_WAITING = 1 << 20  # bytes of a live stream that wait: 10 s of samples, which are too old by far
 OVERHEAD = 256  # bytes of memory of an empty message
-TOGETHER = 5  # of these that are converted at once
 NORMAL, REFUSED, FAILED, SLOW = 1000, 1008, 1011, 1013  # codes with which a WebSocket closes
 
 
@@ -123,11 +124,22 @@ def _codec(name: str, rate: int) -> Codec:
         raise ApiError(400, str(error), "codec_not_installed") from error
 
 
-class _Message(NamedTuple):
-    """What a client sends, and when it came."""
+@dataclass
+class _Message:
+    """What a client sends.
+
+    Attributes:
+        arrived: when it came.
+        converted: the samples of its pieces, where it holds sound; None for pieces that became too old.
+        sizes: of these pieces.
+        refusal: why its sound cannot be decoded.
+    """
 
     arrived: float
     content: dict[str, Any]
+    converted: asyncio.Future[list[Array | BaseException | None]] | None = None
+    sizes: Sequence[int] = ()
+    refusal: str = ""
 
     @property
     def sound(self) -> bytes | None:
@@ -149,9 +161,9 @@ class _Client:
     def __init__(self, websocket: WebSocket, service: Service, stream: Stream, codec: Codec, live: bool) -> None:
         self.websocket, self.service, self.stream, self.live = websocket, service, stream, live
         self.codec, self.samples = codec, 0
-        self._waiting: asyncio.Queue[_Message] = asyncio.Queue()
-        self._size, self._room = 0, asyncio.Event()  # bytes that wait there; set when some are taken
-        self._next: _Message | None = None  # taken from there, but not answered yet
+        self._converting, self._waiting = deque[_Message](), deque[_Message]()  # the second ones come after the first
+        self._came, self._room = asyncio.Event(), asyncio.Event()
+        self._size = 0  # bytes that both hold
 
     async def serve(self) -> None:
         """Answers messages until the client ends the stream, goes away, or does something that is not allowed."""
@@ -166,16 +178,17 @@ class _Client:
                 most_bytes=self.codec.most_bytes,
             )
             while True:
-                messages = await self._take() if self.live else [await self._receive()]
-                content = messages[0].content
+                message = await self._next()
+                content = message.content
                 if content["type"] == "websocket.disconnect":
                     if content.get("code") == SLOW:
                         await self._end(SLOW, "no message came for a while")
                     break
-                if messages[0].sound is not None:
-                    await self._answer(messages)
+                if message.sound is not None:
+                    await self._answer(message)
                 elif (text := content.get("text")) is not None:
                     await self._obey(text)
+                self._took(message)
         except _Left:
             pass
         except InputError as error:
@@ -202,47 +215,56 @@ class _Client:
                 self._room.clear()
                 await self._room.wait()
             self._size += message.size
-            self._waiting.put_nowait(message)
+            self._waiting.append(message)
+            self._convert()
+            self._came.set()
             if message.content["type"] == "websocket.disconnect":
                 return
 
-    def _took(self, message: _Message) -> _Message:
+    async def _next(self) -> _Message:
+        """The next message that wants an answer."""
+        if not self.live:
+            self._waiting.append(await self._receive())
+            self._size += self._waiting[0].size
+            self._convert()
+        while not (self._converting or self._waiting):
+            self._came.clear()
+            await self._came.wait()
+        return (self._converting or self._waiting).popleft()
+
+    def _took(self, message: _Message) -> None:
+        """A message has its answer. Behind a command there may be sound."""
         self._size -= message.size
         self._room.set()
-        return message
+        self._convert()
 
-    async def _take(self) -> list[_Message]:
-        """The next message of a live stream; where it holds sound, also those behind it that do."""
-        taken, self._next = [self._next or self._took(await self._waiting.get())], None
-        while taken[-1].sound is not None and len(taken) < TOGETHER and not self._waiting.empty():
-            taken.append(self._took(self._waiting.get_nowait()))
-        if len(taken) > 1 and taken[-1].sound is None:
-            self._next = taken.pop()
-        return taken
+    def _convert(self) -> None:
+        """Has the sound that waits converted, up to the next command: that acts on what comes behind it."""
+        while self._waiting and self._waiting[0].sound is not None:
+            message = self._waiting.popleft()
+            self._converting.append(message)
+            try:
+                samples = self.codec.decode(message.sound or b"")
+            except InputError as error:
+                message.refusal = str(error)
+                return
+            pieces = np.split(samples, range(self.stream.piece, len(samples), self.stream.piece))
+            deadline = message.arrived + MOST_AGE if self.live else math.inf
+            message.sizes = [len(piece) for piece in pieces]
+            pushes = [self.stream.push(piece, deadline) for piece in pieces]
+            message.converted = asyncio.gather(*pushes, return_exceptions=True)
 
-    async def _answer(self, messages: Sequence[_Message]) -> None:
-        """Converts messages, piece by piece, and sends as much sound for each."""
-        blocks, now = list[Array](), time.monotonic()  # one time for all, so that what is too old comes first
-        for message in messages:
-            block = await self._decoded(message.sound or b"")
-            if self.live and now - message.arrived > MOST_AGE:
-                await self._send_sound(np.zeros_like(block))
-            else:
-                blocks.append(block)
-        samples, size = np.concatenate([np.zeros(0, np.float32), *blocks]), round(PIECE * self.stream.rate)
-        pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
-        parts = [await self.stream.push(piece) for piece in pieces]
-        converted = np.concatenate([samples[:0], *parts])
-        self.samples += len(samples)
-        for block in blocks:
-            await self._send_sound(converted[: len(block)])
-            converted = converted[len(block) :]
-
-    async def _decoded(self, data: bytes) -> Array:
-        try:
-            return self.codec.decode(data)
-        except InputError as error:
-            await self._refuse(str(error))
+    async def _answer(self, message: _Message) -> None:
+        """Sends as much sound as a message holds: silence for what became too old."""
+        if message.converted is None:
+            await self._refuse(message.refusal)
+        parts = list[Array]()
+        for samples, size in zip(await message.converted, message.sizes, strict=True):
+            if isinstance(samples, BaseException):
+                raise samples
+            self.samples += size if samples is not None else 0
+            parts.append(samples if samples is not None else np.zeros(size, np.float32))
+        await self._send_sound(np.concatenate(parts))
 
     async def _send_sound(self, samples: Array, last: bool = False) -> None:
         """Sends what of the samples, and of those before, makes whole messages; at the end all."""

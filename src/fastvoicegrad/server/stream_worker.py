@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..children import pipes_to_parent, receive, send
 from ..errors import InputError
 from ..mel import Array
@@ -23,7 +25,7 @@ class Request(NamedTuple):
 
     Attributes:
         name: of a method of `StreamWorker`.
-        arguments: the stream's number first. "push" has one stream and one block; the parent gathers several.
+        arguments: the stream's number first. "push" has one block; the parent gathers several.
     """
 
     name: str
@@ -49,11 +51,20 @@ class StreamWorker:
         return made.latency
 
     def push(self, numbers: Sequence[int], blocks: Sequence[Array]) -> list[Array | InputError]:
-        """The samples of each stream, or the error that ends it; see `push_all`."""
-        known = [number in self._streams for number in numbers]
-        streams = [self._streams[number] for number, found in zip(numbers, known, strict=True) if found]
-        results = iter(push_all(streams, [block for block, found in zip(blocks, known, strict=True) if found]))
-        return [next(results) if found else _unknown() for found in known]
+        """The samples of each block, or the error that ends its stream; see `push_all`. A stream may have several."""
+        places = dict[int, list[int]]()
+        for place, number in enumerate(numbers):
+            places.setdefault(number, []).append(place)
+        known = [number for number in places if number in self._streams]
+        joined = [np.concatenate([blocks[place] for place in places[number]]) for number in known]
+        results: list[Array | InputError] = [_unknown() for _ in numbers]
+        for number, output in zip(known, push_all([self._streams[n] for n in known], joined), strict=True):
+            for place in places[number]:
+                if isinstance(output, InputError):
+                    results[place] = output
+                else:
+                    results[place], output = np.split(output, [len(blocks[place])])
+        return results
 
     def flush(self, number: int) -> Array:
         return self._stream(number).flush()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from .settings import ServerSettings
 from .stream_worker import PUSH, Request
 
 SHARED = 4  # streams of one process
+PIECE = 0.1  # seconds of a stream that are converted at once: then it is another one's turn
 AGAIN = 5.0  # seconds after which a client may try again, when all places are taken
 
 
@@ -118,10 +121,20 @@ class Stream:
     rate: int
     latency: int = 0
 
-    async def push(self, samples: Array) -> Array:
-        """`StreamingConverter.push`. A process that is free takes everything that waits, so all get equal shares."""
-        converted: Array = await self._process.ask(PUSH, self._number, samples)
-        return converted
+    @property
+    def piece(self) -> int:
+        """Samples that a push may have."""
+        return round(PIECE * self.rate)
+
+    def push(self, samples: Array, deadline: float = math.inf) -> asyncio.Future[Any]:
+        """`StreamingConverter.push`, in turn with the stream's other requests. The samples wait for no answer before.
+
+        Args:
+            samples: at most `piece`.
+            deadline: of `time.monotonic`; None is the answer to samples whose turn comes later, and they are lost.
+        """
+        request = Request(PUSH, (self._number, samples))
+        return self._process.put(request, len(samples) / self.rate, deadline)
 
     async def flush(self) -> Array:
         rest: Array = await self._process.ask("flush", self._number)
@@ -138,10 +151,17 @@ class Stream:
 
 
 class _Waiting(NamedTuple):
-    """A request, and what becomes of it."""
+    """A request, and what becomes of it.
+
+    Attributes:
+        seconds: of its samples.
+        deadline: after which they are too old.
+    """
 
     request: Request
     answer: asyncio.Future[Any] | None = None
+    seconds: float = 0.0
+    deadline: float = math.inf
 
 
 class _Process:
@@ -166,31 +186,37 @@ class _Process:
         self.streams -= 1
         self._waiting.put(_Waiting(Request("end", (number,))))
 
-    async def ask(self, name: str, *arguments: Any) -> Any:
+    def ask(self, name: str, *arguments: Any) -> asyncio.Future[Any]:
         """A method's answer, in turn; see `StreamWorker`.
 
         Raises:
             InputError: the method raises it, or the child does not start, or has ended.
         """
+        return self.put(Request(name, arguments))
+
+    def put(self, request: Request, seconds: float = 0.0, deadline: float = math.inf) -> asyncio.Future[Any]:
+        """`ask`, for samples that may become too old; see `_Waiting`."""
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.put(_Waiting(Request(name, arguments), answer))
-        return await answer
+        self._waiting.put(_Waiting(request, answer, seconds, deadline))
+        return answer
 
     def _serve(self) -> None:
         """The thread: takes everything that waits, again and again."""
-        while (first := self._waiting.get()) is not None:
-            taken = [first]
-            while not self._waiting.empty():
-                if (another := self._waiting.get()) is None:
-                    self._waiting.put(None)
-                    break
-                taken.append(another)
-            for group in _together(taken):
-                for waiting, answer in zip(group, self._answers([one.request for one in group]), strict=True):
-                    _give(waiting.answer, answer)
+        waiting, closing = list[_Waiting](), False
+        while waiting or not closing:
+            while not (waiting or closing) or not self._waiting.empty():
+                if (taken := self._waiting.get()) is None:
+                    closing = True
+                else:
+                    waiting.append(taken)
+            group, waiting = _round(_without_old(waiting))
+            for one, answer in zip(group, self._answers([one.request for one in group]), strict=True):
+                _give(one.answer, answer)
 
     def _answers(self, requests: list[Request]) -> list[Any]:
         """What the child gives, or the errors."""
+        if not requests:
+            return []
         try:
             self._child.start()
             self._child.send(requests)
@@ -208,17 +234,33 @@ class _Process:
         self._child.wait()
 
 
-def _together(waiting: Iterable[_Waiting]) -> Iterator[list[_Waiting]]:
-    """Requests in their order, in groups: samples of different streams are converted at once."""
-    group = list[_Waiting]()
+def _without_old(waiting: Sequence[_Waiting]) -> list[_Waiting]:
+    """Answers those whose samples are too old."""
+    now = time.monotonic()
     for one in waiting:
-        (name, arguments), streams = one.request, {other.request.arguments[0] for other in group}
-        if group and (name != PUSH or group[0].request.name != PUSH or arguments[0] in streams):
-            yield group
-            group = []
-        group.append(one)
-    if group:
-        yield group
+        if one.deadline < now:
+            _give(one.answer, None)
+    return [one for one in waiting if one.deadline >= now]
+
+
+def _round(waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """The requests of a call of the child, and the others. Those of each stream keep their order.
+
+    A call has samples of any streams, `PIECE` of each, or one other request.
+    """
+    group, others = list[_Waiting](), list[_Waiting]()
+    seconds, behind = dict[int, float](), set[int]()
+    for one in waiting:
+        name, (number, *_) = one.request
+        push = name == PUSH and (not group or group[0].request.name == PUSH)
+        room = number not in seconds or seconds[number] + one.seconds <= PIECE
+        if number not in behind and (not group or (push and room)):
+            group.append(one)
+            seconds[number] = seconds.get(number, 0.0) + one.seconds
+        else:
+            others.append(one)
+            behind.add(number)
+    return group, others
 
 
 def _give(future: asyncio.Future[Any] | None, answer: Any) -> None:

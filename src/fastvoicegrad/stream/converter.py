@@ -167,8 +167,9 @@ class StreamingConverter:
     def _arrive(self, samples: Array) -> Array:
         """Samples at `rate` -> at 22,050 Hz."""
         samples = samples.astype(np.float32)
-        samples = np.where(np.isfinite(samples), samples, np.float32(0))
-        return self._state.arriving.push(np.clip(samples, -LOUDEST, LOUDEST))
+        if samples.size and not (samples.min() >= -LOUDEST and samples.max() <= LOUDEST):
+            samples = np.where(np.isfinite(samples), samples, np.float32(0)).clip(-LOUDEST, LOUDEST)
+        return self._state.arriving.push(samples)
 
     def _leave(self, converted: Array, count: int) -> Array:
         """Converted samples at 22,050 Hz -> the next `count` samples at `rate`."""

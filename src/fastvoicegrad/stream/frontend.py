@@ -36,9 +36,12 @@ def framed(samples: Array, width: int, hop: int = 1) -> Array:
 
 
 def stream_mel(samples: Array, width: int) -> Array:
-    """Log-mel ``(..., n, 80)`` of samples ``(..., 256 n + width - 256)``, which carry their context."""
-    frames = framed(samples, width, MEL.hop_length)
-    spectrum = np.fft.rfft(frames * front_window(width), MEL.n_fft)
+    """Log-mel ``(n, 80)`` of samples ``(256 n + width - 256,)``, which carry their context."""
+    return mel_of_windows(framed(samples, width, MEL.hop_length))
+
+
+def mel_of_windows(windows: Array) -> Array:
+    """Log-mel ``(n, 80)`` of windows of samples ``(n, width)``."""
+    spectrum = np.fft.rfft(windows * front_window(windows.shape[1]), MEL.n_fft)
     magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + MAGNITUDE_EPSILON).astype(np.float32)
-    bands = log_of_bands(magnitude.reshape(-1, magnitude.shape[-1]))
-    return np.ascontiguousarray(bands.T).reshape(*frames.shape[:-1], -1)
+    return np.ascontiguousarray(log_of_bands(magnitude).T)

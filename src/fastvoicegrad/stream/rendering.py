@@ -7,6 +7,7 @@ own. `training.models.stream_renderer` computes the same in PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,12 +20,14 @@ from ..mel import MEL, Array
 TAPS = 512  # of an impulse response: 23 ms
 BINS = TAPS // 2 + 1
 FFT = TAPS + MEL.hop_length  # what a hop's excitation becomes fits in
+TAILS = FFT // MEL.hop_length - 1  # hops after a hop in which it sounds
 FADED = 96  # last taps that fade to nothing: what wraps from negative time ends there
 UNKNOWN_PITCH = 150.0  # Hz, before the first voiced frame
 PITCH_GRID = 0.125  # Hz: keeps rounding errors of different splits from adding up, except where they cross an edge
 NOISE_STREAM = 1 << 21  # far from the draws of the whole-file pipeline
 Spectra = NDArray[np.complex64]
 Doubles = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +87,7 @@ class RenderState(NamedTuple):
         held: last voiced pitch ``(B,)`` in Hz; 0 before the first hop.
         turns: phase of the pulse train ``(B,)``.
         last: responses of pulses and noise ``(B, 2, FFT / 2 + 1)``.
-        tail: what still sounds, ``(B, FFT - 256)``.
+        tail: what still sounds, ``(B, 2, 256)``: the hops after the last one.
     """
 
     held: Doubles
@@ -92,66 +95,79 @@ class RenderState(NamedTuple):
     last: Spectra
     tail: Array
 
+    @classmethod
+    def joined(cls, states: Sequence[RenderState]) -> RenderState:
+        """Several states as one."""
+        held, turns, last, tail = zip(*states, strict=True)
+        return cls(np.concatenate(held), np.concatenate(turns), np.concatenate(last), np.concatenate(tail))
+
+    def of(self, stream: int) -> RenderState:
+        """The state of one of the streams."""
+        row = slice(stream, stream + 1)
+        return RenderState(self.held[row], self.turns[row], self.last[row], self.tail[row])
+
 
 def silence() -> RenderState:
     """The state of one stream before its first hop."""
-    last, tail = np.zeros((1, 2, FFT // 2 + 1), np.complex64), np.zeros((1, FFT - MEL.hop_length), np.float32)
+    last, tail = np.zeros((1, 2, FFT // 2 + 1), np.complex64), np.zeros((1, TAILS, MEL.hop_length), np.float32)
     return RenderState(np.zeros(1), np.zeros(1), last, tail)
 
 
 def render(
-    magnitude: Array,
-    phase: Array,
-    noise_magnitude: Array,
-    pitch: Array,
-    noise: Array,
-    held: Doubles,
-    turns: Doubles,
-    last: Spectra,
-    tail: Array,
-) -> tuple[Array, Doubles, Doubles, Spectra, Array]:
-    """Samples ``(B, 256 n)`` of the next n hops, and the next state.
+    filters: Sequence[Array], pitch: Array, noise: Array, counts: Sequence[int], before: RenderState
+) -> tuple[Array, RenderState]:
+    """Samples ``(N, 256)`` of the next hops of B streams, stream by stream, and their next state.
 
     Args:
-        magnitude, phase: of the pulses' filter, ``(B, n, BINS)``, the magnitude as a natural log.
-        noise_magnitude: of the noise's filter, the same.
-        pitch: ``(B, n)`` in Hz, 0 where unvoiced.
-        noise: ``(B, n, 256)``; see `noise`.
-        held, turns, last, tail: see `RenderState`.
+        filters: magnitude and phase of the pulses' filter, and magnitude of the noise's, ``(N, BINS)`` each. Magnitudes
+            are natural logs.
+        pitch: ``(N,)`` in Hz, 0 where unvoiced.
+        noise: ``(N, 256)``; see `noise`.
+        counts: hops of each stream, at least one; N together.
     """
-    pulses, held, turns = pulse_train(pitch, held, turns)
-    phases = np.stack([phase, np.zeros_like(phase)], 1)
-    own = responses(np.stack([magnitude, noise_magnitude], 1), phases)
-    before = np.concatenate([last[:, :, None], own[:, :, :-1]], 2)
+    magnitude, phase, noise_magnitude = filters
+    stream, last = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts, dtype=np.int64) - 1
+    first = last + 1 - np.array(counts)
+    pulses, held, turns = pulse_train(pitch, stream, first, last, before)
+    own = responses(np.stack([magnitude, noise_magnitude], 1), np.stack([phase, np.zeros_like(phase)], 1))
+    earlier = np.concatenate([own[:1], own[:-1]])
+    earlier[first] = before.last
     excitations = np.stack([pulses, noise], 1)
-    spectra = np.fft.rfft(excitations * rise(), FFT) * own + np.fft.rfft(excitations * (1 - rise()), FFT) * before
-    wave, tail = _overlapped(np.fft.irfft(spectra.sum(1), FFT).astype(np.float32, copy=False), tail)
-    return wave, held, turns, own[:, :, -1], tail
+    spectra = np.fft.rfft(excitations * rise(), FFT) * own + np.fft.rfft(excitations * (1 - rise()), FFT) * earlier
+    sounds = np.fft.irfft(spectra.sum(1), FFT).astype(np.float32, copy=False)
+    wave, tail = _overlapped(sounds, stream, first, last, before.tail)
+    return wave, RenderState(held, turns, own[last], tail)
 
 
-def pulse_train(pitch: Array, held: Doubles, turns: Doubles) -> tuple[Array, Doubles, Doubles]:
-    """Band-limited unit pulses ``(B, n, 256)``, and the next `held` and `turns`; see `RenderState`.
+def pulse_train(
+    pitch: Array, stream: Places, first: Places, last: Places, before: RenderState
+) -> tuple[Array, Doubles, Doubles]:
+    """Band-limited unit pulses ``(N, 256)``, and the next `held` and `turns`; see `RenderState`.
 
     Args:
-        pitch: ``(B, n)`` in Hz at the hops' ends, 0 where unvoiced: there the last voiced one goes on.
+        pitch: ``(N,)`` in Hz at the hops' ends, 0 where unvoiced: there the last voiced one goes on.
+        stream: of each hop, ``(N,)``.
+        first, last: hop of each stream, ``(B,)``.
     """
-    known = np.concatenate([np.where(held > 0, held, UNKNOWN_PITCH)[:, None], pitch], 1)
+    known = np.insert(pitch.astype(np.float64), first, np.where(before.held > 0, before.held, UNKNOWN_PITCH))
     known = np.round(known / PITCH_GRID) * PITCH_GRID
-    places = np.maximum.accumulate(np.where(known > 0, np.arange(known.shape[1]), 0), 1)
-    ends = np.take_along_axis(known, places, 1)
-    ends[:, 0] = np.where(held > 0, held, ends[:, 1])
+    ends = known[np.maximum.accumulate(np.where(known > 0, np.arange(len(known)), 0))]
+    place = np.arange(len(pitch)) + stream + 1  # of each hop, as every stream begins with its last end so far
+    ends[place[first] - 1] = np.where(before.held > 0, before.held, ends[place[first]])
     steps = (np.arange(MEL.hop_length) + 1) / MEL.hop_length
-    f0 = (ends[:, :-1, None] + np.diff(ends)[:, :, None] * steps).reshape(len(pitch), -1)
-    phases = turns[:, None] + np.cumsum(f0 / MEL.sample_rate, 1)
+    f0 = ends[place - 1, None] + (ends[place] - ends[place - 1])[:, None] * steps
+    phases = np.cumsum(f0 / MEL.sample_rate, 1)
+    turns = np.cumsum(phases[:, -1]) - phases[:, -1]  # before each hop
+    phases += (turns + (before.turns - turns[first])[stream])[:, None]
     pulses = np.sinc((phases - np.round(phases)) * MEL.sample_rate / f0).astype(np.float32)
-    return pulses.reshape(*pitch.shape, MEL.hop_length), ends[:, -1], phases[:, -1] % 1.0
+    return pulses, ends[place[last]], phases[last, -1] % 1.0
 
 
-def _overlapped(sounds: Array, tail: Array) -> tuple[Array, Array]:
-    """Adds sounds ``(B, n, FFT)`` that start a hop apart, and what sounds from before: ``(B, 256 n)`` and the rest."""
-    batch, count, hop = len(sounds), sounds.shape[1], MEL.hop_length
-    wave = np.zeros((batch, count + FFT // hop - 1, hop), np.float32)
-    wave.reshape(batch, -1)[:, : tail.shape[1]] = tail
-    for part in range(FFT // hop):
-        wave[:, part : part + count] += sounds[:, :, part * hop : (part + 1) * hop]
-    return wave[:, :count].reshape(batch, -1), wave[:, count:].reshape(batch, -1)
+def _overlapped(sounds: Array, stream: Places, first: Places, last: Places, tail: Array) -> tuple[Array, Array]:
+    """Adds sounds ``(N, FFT)`` that start a hop apart, and what sounds from before: ``(N, 256)`` and the next tail."""
+    place, tails = np.arange(len(stream)) + TAILS * stream, np.arange(TAILS)
+    wave = np.zeros((len(stream) + TAILS * len(first), MEL.hop_length), np.float32)
+    wave[place[first, None] + tails] = tail
+    for part, sound in enumerate(np.split(sounds, TAILS + 1, 1)):
+        wave[place + part] += sound
+    return wave[place], wave[place[last, None] + 1 + tails]

@@ -15,7 +15,7 @@ CROSSINGS = 24  # of the sinc at the lower rate, to each side: 1.1 ms at 22,050 
 CUTOFF = 0.46  # of the lower rate
 KAISER = 8.0  # 80 dB
 MOST_PLACES = 1024  # of filters; an odd rate has more: between these the error lies 100 dB below the signal
-ROWS = 256  # output samples of a run, unless the places repeat later
+ROWS = 1024  # output samples of a run, unless the places repeat later
 
 
 @lru_cache(maxsize=32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,20 +67,17 @@ class RunningGain:
 
     def scale(self, samples: Array) -> tuple[Array, list[tuple[float, float]]]:
         """Samples of any number, scaled, and (first, last) gain of each hop that starts in them."""
-        scaled, begun, taken = np.empty(len(samples), np.float32), list[tuple[float, float]](), 0
+        start, taken, gains = self.place, 0, [(self.before or self.gain, self.gain)]
         while taken < len(samples):
-            gains = self.before or self.gain, self.gain
-            if self.place == 0:
-                begun.append(gains)
             part = samples[taken : taken + MEL.hop_length - self.place]
-            after = taken + len(part)
-            np.multiply(part, ramp(*gains)[self.place : self.place + len(part)], scaled[taken:after])
             self.power += float(part.dot(part))
             self.place += len(part)
+            taken += len(part)
             if self.place == MEL.hop_length:
                 self._next_hop()
-            taken = after
-        return scaled, begun
+                gains.append((self.before, self.gain))
+        scaled = samples * ramps(gains).ravel()[start : start + len(samples)]
+        return scaled, gains[start > 0 : len(gains) - (self.place == 0)]
 
     def _next_hop(self) -> None:
         power, self.power, self.place = self.power / MEL.hop_length, 0.0, 0
@@ -97,9 +95,10 @@ class RunningGain:
             self.gain = max(self.gain * LOUDEST_HOP / loud, SMALLEST_GAIN)
 
 
-def ramp(first: float, last: float) -> Array:
-    """Gains ``(256,)`` of the samples of a hop."""
-    return np.asarray(first + np.float32(last - first) * STEPS, np.float32)
+def ramps(gains: Sequence[tuple[float, float]]) -> Array:
+    """Gains ``(n, 256)`` of the samples of hops, from the first and last gain of each."""
+    first, last = np.array(gains).T[:, :, None]
+    return np.asarray(first.astype(np.float32) + (last - first).astype(np.float32) * STEPS)
 
 
 @dataclass
