@@ -52,16 +52,27 @@ def rise() -> Array:
     return ((np.arange(MEL.hop_length) + 0.5) / MEL.hop_length).astype(np.float32)
 
 
-def responses(log_magnitude: Array, phase: Array | None = None) -> Spectra:
-    """Spectra ``(..., FFT / 2 + 1)`` of causal impulse responses.
+@lru_cache(maxsize=1)
+def shares() -> Array:
+    """`rise` and the rest, ``(2, 1, 256)``: those of a hop's own response and of the one before."""
+    return np.stack([rise(), 1 - rise()])[:, None]
+
+
+@lru_cache(maxsize=1)
+def _minimum_phase() -> Array:
+    """``(BINS, BINS)``: log magnitudes to the phase of minimum phase, the imaginary part of the folded cepstrum."""
+    return np.fft.rfft(np.fft.irfft(np.eye(BINS), TAPS) * fold()).imag.astype(np.float32)
+
+
+def responses(log_magnitude: Array, phase: Array) -> Spectra:
+    """Spectra ``(n, FFT / 2 + 1)`` of causal impulse responses.
 
     Args:
-        log_magnitude: ``(..., BINS)``, natural log.
+        log_magnitude: ``(n, BINS)``, natural log.
         phase: the same, added to the minimum phase.
     """
-    logs = np.fft.rfft(np.fft.irfft(log_magnitude, TAPS) * fold())
-    gain, angle = np.exp(logs.real), logs.imag if phase is None else logs.imag + phase
-    spectrum = np.empty(logs.shape, np.complex64)
+    gain, angle = np.exp(log_magnitude), log_magnitude @ _minimum_phase() + phase
+    spectrum = np.empty(gain.shape, np.complex64)
     spectrum.real, spectrum.imag = gain * np.cos(angle), gain * np.sin(angle)  # np.exp takes seven times as long
     return np.fft.rfft(np.fft.irfft(spectrum, TAPS) * taper(), FFT).astype(np.complex64, copy=False)
 
@@ -129,14 +140,15 @@ def render(
     stream, last = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts, dtype=np.int64) - 1
     first = last + 1 - np.array(counts)
     pulses, held, turns = pulse_train(pitch, stream, first, last, before)
-    own = responses(np.stack([magnitude, noise_magnitude], 1), np.stack([phase, np.zeros_like(phase)], 1))
-    earlier = np.concatenate([own[:1], own[:-1]])
-    earlier[first] = before.last
-    excitations = np.stack([pulses, noise], 1)
-    spectra = np.fft.rfft(excitations * rise(), FFT) * own + np.fft.rfft(excitations * (1 - rise()), FFT) * earlier
-    sounds = np.fft.irfft(spectra.sum(1), FFT).astype(np.float32, copy=False)
+    logs, phases = np.concatenate([magnitude, noise_magnitude]), np.concatenate([phase, np.zeros_like(phase)])
+    own = responses(logs, phases).reshape(2, len(pitch), -1)
+    earlier = np.concatenate([own[:, :1], own[:, :-1]], 1)
+    earlier[:, first] = before.last.swapaxes(0, 1)
+    excitations = np.fft.rfft(np.stack([pulses, noise])[:, None] * shares(), FFT)  # (2, 2, N, FFT / 2 + 1)
+    spectra = excitations[:, 0] * own + excitations[:, 1] * earlier
+    sounds = np.fft.irfft(spectra.sum(0), FFT).astype(np.float32, copy=False)
     wave, tail = _overlapped(sounds, stream, first, last, before.tail)
-    return wave, RenderState(held, turns, own[last], tail)
+    return wave, RenderState(held, turns, own[:, last].swapaxes(0, 1), tail)
 
 
 def pulse_train(
@@ -168,6 +180,6 @@ def _overlapped(sounds: Array, stream: Places, first: Places, last: Places, tail
     place, tails = np.arange(len(stream)) + TAILS * stream, np.arange(TAILS)
     wave = np.zeros((len(stream) + TAILS * len(first), MEL.hop_length), np.float32)
     wave[place[first, None] + tails] = tail
-    for part, sound in enumerate(np.split(sounds, TAILS + 1, 1)):
-        wave[place + part] += sound
+    for part in range(TAILS + 1):
+        wave[place + part] += sounds[:, part * MEL.hop_length : (part + 1) * MEL.hop_length]
     return wave[place], wave[place[last, None] + 1 + tails]
