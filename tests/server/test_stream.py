@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 from urllib.parse import quote
 
 import numpy as np
@@ -400,13 +401,72 @@ def test_silence_answers_what_is_too_old() -> None:
             message = stream_module._Message(arrived, {"bytes": pcm(np.full(size, 0.5, np.float32))})
             client._waiting.append(message)
         client._convert()
+        assert client._size == 4 * 2010  # decoded samples count
         for message in list(client._converting):
             await client._answer(message)
         assert client.samples == 2000
 
     asyncio.run(answered())
-    assert deadlines == pytest.approx([100.2, 100.3, 100.3])
+    assert deadlines == pytest.approx([100.2, 100.3, 100.4])
     assert [(len(one), bool(one.any())) for one in sent] == [(10, False), (2000, True)]
+
+
+class Messages:
+    """A WebSocket from which messages come, one after the other. It takes everything."""
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self._messages = iter([*messages, {"type": "websocket.disconnect"}])
+
+    async def receive(self) -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "websocket.receive", **next(self._messages)}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        pass
+
+
+class Requests:
+    """A stream that keeps what it is asked for."""
+
+    rate, piece, latency = RATE, 1600, 0
+
+    def __init__(self) -> None:
+        self.found = list[Any]()
+
+    def push(self, samples: np.ndarray, deadline: float) -> asyncio.Future[Any]:
+        self.found.append(len(samples))
+        converted = asyncio.get_running_loop().create_future()
+        converted.set_result(samples)
+        return converted
+
+    async def set_voice(self, voice: str) -> None:
+        self.found.append(voice)
+
+
+def live_client(websocket: Messages, made: Requests, codec: Any) -> stream_module._Client:
+    service = SimpleNamespace(settings=SimpleNamespace(send_patience=5.0), metrics=MagicMock())
+    return stream_module._Client(websocket, service, made, codec, True)  # type: ignore[arg-type]
+
+
+def test_a_command_acts_on_what_comes_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples go on without an answer to those before, but not past a voice that takes its time to load."""
+
+    async def slow(service: Any, name: str) -> str:
+        await asyncio.sleep(0.1)
+        return name
+
+    monkeypatch.setattr(stream_module, "load", slow)
+    sounds = [{"bytes": pcm(np.zeros(size, np.float32))} for size in (10, 11, 12)]
+    voice, made = {"text": json.dumps({"type": "voice", "voice_id": "low"})}, Requests()
+    asyncio.run(live_client(Messages(sounds[0], voice, *sounds[1:]), made, Pcm()).serve())
+    assert made.found == [10, "low", 11, 12]
+
+
+def test_what_goes_wrong_while_messages_are_read_ends_the_stream() -> None:
+    codec = MagicMock(latency=0, most_bytes=1)
+    codec.decode.side_effect = MemoryError
+    with pytest.raises(MemoryError):
+        asyncio.run(asyncio.wait_for(live_client(Messages({"bytes": b""}), Requests(), codec).serve(), 5))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot stop a process")

@@ -44,8 +44,8 @@ router = APIRouter(tags=["conversion"])
 PROTOCOL, KEY_PROTOCOL = "fastvoicegrad", "xi-api-key."  # names that a browser offers; the second ends with the key
 IDLE = 30.0  # seconds without a message after which a stream ends
 MOST_AGE = 0.3  # seconds that a message of a live stream may wait; an older one is answered with silence
-MOST_WAITING = 1 << 20  # bytes of a live stream that wait: 10 s of samples, which are too old by far
-OVERHEAD = 256  # bytes of memory of an empty message
+MOST_WAITING = 1 << 21  # bytes of a live stream that wait: 7 s of samples at 48 kHz, which are too old by far
+OVERHEAD = 2000  # bytes of memory of an empty message, and of what its conversion needs
 NORMAL, REFUSED, FAILED, SLOW = 1000, 1008, 1011, 1013  # codes with which a WebSocket closes
 
 
@@ -147,8 +147,8 @@ class _Message:
 
     @property
     def size(self) -> int:
-        """Bytes that it holds, and what a message takes besides."""
-        return OVERHEAD + len(self.sound or b"") + len(self.content.get("text") or "")
+        """Bytes of memory: the message, and its samples once they are decoded."""
+        return OVERHEAD + len(self.sound or b"") + len(self.content.get("text") or "") + 4 * sum(self.sizes)
 
 
 class _Left(Exception):
@@ -164,11 +164,11 @@ class _Client:
         self._converting, self._waiting = deque[_Message](), deque[_Message]()  # the second ones come after the first
         self._came, self._room = asyncio.Event(), asyncio.Event()
         self._size = 0  # bytes that both hold
+        self._reader: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         """Answers messages until the client ends the stream, goes away, or does something that is not allowed."""
         rate, latency = self.stream.rate, self.stream.latency + self.codec.latency
-        reader = asyncio.create_task(self._read()) if self.live else None
         try:
             await self._send_text(
                 type="ready",
@@ -177,6 +177,9 @@ class _Client:
                 latency_ms=round(1000 * latency / rate, 1),
                 most_bytes=self.codec.most_bytes,
             )
+            if self.live:
+                self._reader = asyncio.create_task(self._read())
+                self._reader.add_done_callback(lambda _: self._came.set())
             while True:
                 message = await self._next()
                 content = message.content
@@ -188,7 +191,7 @@ class _Client:
                     await self._answer(message)
                 elif (text := content.get("text")) is not None:
                     await self._obey(text)
-                self._took(message)
+                self._took()
         except _Left:
             pass
         except InputError as error:
@@ -196,8 +199,8 @@ class _Client:
             with suppress(_Left):
                 await self._end(FAILED, "the conversion failed; the server's log has the reason")
         finally:
-            if reader is not None:
-                reader.cancel()
+            if self._reader is not None:
+                self._reader.cancel()
             self.service.metrics.audio.inc(self.samples / rate)
 
     async def _receive(self) -> _Message:
@@ -222,37 +225,52 @@ class _Client:
                 return
 
     async def _next(self) -> _Message:
-        """The next message that wants an answer."""
+        """The next message that wants an answer; `_took` takes it away."""
         if not self.live:
             self._waiting.append(await self._receive())
             self._size += self._waiting[0].size
             self._convert()
-        while not (self._converting or self._waiting):
+        while True:
+            if self._reader is not None and self._reader.done():
+                self._reader.result()  # raises what it failed with
+            if waiting := self._converting or self._waiting:
+                return waiting[0]
             self._came.clear()
             await self._came.wait()
-        return (self._converting or self._waiting).popleft()
 
-    def _took(self, message: _Message) -> None:
-        """A message has its answer. Behind a command there may be sound."""
-        self._size -= message.size
+    def _took(self) -> None:
+        """The next message has its answer. Behind a command there may be sound."""
+        self._size -= (self._converting or self._waiting).popleft().size
         self._room.set()
         self._convert()
 
     def _convert(self) -> None:
         """Has the sound that waits converted, up to the next command: that acts on what comes behind it."""
         while self._waiting and self._waiting[0].sound is not None:
+            if self._converting and self._size > MOST_WAITING:  # decoded samples may take far more than a message
+                return
             message = self._waiting.popleft()
             self._converting.append(message)
-            try:
-                samples = self.codec.decode(message.sound or b"")
-            except InputError as error:
-                message.refusal = str(error)
-                return
-            pieces = np.split(samples, range(self.stream.piece, len(samples), self.stream.piece))
-            deadline = message.arrived + MOST_AGE if self.live else math.inf
-            message.sizes = [len(piece) for piece in pieces]
-            pushes = [self.stream.push(piece, deadline) for piece in pieces]
-            message.converted = asyncio.gather(*pushes, return_exceptions=True)
+            self._size -= message.size
+            self._push(message)
+            self._size += message.size
+
+    def _push(self, message: _Message) -> None:
+        """Passes the sound of a message on. A live stream's pieces become too old, as if they came one by one."""
+        try:
+            samples = self.codec.decode(message.sound or b"")
+        except InputError as error:
+            message.refusal = str(error)
+            return
+        starts = range(0, max(1, len(samples)), self.stream.piece)
+        pieces = [samples[start : start + self.stream.piece] for start in starts]
+        latest = message.arrived + MOST_AGE if self.live else math.inf
+        pushes = [
+            self.stream.push(piece, latest + start / self.stream.rate)
+            for start, piece in zip(starts, pieces, strict=True)
+        ]
+        message.sizes = [len(piece) for piece in pieces]
+        message.converted = asyncio.gather(*pushes, return_exceptions=True)
 
     async def _answer(self, message: _Message) -> None:
         """Sends as much sound as a message holds: silence for what became too old."""

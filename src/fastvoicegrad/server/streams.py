@@ -28,6 +28,7 @@ from .stream_worker import PUSH, Request
 
 SHARED = 4  # streams of one process
 PIECE = 0.1  # seconds of a stream that are converted at once: then it is another one's turn
+LEAST = PIECE / 40  # seconds that samples count at least, so that a call has no more than 40 requests of a stream
 AGAIN = 5.0  # seconds after which a client may try again, when all places are taken
 
 
@@ -253,10 +254,11 @@ def _round(waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]
     for one in waiting:
         name, (number, *_) = one.request
         push = name == PUSH and (not group or group[0].request.name == PUSH)
-        room = number not in seconds or seconds[number] + one.seconds <= PIECE
+        length = max(one.seconds, LEAST)
+        room = number not in seconds or seconds[number] + length <= PIECE
         if number not in behind and (not group or (push and room)):
             group.append(one)
-            seconds[number] = seconds.get(number, 0.0) + one.seconds
+            seconds[number] = seconds.get(number, 0.0) + length
         else:
             others.append(one)
             behind.add(number)

@@ -136,16 +136,15 @@ def test_numpy_renders_what_pytorch_renders() -> None:
     renderer = StreamRenderer(StreamRendererConfig(width=16, layers=2))
     pitch = (pitches()[:1] / 0.125).round() * 0.125
     filters, _ = renderer(torch.randn(1, FRAMES, 80) - 5, pitch)
-    noise = rendering.noise(7, 0, FRAMES)[None]
-    expected = renderer.render(filters, pitch, torch.from_numpy(noise))[0].numpy()
+    noise = rendering.noise(7, 0, FRAMES)
+    expected = renderer.render(filters, pitch, torch.from_numpy(noise)[None])[0].numpy()
     for split in SPLITS:
         state, parts = rendering.silence(), []
         edges = np.cumsum([0, *split])
         for a, b in itertools.pairwise(edges):
-            inputs = (*(x[:, a:b].numpy() for x in filters), pitch[:, a:b].numpy(), noise[:, a:b])
-            part, *after = rendering.render(*inputs, *state)
-            state = rendering.RenderState(*after)
-            parts.append(part[0])
+            inputs = [x[0, a:b].numpy() for x in filters]
+            part, state = rendering.render(inputs, pitch[0, a:b].numpy(), noise[a:b], [b - a], state)
+            parts.append(part.ravel())
         assert np.abs(np.concatenate(parts) - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
 
 
