@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.files import PART, check_target, regular_file, replacing, shown
+from fastvoicegrad.files import PART, check_target, regular_file, replacing, scratch_folder, shown
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -104,6 +104,19 @@ def test_closed_folders(closed: Path) -> None:
 
 
 # -- replacing ------------------------------------------------------------------------------------------------
+
+
+def test_a_place_for_temporary_files_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scratch_folder() as folder:
+        (folder / "part").write_text("sound")
+    assert not folder.exists()
+
+    def refuse(*_: object) -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(InputError, match="no folder for temporary files can be written"), scratch_folder():
+        pass
 
 
 def test_replaces_only_at_the_end(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import filecmp
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +12,9 @@ import numpy as np
 from . import audio
 from .converter import VoiceConverter
 from .errors import InputError
+from .files import check_target, replacing
 from .mel import log_mel
+from .version import TOOL
 
 SAMPLES = Path(__file__).parent / "samples"
 TEMPLATE = SAMPLES / "page.html"
@@ -37,6 +38,7 @@ def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
     Raises:
         InputError: the folder cannot be made, or holds something else.
     """
+    converter = VoiceConverter.load(bundle)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not _is_demo(folder):
@@ -45,18 +47,19 @@ def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
             shutil.copyfile(SAMPLES / name, folder / name)
     except OSError as error:
         raise InputError(f"{folder} cannot be made ({error.strerror}); name another folder") from error
-    converter = VoiceConverter.load(bundle)
+    page = check_target(folder / "index.html")
     voice = converter.voice([folder / "reference.opus"])
-    converter.convert_file(folder / "source.opus", folder / "converted.wav", voice)
-    page = folder / "index.html"
-    page.write_text(page_of(folder), encoding="utf-8")
+    tags = audio.conversion_tags({}, TOOL, converter.bundle.config.name, "reference.opus")
+    converter.convert_file(folder / "source.opus", folder / "converted.wav", voice, tags=tags)
+    with replacing(page) as part:
+        part.write_text(page_of(folder), encoding="utf-8")
     return page
 
 
 def _is_demo(folder: Path) -> bool:
-    """Whether an earlier demo, perhaps a stopped one, has made a folder: its recordings are the shipped ones."""
+    """Whether an earlier demo, perhaps a stopped one, has made a folder: its recordings are or begin like these."""
     found = [name for name in RECORDINGS if (folder / name).is_file()]
-    return bool(found) and all(filecmp.cmp(SAMPLES / name, folder / name, shallow=False) for name in found)
+    return bool(found) and all((SAMPLES / name).read_bytes().startswith((folder / name).read_bytes()) for name in found)
 
 
 def page_of(folder: Path) -> str:

@@ -8,6 +8,7 @@ import re
 import secrets
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -152,6 +153,21 @@ def _as_input_error(path: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno in NO_ROOM:
             raise no_room(path) from error
         raise InputError(f"{shown(path)} cannot be written ({_reason(error)}); choose another folder") from error
+
+
+@contextmanager
+def scratch_folder(prefix: str = "fastvoicegrad-") -> Iterator[Path]:
+    """A folder for temporary files, deleted at the end.
+
+    Raises:
+        InputError: there is no place for it.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise InputError("no folder for temporary files can be written; free some room, or set TMPDIR") from error
+    with folder as name:
+        yield Path(name)
 
 
 def no_room(path: str | os.PathLike[str]) -> InputError:

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import audio
 from .converter import References, VoiceConverter
+from .library import listed, reference_name
+from .version import TOOL
 
 SAMPLE = Path(__file__).parent / "samples" / "source.opus"
 PLAYERS = (
@@ -39,7 +42,9 @@ def render_preview(
     Raises:
         InputError: see `VoiceConverter.convert_file`.
     """
-    converter.convert_file(SAMPLE, output, voice, rate=rate, watermark=watermark)
+    target = "+".join(map(reference_name, listed(voice)))
+    tags = audio.conversion_tags({}, TOOL, converter.bundle.config.name, target)
+    converter.convert_file(SAMPLE, output, voice, rate=rate, watermark=watermark, tags=tags)
 
 
 def play(path: Path) -> bool:

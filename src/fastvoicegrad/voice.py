@@ -33,7 +33,7 @@ LOWEST_MEL, HIGHEST_MEL = -30.0, 10.0  # natural log; the front-end's floor is -
 UNIT_TOLERANCE = 1e-2  # of an embedding's length: half precision is nearer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Voice:
     """A target voice.
 

@@ -13,6 +13,8 @@ import pytest
 import soundfile
 
 import fastvoicegrad
+from fastvoicegrad import audio
+from fastvoicegrad.demo import SAMPLES
 from tests.cli.conftest import Inside
 from tests.conftest import vowels
 
@@ -196,6 +198,20 @@ def test_demo(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert (folder / "converted.wav").read_bytes() == result
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_demo_that_was_stopped_is_made_again(inside: Inside, tmp_path: Path) -> None:
+    """It had no time to write all of its first recording."""
+    folder = tmp_path / "demo"
+    assert inside("demo", folder, "--bundle", tmp_path / "none").returncode == 2
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "source.opus").write_bytes((SAMPLES / "source.opus").read_bytes()[:1000])
+    assert inside("demo", folder).returncode == 0
+    assert audio.is_marked(audio.read_tags(folder / "converted.wav"))
+    (folder / "index.html").unlink()
+    (folder / "index.html").mkdir()
+    assert inside("demo", folder).stderr.endswith("index.html is a folder; name a file in it\n")
 
 
 def test_a_demo_keeps_away_from_other_folders(inside: Inside, tmp_path: Path) -> None:

@@ -274,6 +274,12 @@ def test_what_no_bundle_can_do_is_refused_before_one_loads(
     assert done.stderr.startswith(f"fastvoicegrad: {message}")
 
 
+def test_an_empty_format_is_refused(inside: Inside, place: Path) -> None:
+    for empty in ("", "."):
+        done = inside("convert", "in", "--to", "anna.wav", "-o", "out", "--format", empty)
+        assert done.stderr.startswith("fastvoicegrad: --format is empty; give wav")
+
+
 def test_choices_are_taken_in_any_case(inside: Inside, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     done = inside(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("jiwer")
 
 from fastvoicegrad import InputError
+from fastvoicegrad.evaluation.asr import ErrorRates
 from fastvoicegrad.evaluation.ctranslate2 import openai_names, read_arrays
 from fastvoicegrad.evaluation.expression import correlation, loudness, semitone_range
 from fastvoicegrad.evaluation.languages import group_of, language_pairs
@@ -67,6 +69,17 @@ def test_every_language_has_sources_of_many_voices(spoken: Path, tmp_path: Path)
         language_pairs(spoken)
     with pytest.raises(InputError, match="no such manifest"):
         language_pairs(tmp_path / "none")
+
+
+def test_sources_are_of_the_test_split_where_a_language_has_one(spoken: Path) -> None:
+    rows = [json.loads(line) for line in spoken.read_text().splitlines()]
+    tested = [
+        row | {"id": f"new{n}", "split": "test"} for n, row in enumerate(rows) if row["speaker"] in ("fr1", "fr3")
+    ]
+    spoken.write_text("".join(json.dumps(row) + "\n" for row in rows + tested))
+    pairs = language_pairs(spoken, ("fr", "de"), sentences=3)
+    assert {pair.source.split for pair in pairs if group_of(pair) == "fr"} == {"test"}
+    assert {pair.source.split for pair in pairs if group_of(pair) == "de"} == {"train"}
 
 
 def test_the_only_test_voice_is_no_target_of_itself(spoken: Path) -> None:
@@ -124,6 +137,11 @@ def test_words_of_an_unknown_text_are_compared_with_the_source(spoken: Path, mon
     assert endless["CER % source transcript"] == 100
     known = Pair(pair.natural, pair.target, pair.references, pair.natural)
     assert metric(Utterance(known, np.zeros(20000), "words")) == {}
+    german = Pair(replace(pair.natural, language="de"), pair.target, pair.references, pair.natural)
+    assert metric(Utterance(german, np.zeros(20000), "words"))["CER % source transcript"] == 0
+    assert ErrorRates(recogniser)(Utterance(german, np.zeros(20000), "words")) == {}  # type: ignore[arg-type]
+    british = Pair(replace(pair.natural, language="en-GB"), pair.target, pair.references, pair.natural)
+    assert ErrorRates(recogniser)(Utterance(british, np.zeros(20000), "een twee"))  # type: ignore[arg-type]
     assert metric(Utterance(pair, np.zeros(20000), None, of_source=False)) == {}  # a natural recording of other words
 
 

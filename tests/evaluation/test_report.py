@@ -6,7 +6,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from fastvoicegrad.evaluation.report import link_waves
+from fastvoicegrad.evaluation.report import finite, link_waves
+
+
+def test_figures_that_json_lacks_are_left_empty() -> None:
+    """A silent output has a level of minus infinity, and Windows no figure of memory."""
+    assert finite({"a": [float("nan"), 1.0], "b": (float("-inf"), "x")}) == {"a": [None, 1.0], "b": [None, "x"]}
 
 
 @pytest.mark.parametrize("links", [True, False])

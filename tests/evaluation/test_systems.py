@@ -25,6 +25,8 @@ def test_a_folders_file_has_exactly_the_pairs_name(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     for name, target, seconds in (("u", "john", 2), ("u", "john.smith", 1), ("talk[1]", "john", 3)):
         assert len(folder(pair(name, target))) == 22050 * seconds
+    (tmp_path / "u--john.json").write_text("{}")
+    assert len(folder(pair("u", "john"))) == 22050 * 2
     (tmp_path / "p225").mkdir()  # an id may hold "/"
     soundfile.write(tmp_path / "p225" / "001--john.wav", np.sin(np.arange(11025) / 5), 22050)
     assert len(folder(pair("p225/001", "john"))) == 11025

@@ -125,6 +125,13 @@ def test_a_description_is_one_line(library: VoiceLibrary, text: str) -> None:
         library.add("anna", ANNA, description=text)
 
 
+@pytest.mark.parametrize("text", ["\u0645\u06cc\u200c\u062e\u0648", "\U0001f468\u200d\U0001f469"])
+def test_a_description_may_join_its_characters(library: VoiceLibrary, text: str) -> None:
+    """As Persian does within words, and emoji of families do."""
+    library.add("anna", ANNA, description=text)
+    assert library.entry("anna").description == text
+
+
 def test_other_files_in_the_folder_are_no_voices(library: VoiceLibrary) -> None:
     library.add("anna", ANNA)
     for name in ("a b.voice", "x.txt", ".y.voice", "damaged.voice"):
@@ -204,6 +211,33 @@ def test_at_most_a_thousand_recordings_are_kept(library: VoiceLibrary) -> None:
     assert not library.folder.exists()
 
 
+def test_all_voices_are_removed_or_none(library: VoiceLibrary) -> None:
+    library.add("anna", ANNA)
+    library.add("bert", ANNA)
+    with pytest.raises(UnknownVoiceError, match="'cleo'"):
+        library.remove("anna", "cleo")
+    assert {"anna", "bert"} <= set(library.names())
+    library.remove("anna", "bert", "anna")
+    assert not {"anna", "bert"} & set(library.names())
+
+
+def test_a_voice_never_takes_the_place_of_another_spelling(library: VoiceLibrary) -> None:
+    """Two spellings of a name in one folder, as after a copy from another file system."""
+    library.add("Anna", ANNA)
+    other = library.folder / "anna.voice"
+    if other.exists():
+        pytest.skip("this file system knows no case")
+    ANNA.save(other)
+    with pytest.raises(NameTakenError, match="there is a voice 'anna' already"):
+        library.rename("Anna", "anna")
+    assert other.exists()
+
+
+def test_the_folder_may_lie_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTVOICEGRAD_VOICES", "~/voices")
+    assert user_folder() == Path.home() / "voices"
+
+
 # -- other encoders -------------------------------------------------------------------------------------------
 
 
@@ -222,6 +256,12 @@ def test_a_voice_is_made_again_from_kept_recordings(
         assert library.voice(encoder, "anna").encoder == "f"  # it was stored
     assert len(encoder.recordings) == 2
     assert library.entry("anna").recordings == 2
+    assert library.load("anna").encoder == ANNA.encoder  # which may have had more recordings than are kept
+    library.change("anna", lambda old: replace(old, description="lower"))
+    with pytest.warns(AudioWarning, match="made again"):
+        assert library.voice(encoder, "anna").description == "lower"
+    library.remove("anna")
+    assert not list(library.folder.rglob("anna*"))
 
 
 @pytest.mark.filterwarnings("ignore:the voice:fastvoicegrad.AudioWarning")

@@ -23,11 +23,10 @@ from ..files import regular_file, shown
 from ..library import Reference, References, is_folder, listed, recordings_of, reference_name
 from ..settings import ConversionSettings
 from ..tracks import Delivery
-from ..version import __version__
+from ..version import TOOL
 from ..voice import Voice
 from .journal import Entry, sha256_of
 
-TOOL = f"fastvoicegrad {__version__}"
 RATES = (audio.USUAL_RATE, 16000, 8000)  # Hz: bitrates of MP3 depend on these
 
 Progress = Callable[[float], None]  # called with the share that is done

@@ -117,7 +117,7 @@ def convert(
         str | None,
         typer.Option(
             "--format",
-            help="wav, flac, mp3, ogg, opus or aiff; default: the source's, or wav.",
+            help="wav, flac, mp3, ogg, opus or aiff; default: the source's, or wav; of a pipe: wav.",
             rich_help_panel=FOLDERS,
         ),
     ] = None,
@@ -140,7 +140,8 @@ def convert(
     if not to and not each:
         raise InputError("name a voice with --to, e.g. --to nora; 'fastvoicegrad voice list' shows all names")
     check_texts({"IN": sources, "--to": to, "--each": each, "-o": None if output is None else [output]})
-    kind = kind.lower().removeprefix(".") if kind else None
+    if kind is not None and not (kind := kind.lower().removeprefix(".")):
+        raise InputError("--format is empty; give wav, flac, mp3, ogg, opus or aiff, or leave it out")
     settings = Settings(
         steps=steps,
         seed=seed,

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,6 +17,7 @@ from .. import audio
 from ..batch import Settings, tags_for
 from ..converter import Conversion, VoiceConverter
 from ..errors import InputError
+from ..files import scratch_folder
 from ..library import reference_name
 from .common import PIPE, STDIN, STDOUT, Names, console, errors, findings, from_stdin, named, printable
 
@@ -48,8 +48,8 @@ def convert_one(
     if output == PIPE and sys.stdout.isatty():
         raise InputError(f"{STDOUT} is a terminal; send it to a file or a program")
     piped = PIPE in (source, output)
-    with tempfile.TemporaryDirectory(prefix="fastvoicegrad-") if piped else nullcontext("") as folder:
-        path = from_stdin(Path(folder)) if source == PIPE else Path(source)
+    with scratch_folder() if piped else nullcontext(Path()) as folder:
+        path = from_stdin(folder) if source == PIPE else Path(source)
         result = Path(folder, f"result.{settings.format or 'wav'}") if output == PIPE else Path(output)
         names = ({path: STDIN} if source == PIPE else {}) | ({result: STDOUT} if output == PIPE else {})
         with named(names):

@@ -6,14 +6,13 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from ..errors import InputError
-from ..files import shown
+from ..files import scratch_folder, shown
 from .common import PIPE, STDIN, Names, console, errors, friendly, from_stdin, named, printable, renamed
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ def info(
 ) -> None:
     """Describe a bundle, after a check of every file in it. Of a recording: tags and watermark."""
     if path == Path(PIPE):
-        with TemporaryDirectory(prefix="fastvoicegrad-") as folder:
-            recording = from_stdin(Path(folder))
+        with scratch_folder() as folder:
+            recording = from_stdin(folder)
             names = {recording: STDIN}
             with named(names):
                 _describe_recording(recording, as_json, names)

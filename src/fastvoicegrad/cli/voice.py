@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -52,7 +53,11 @@ def make(
     bundle: BundleOption = None,
 ) -> None:
     """Make a voice from recordings: under a name, or as a .voice file."""
+    from ..library import check_apart
+
     _check_place(output, name, description, replace)
+    if output is not None:
+        check_apart(output, references)
     if keep_audio:
         _check_recordings(references, name)
     from ..converter import VoiceConverter
@@ -99,7 +104,10 @@ def show_all(as_json: JsonOption = False) -> None:
     if not found:
         console.print("There is no voice yet. 'fastvoicegrad voice make RECORDINGS --name NAME' makes one.")
         return
-    table = Table("name", "kind", "pitch", "speech", "description", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "kind", "pitch", "speech"):
+        table.add_column(column, no_wrap=True, overflow="ignore")
+    table.add_column("description")
     for name, entry in found:
         if isinstance(entry, str):
             table.add_row(name, "damaged", "", "", printable(entry))
@@ -163,7 +171,8 @@ def play(
     with findings():
         converter = VoiceConverter.load(bundle)
         voice = converter.voice(name)
-        path = output or VoiceLibrary().preview_path(name, converter.bundle.converter_fingerprint[:8])
+        known = "" if os.path.exists(name) else name  # a file of this name comes before a voice
+        path = output or VoiceLibrary().preview_path(known, converter.bundle.converter_fingerprint[:8])
         render_preview(converter, voice, path)
     played = output is None and play(path)
     if not played:
@@ -177,7 +186,8 @@ def rename(old: Annotated[str, Known], new: Annotated[str, typer.Argument(help="
     """Give one of your voices another name."""
     from ..library import VoiceLibrary
 
-    VoiceLibrary().rename(old, new)
+    with findings():
+        VoiceLibrary().rename(old, new)
     console.print(f"{printable(old)} is now {new}")
 
 
@@ -187,9 +197,9 @@ def remove(names: Annotated[list[str], Known]) -> None:
     """Delete voices of yours, with their kept recordings."""
     from ..library import VoiceLibrary
 
-    for name in names:
-        with findings():
-            VoiceLibrary().remove(name)
+    with findings():
+        VoiceLibrary().remove(*names)
+    for name in dict.fromkeys(names):
         console.print(f"{printable(name)} is removed")
 
 

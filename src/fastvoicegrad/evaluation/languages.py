@@ -39,7 +39,7 @@ def language_pairs(
     recordings = read_manifest(manifest)
     random = np.random.default_rng(seed)
     targets = _targets(recordings)
-    groups = {language: [r for r in recordings if r.language == language] for language in languages}
+    groups = {language: _unseen([r for r in recordings if r.language == language]) for language in languages}
     groups["en"] = [r for r in recordings if r.language == "en" and r.split == "test" and r.corpus != ACCENTED]
     groups["en, accented"] = [r for r in recordings if r.corpus == ACCENTED and r.split != "train"]
     chosen = {name: _sources(of_group, sentences, random) for name, of_group in groups.items()}
@@ -54,6 +54,14 @@ def language_pairs(
     if sum(map(bool, pairs)) < 2:
         raise InputError(f"{manifest} needs test voices with {REFERENCES + 1} recordings, and sources of two languages")
     return [pair for of_group in pairs for pair in of_group]
+
+
+def _unseen(recordings: list[Recording]) -> list[Recording]:
+    """Those of the test split; else those of the valid split; else all."""
+    for split in ("test", "valid"):
+        if found := [recording for recording in recordings if recording.split == split]:
+            return found
+    return recordings
 
 
 def _targets(recordings: list[Recording]) -> dict[str, list[Recording]]:

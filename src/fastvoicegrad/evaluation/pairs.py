@@ -168,13 +168,15 @@ def pairs_of_manifest(
 def to_self_pairs(pairs: Iterable[Pair]) -> list[Pair]:
     """Each target's natural recordings, to be converted to the target itself; the references are other sentences.
 
-    A pair of a voice with itself stays as it is. Every recording is a source once.
+    A pair of a voice with itself keeps its source, which is then the natural recording too. Every source is there once.
     """
     found: dict[str, Pair] = {}
     for pair in pairs:
         if not pair.is_self:
             references = tuple(_other_sentences(list(pair.references), pair.natural))
             pair = replace(pair, source=pair.natural, parallel=pair.natural, references=references)
+        else:
+            pair = replace(pair, natural=pair.source, parallel=pair.source)
         if pair.references:
             found.setdefault(pair.id, pair)
     return list(found.values())

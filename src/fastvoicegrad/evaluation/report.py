@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,25 @@ from .tables import MAIN, Summary, by_corpus, cell, columns_by_table, markdown_t
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 
 
+def finite(value: Any) -> Any:
+    """The same with None for numbers that JSON lacks: NaN and infinite ones."""
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_report(report: dict[str, Any], pairs: list[Pair], out: Path, against: str) -> None:
     """Write ``report.json``, ``report.md``, ``report.html`` and ``waves/`` into `out`; completes `report`."""
     report["against"] = against
     report["summary"], report["differences"] = summarise(report), summarise(report, against)
     report["by_corpus"] = by_corpus(report, pairs)
+    plain = finite(report)
     for name, content in {
-        "report.json": json.dumps(report, indent=1) + "\n",
+        "report.json": json.dumps(plain, indent=1, allow_nan=False) + "\n",
         "report.md": markdown(report),
-        "report.html": html(report, pairs, out),
+        "report.html": html(plain, pairs, out),
     }.items():
         part = out / f"{name}.part"
         part.write_text(content, encoding="utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from .. import audio
+from ..audio.folders import SOUNDS
 from ..audio.level import TARGET_LEVEL, speech_level
 from ..bundle import Bundle
 from ..converter import VoiceConverter
@@ -176,7 +177,7 @@ class Folder(System):
     def _file(self, pair: Pair) -> Path:
         wanted = self.folder / pair.id  # an id may hold "/"
         files = wanted.parent.iterdir() if wanted.parent.is_dir() else ()
-        found = sorted(file for file in files if file.stem == wanted.name)
+        found = sorted(file for file in files if file.stem == wanted.name and file.suffix.lower() in SOUNDS)
         if not found:
             raise InputError(f"{self.folder} has no file for the pair {pair.id}; convert it, or leave the pair out")
         return found[0]

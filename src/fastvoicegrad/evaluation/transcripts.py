@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from .asr import Whisper, error_rates
+from .asr import Whisper, error_rates, is_english
 from .metrics import Column, Figures, Metric, Utterance, fingerprints, load_16k
 
 LOST = 100.0  # CER in per cent of an output without one right character
@@ -21,8 +21,9 @@ def normalise_any(text: str, language: str = "") -> str:
 class SourceTranscript(Metric):
     """CER of an output's transcript against the source's, both by one multilingual recogniser.
 
-    It applies to sources without a known text. Its errors are the conversion's; the recogniser's own errors in the
-    source do not count. An output counts at most `LOST`, because a recogniser may repeat a word without end.
+    It applies to sources without a known text, and to those in other languages than English. Its errors are the
+    conversion's; the recogniser's own errors in the source do not count. An output counts at most `LOST`, because a
+    recogniser may repeat a word without end.
     """
 
     columns = (Column("CER % source transcript", "lower", "source characters", 1),)
@@ -39,7 +40,7 @@ class SourceTranscript(Metric):
 
     def __call__(self, utterance: Utterance) -> Figures:
         source = utterance.pair.source
-        if source.text is not None or not utterance.repeats_source:
+        if (source.text is not None and is_english(source.language)) or not utterance.repeats_source:
             return {}
         language = (source.language or "").split("-")[0]
         expected = normalise_any(self._of_source(source.path, language), language)

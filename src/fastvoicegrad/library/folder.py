@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 import msgspec
@@ -22,11 +23,14 @@ INDEX = "index.json"  # of presets: a list of their names
 
 
 class VoiceFolder:
-    """The voices of a user, with copies of recordings in ``recordings/`` and previews in ``previews/``."""
+    """The voices of a user, with copies of recordings in ``recordings/`` and previews in ``previews/``.
+
+    What other bundles made of these copies lies in ``versions/``.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.recordings, self.previews = folder / "recordings", folder / "previews"
+        self.recordings, self.previews, self._versions = (folder / n for n in ("recordings", "previews", "versions"))
 
     def names(self) -> list[str]:
         """In alphabetical order."""
@@ -79,9 +83,16 @@ class VoiceFolder:
         """
         return made(self.previews) / f"{name}.wav"
 
-    def remove_preview(self, name: str) -> None:
-        """Delete the previews of a voice that changes."""
-        for path in [self.previews / f"{name}.wav", *self.previews.glob(f"{name}.*.wav")]:
+    def version(self, path: Path, encoder: str) -> Path:
+        """Where a voice lies that other encoders make; a voice that changes gets another file."""
+        with blamed_on(path):
+            return self._versions / f"{path.stem}.{path.stat().st_mtime_ns}.{encoder}{SUFFIX}"
+
+    def remove_made(self, name: str) -> None:
+        """Delete what was made of a voice that changes: previews, and its versions for other encoders."""
+        made_of = escape(name)
+        previews = [self.previews / f"{name}.wav", *self.previews.glob(f"{made_of}.*.wav")]
+        for path in [*previews, *self._versions.glob(f"{made_of}.*{SUFFIX}")]:
             with suppress(OSError):
                 path.unlink()
 

@@ -20,7 +20,10 @@ def locked(path: Path) -> Iterator[None]:
         InputError: the file cannot be made.
     """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            handle = os.open(path, os.O_RDONLY)  # another user made it: that is enough on most file systems
     except OSError as error:
         raise InputError(f"{shown(path.parent)} cannot be written ({error.strerror}); choose another folder") from error
     try:

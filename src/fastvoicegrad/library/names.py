@@ -72,13 +72,16 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     return [spelled[k] for k in difflib.get_close_matches(key(name), spelled, most)]
 
 
+JOINERS = dict.fromkeys((0x200C, 0x200D))  # within words of some scripts, and within emoji
+
+
 def one_line(description: str) -> str:
     """A description without line breaks.
 
     Raises:
-        InputError: it is too long.
+        InputError: it is too long, or holds characters that control a terminal.
     """
     line = " ".join(description.split())
-    if len(line) > LONGEST_DESCRIPTION or not line.isprintable():
+    if len(line) > LONGEST_DESCRIPTION or not line.translate(JOINERS).isprintable():
         raise InputError(f"a description is one line of at most {LONGEST_DESCRIPTION} characters")
     return line

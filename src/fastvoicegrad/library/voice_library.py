@@ -18,9 +18,10 @@ from typing import Protocol
 
 import platformdirs
 
+from ..archives import is_file
 from ..bundle import Bundle
 from ..errors import AudioWarning, InputError
-from ..files import shown
+from ..files import same_file, shown
 from ..voice import Voice, blend, pool
 from ..voice_file import MOST_SOURCES, read_about
 from .folder import PresetFolder, VoiceFolder, blamed_on, made
@@ -120,7 +121,7 @@ class VoiceLibrary:
     def voice(self, encoder: Encoder, text: str) -> Voice:
         """The voice of a name or of a blend, made with these encoders. The text leads to no file outside the library.
 
-        A voice of other encoders is made again from its kept recordings, with a warning.
+        A voice of other encoders is made again from its kept recordings, with a warning. The stored one stays.
 
         Raises:
             UnknownVoiceError: no voice has this name, or the text is no name and no blend.
@@ -161,7 +162,7 @@ class VoiceLibrary:
             path = self._free_path(name, replace)
             kept = [keep(Path(recording), made(self._own.recordings)) for recording in recordings]
             dataclasses.replace(voice, description=description, recordings=kept).save(path)
-            self._own.remove_preview(path.stem)
+            self._own.remove_made(path.stem)
 
     def change(self, name: str, change: Callable[[Voice], Voice]) -> None:
         """Store what `change` makes of a voice in its place, while no other change happens. Kept recordings stay.
@@ -177,7 +178,7 @@ class VoiceLibrary:
             old = Voice.load(path)
             new = change(old)
             dataclasses.replace(new, description=one_line(new.description), recordings=old.recordings).save(path)
-            self._own.remove_preview(path.stem)
+            self._own.remove_made(path.stem)
 
     def check_free(self, name: str, replace: bool = False) -> None:
         """Raises what `add` would raise because of the name."""
@@ -196,24 +197,27 @@ class VoiceLibrary:
         with self._own.changing():
             path = self._find_own(old)
             target = self._own.path(new) if key(old) == key(new) else self._free_path(new, advice="remove it first")
+            if target.exists() and not same_file(path, target):  # two spellings, on a file system that tells them apart
+                raise NameTakenError(f"there is a voice '{target.stem}' already; remove it first")
             with blamed_on(path):
                 path.rename(target)
-            self._own.remove_preview(path.stem)
+            self._own.remove_made(path.stem)
 
-    def remove(self, name: str) -> None:
-        """Delete a voice and its kept recordings.
+    def remove(self, *names: str) -> None:
+        """Delete voices and their kept recordings: all of them, or none where one cannot be deleted.
 
         Raises:
             UnknownVoiceError: there is no such voice.
             NameTakenError: it is a preset.
             InputError: the folder cannot be written.
         """
-        self._find_own(name)
+        for name in names:
+            self._find_own(name)
         with self._own.changing():
-            path = self._find_own(name)
-            with blamed_on(path):
-                path.unlink()
-            self._own.remove_preview(path.stem)
+            for path in dict.fromkeys([self._find_own(name) for name in names]):
+                with blamed_on(path):
+                    path.unlink()
+                self._own.remove_made(path.stem)
 
     def preview_path(self, text: str, maker: str) -> Path:
         """Where a preview of a voice may be written (.wav); its folder exists then. Blends and files share one name.
@@ -267,13 +271,15 @@ class VoiceLibrary:
             raise InputError(f"the preset voice '{name}' fits only the built-in bundle; name a recording instead")
         if voice.adapter:  # a voice that is made again would lose it
             raise InputError(f"the voice '{name}' was adapted for another bundle; adapt it again")
-        with self._making:
-            voice = Voice.load(path)  # another thread may have made it meanwhile
-            return voice if voice.encoder == encoder.bundle.fingerprint else self._made_again(encoder, path, voice)
+        with self._making:  # one thread makes it for all
+            version = self._own.version(path, encoder.bundle.fingerprint)  # of the file that is read then, or an older
+            return self._made_again(encoder, path.stem, Voice.load(path), version)
 
-    def _made_again(self, encoder: Encoder, path: Path, voice: Voice) -> Voice:
-        """A stored voice from its kept recordings. It takes the old one's place."""
-        name = path.stem
+    def _made_again(self, encoder: Encoder, name: str, voice: Voice, version: Path) -> Voice:
+        """A stored voice from its kept recordings. It lies in `version`: the stored one may have had more of them."""
+        if is_file(version):
+            with suppress(InputError):  # a damaged one is made again
+                return Voice.load(version)
         try:
             kept = [self._own.recordings / recording for recording in voice.recordings]
             made_again = pool([encoder.voice_of_recording(recording, quiet=True) for recording in kept])
@@ -283,21 +289,21 @@ class VoiceLibrary:
                 f"'fastvoicegrad voice make RECORDINGS --name {name} --replace'"
             ) from error
         warnings.warn(f"the voice '{name}' is made again, as this bundle has other encoders", AudioWarning, 5)
-        return self._replaced(path, voice, made_again)
-
-    def _replaced(self, path: Path, old: Voice, new: Voice) -> Voice:
-        """The new voice with the old one's description; it is stored if the old one is still there."""
-        voice = dataclasses.replace(new, sources=old.sources, description=old.description, recordings=old.recordings)
-        with suppress(InputError), self._own.changing():
-            if read_about(path).recordings == old.recordings:
-                voice.save(path)
-        return voice
+        made_again = dataclasses.replace(
+            made_again, sources=voice.sources, description=voice.description, recordings=voice.recordings
+        )
+        with suppress(InputError):  # a library that cannot be written
+            made(version.parent)
+            made_again.save(version)
+        return made_again
 
 
 def user_folder() -> Path:
     """The folder of the user's voices."""
     chosen = os.environ.get(VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_data_path("fastvoicegrad", appauthor=False) / "voices"
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_data_path("fastvoicegrad", appauthor=False) / "voices"
 
 
 def entry_of_file(path: Path) -> VoiceEntry:

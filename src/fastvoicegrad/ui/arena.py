@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import InputError
 from ..files import replacing, shown
+from ..library.folder import made
 from ..library.locks import locked
 from .studio import Choice, Progress, Studio
 
@@ -56,7 +57,7 @@ class Votes:
         Raises:
             InputError: the file is damaged or cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        made(self.path.parent)
         one, other = sorted((one, other))
         with locked(self.path.with_suffix(".lock")):
             pairs = self.pairs()

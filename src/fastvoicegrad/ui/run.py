@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..converter import VoiceConverter
 from ..demo import SAMPLES
 from ..errors import InputError
+from ..files import scratch_folder
 from ..library import VoiceLibrary
 from ..library.voice_library import PRESETS
 from ..stopping import until_stopped
@@ -52,8 +52,8 @@ def opened(
         InputError: see `serve`.
     """
     port = _checked_port(host, port)
-    with TemporaryDirectory(prefix="fastvoicegrad-ui-", ignore_cleanup_errors=True) as folder:
-        folder = os.path.realpath(folder)
+    with scratch_folder("fastvoicegrad-ui-") as scratch:
+        folder = os.path.realpath(scratch)
         os.environ["GRADIO_TEMP_DIR"] = folder  # for uploads; Gradio reads it at each of them
         studio = Studio(converters, library, Path(folder))
         page = Page(studio, Arena(studio, Votes(library.folder / FILE))).blocks

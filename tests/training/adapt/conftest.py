@@ -23,7 +23,6 @@ def few_sources(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     entries = [{"text": "Hola.", "language": "es"}, {"text": "Hello!", "language": "en-us"}]
     (few / "index.json").write_text(json.dumps(entries))
     monkeypatch.setattr("fastvoicegrad.training.adapt.shipped.SPEECH", few)
-    monkeypatch.setattr("fastvoicegrad.training.adapt.shipped.PRESETS", few / "none")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from fastvoicegrad import VoiceConverter
 from fastvoicegrad.training.adapt.recordings import read_voice
-from fastvoicegrad.training.adapt.report import OWN, Comparison, Judges, Report, compare
+from fastvoicegrad.training.adapt.report import OWN, Comparison, Judges, Report, _mean, compare
 from fastvoicegrad.training.adapt.shipped import shipped_speech
 
 
@@ -24,6 +24,11 @@ def compared(judges: Judges, bundle: Path, speech_folder: Path, folder: Path) ->
     converter = VoiceConverter.load(bundle, 1)
     voice = read_voice(converter.bundle, [speech_folder], "anna", lambda sentence: None)
     return compare(converter, voice, voice.voice, shipped_speech(converter).held, judges, folder)
+
+
+def test_long_texts_count_more_in_the_error_rates() -> None:
+    rows = [{"CER % A": 0.0, "cosine": 0.0}, {"CER % A": 100.0, "cosine": 1.0}, {"cosine": 2.0}]
+    assert _mean(rows, ["a" * 30, "b" * 10, None]) == {"CER % A": 25.0, "cosine": 1.0}
 
 
 def test_an_encoder_that_took_part_decides_nothing(bundle: Path, speech_folder: Path, tmp_path: Path) -> None:

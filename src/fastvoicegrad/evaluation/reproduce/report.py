@@ -66,7 +66,8 @@ def conditions(report: dict[str, Any], runs: Runs) -> str:
 def section(name: str, table: Table, report: dict[str, Any], groups: Mapping[str, Summary], runs: Runs) -> str:
     """A table, its paired differences from the full student, and a table for each group of pairs."""
     rows = [row for row in table.rows if row.key in report["summary"]]
-    less = report["differences"] if table.against == FULL else summarise(report, table.against.key)
+    known = table.against.key in report["summary"]
+    less = {} if not known else report["differences"] if table.against == FULL else summarise(report, table.against.key)
     others = [row for row in rows if row.key in less and not row.anchor]
     parts = [
         f"## {name}\n\n{table.text}\n\n{measured(rows, report['summary'], runs if table.cost else None)}",

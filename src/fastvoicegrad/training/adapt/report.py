@@ -173,9 +173,10 @@ def compare(
                 figures[when].append(measured(result, text))
             if number < SHOWN:
                 players += _written(folder, f"{len(comparisons) + 1}-{number + 1}", {"source": wave, **made})
-        comparisons.append(Comparison(title, _mean(figures["before"]), _mean(figures["after"]), len(waves)))
+        before, after = _mean(figures["before"], known), _mean(figures["after"], known)
+        comparisons.append(Comparison(title, before, after, len(waves)))
     players += _written(folder, "voice", {"held back": recordings.held[0].wave})
-    natural = _mean([measured(clip.wave, None) for clip in recordings.train[:NATURAL]])
+    natural = _mean([measured(clip.wave, None) for clip in recordings.train[:NATURAL]], [None] * NATURAL)
     decides = next((name for name in judges.encoders if name not in judges.trained), "")
     report = Report(recordings.name, comparisons, decides, natural, notes, gained)
     _write(report, recordings, players, folder)
@@ -189,10 +190,14 @@ def _centre(embed: Callable[[Array], Array], recordings: Recordings) -> Array:
     return np.asarray(total / np.linalg.norm(total))
 
 
-def _mean(figures: Sequence[Figures]) -> Figures:
-    """Of the conversions that have the figure."""
-    names = dict.fromkeys(name for row in figures for name in row)
-    return {name: float(np.mean([row[name] for row in figures if name in row])) for name in names}
+def _mean(figures: Sequence[Figures], texts: Sequence[str | None]) -> Figures:
+    """Of the conversions that have the figure. A long text counts more in the error rates, as in an evaluation."""
+    names, means = dict.fromkeys(name for row in figures for name in row), Figures()
+    for name in names:
+        rows = [(row[name], len(text or "")) for row, text in zip(figures, texts, strict=False) if name in row]
+        values, lengths = zip(*rows, strict=True)
+        means[name] = float(np.average(values, weights=lengths if name.startswith("CER") else None))
+    return means
 
 
 def _written(folder: Path, number: str, waves: Mapping[str, Array]) -> list[dict[str, int | str]]:

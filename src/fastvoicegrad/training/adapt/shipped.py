@@ -22,15 +22,14 @@ from rich.progress import track
 from ... import audio
 from ...audio.level import TARGET_LEVEL, speech_level
 from ...converter import VoiceConverter
-from ...library.voice_library import PRESETS
 from ...mel import MEL, log_mel
 from ...preview import SAMPLE
 from ...voice import Voice
 from .recordings import Clip
 
-PREVIEWED = "Hello! This short recording keeps its words and its melody, but soon another voice will speak them."
+SAMPLED = "Hello! This short recording keeps its words and its melody, but soon another voice will speak them."
 NATURAL = {  # the demo's two recordings
-    SAMPLE: PREVIEWED,
+    SAMPLE: SAMPLED,
     SAMPLE.with_name("reference.opus"): "A few seconds of speech are enough to show how somebody sounds. "
     "Thank you for stopping by to listen to mine this morning.",
 }
@@ -66,12 +65,15 @@ class Shipped(NamedTuple):
 
 
 def shipped_speech(converter: VoiceConverter) -> Shipped:
-    """The demo's recordings, the previews of the preset voices, and sentences in many voices and five languages."""
+    """The demo's recordings, and sentences in many voices and five languages.
+
+    The previews of the preset voices take no part: they are one of the demo's recordings, which is held back.
+    """
     entries = json.loads((SPEECH / "index.json").read_text(encoding="utf-8"))
     spoken = {SPEECH / f"{number:02}.opus": entry["text"] for number, entry in enumerate(entries)}
     foreign = {path for path, entry in zip(spoken, entries, strict=True) if not entry["language"].startswith("en")}
     held = NATURAL | dict(list(spoken.items())[::HELD_EVERY])
-    texts_of = held | dict.fromkeys(sorted(PRESETS.glob("*.opus")), PREVIEWED) | spoken
+    texts_of = held | spoken
     hidden = not Console().is_terminal
     paths = track(texts_of, "speech to convert", transient=True, disable=hidden)
     sources = {path: _source(converter, path, texts_of[path], path not in foreign) for path in paths}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from .filling import File, Shape, dated, fill
 from .store import JOURNAL, Entry, Store, create, finish, write_index
 
 SHORTEST = 32  # frames of a recording
+MOST_LENGTHENED = 0.05  # seconds by which a manifest may state another length of the same recording
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,29 @@ def _frames(recording: Recording) -> int:
     return int(info.frames * MEL.sample_rate / info.samplerate) // MEL.hop_length
 
 
-def _check_index(config: PrepareConfig, store: Store) -> None:
-    """Raises InputError where the store was made of other recordings than the manifest has now."""
+def _checked_index(config: PrepareConfig, store: Store) -> Store:
+    """The store with the manifest's labels: splits, speakers, texts and the like may have changed, sounds may not.
+
+    Raises:
+        InputError: the store was made of other recordings than the manifest has now.
+    """
     held, chosen = {entry.recording.id for entry in store.entries}, {r.id: r for r in _chosen(config)}
     added = any(_frames(recording) >= SHORTEST for name, recording in chosen.items() if name not in held)
-    if added or held - chosen.keys():
+    if added or held - chosen.keys() or any(_is_another(e.recording, chosen[e.recording.id]) for e in store.entries):
         raise InputError(
             f"{config.store} holds other recordings than {config.manifest} with these limits; "
             "name another store, or repeat the settings that it was made with"
         )
+    entries = [replace(entry, recording=chosen[entry.recording.id]) for entry in store.entries]
+    if entries == store.entries:
+        return store
+    write_index(store.root, entries)
+    return Store(config.store)
+
+
+def _is_another(known: Recording, now: Recording) -> bool:
+    """Whether a recording is no longer the one that was prepared, by its length."""
+    return abs(known.duration - now.duration) > MOST_LENGTHENED
 
 
 def prepare_mel(config: PrepareConfig, store: Store) -> None:
@@ -249,8 +264,7 @@ def prepare(config: PrepareConfig, stages: list[str]) -> Store:
         prepare_index(config)
         store = Store(config.store)
     else:
-        store = Store(config.store)
-        _check_index(config, store)
+        store = _checked_index(config, Store(config.store))
     for stage in stages:
         array, run = STAGES[stage]
         if not store.has(array):
