@@ -259,6 +259,7 @@ class VoiceConverter:
         tracks = audio.inspect_tracks(source, strict, channel)
         rate = audio.output_rate(tracks[0].rate, rate, output)
         audio.check_output(output, rate, subtype, len(tracks), bitrate)
+        audio.check_tags(tags or {})
         references = listed(voice)
         _check_distinct(output, source, references)
         settings.check_for(self.bundle)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastvoicegrad import audio
+from fastvoicegrad import InputError, audio
 from fastvoicegrad.audio.tags import LONGEST, plain_text
 from tests.conftest import vowels
 
@@ -100,6 +100,9 @@ def test_fields_are_one_plain_line(tmp_path: Path, text: str, plain: str) -> Non
 
 
 def test_other_fields_are_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(KeyError, match="no text field"), audio.writing(tmp_path / "x.wav", 22050, tags={"mood": "x"}):
+    with (
+        pytest.raises(InputError, match="a text field is one of"),
+        audio.writing(tmp_path / "x.wav", 22050, tags={"mood": "x"}),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []

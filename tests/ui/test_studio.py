@@ -228,8 +228,15 @@ def test_a_vote_is_for_what_was_played(studio: Studio, speech_file: Path, refere
     sides = [Side(Choice(recording=str(path)), "built-in") for path in (speech_file, reference_file)]
     made = arena.play(str(speech_file), (sides[0], sides[1]))
     assert arena.vote(made, FIRST) == arena.votes.pairs()[0]
-    arena.vote(made, SECOND)
-    assert arena.vote(made, EQUAL) == Pair("reference", "source", 1, 1, 1)
+    with pytest.raises(InputError, match="has a vote already"):
+        arena.vote(made, SECOND)
+    assert arena.votes.pairs()[0].one_better + arena.votes.pairs()[0].other_better == 1
+    arena.votes.path.write_text("[{]")
+    again = arena.play(str(speech_file), (sides[0], sides[1]))
+    with pytest.raises(InputError, match="cannot be read"):
+        arena.vote(again, EQUAL)
+    arena.votes.path.unlink()
+    assert arena.vote(again, EQUAL) == Pair("reference", "source", 0, 0, 1)
     with pytest.raises(InputError, match="Both sides are the same"):
         arena.play(str(speech_file), (sides[0], sides[0]))
 

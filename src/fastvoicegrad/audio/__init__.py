@@ -16,7 +16,7 @@ from .reading import (
     tracks_of,
 )
 from .resampling import fit_length, resampled, side_by_side
-from .tags import conversion_tags, is_marked, read_tags
+from .tags import check_tags, conversion_tags, is_marked, read_tags
 from .writing import (
     FORMATS,
     HIGHEST_RATE,
@@ -53,6 +53,7 @@ __all__ = [
     "check_loudness",
     "check_output",
     "check_rate",
+    "check_tags",
     "conversion_tags",
     "fit_length",
     "has_bitrate",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import soundfile
 
+from ..errors import InputError
 from .formats import foreign_tags
 from .streams import after_id3
 
@@ -31,17 +32,23 @@ def read_tags(path: str | Path) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text}
 
 
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Raises InputError where a field has another name than those in `FIELDS`, or is no text."""
+    for name, text in tags.items():
+        if name not in FIELDS or not isinstance(text, str):
+            raise InputError(f"a text field is one of {', '.join(FIELDS)}, with a text; got {name!r}: {text!r}")
+
+
 def set_tags(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
     """Sets text fields of a file that is being written; those that its format does not have are left out.
 
     Args:
         tags: text by the names in `FIELDS`.
     Raises:
-        KeyError: another name.
+        InputError: see `check_tags`.
     """
+    check_tags(tags)
     for name, text in tags.items():
-        if name not in FIELDS:
-            raise KeyError(f"no text field '{name}'; there are {', '.join(FIELDS)}")
         with suppress(soundfile.SoundFileError):
             setattr(file, name, plain_text(text))
 

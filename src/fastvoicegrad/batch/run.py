@@ -52,6 +52,12 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     error: str = ""
 
+    @property
+    def findings(self) -> list[str]:
+        """The warnings, each with the recording's name."""
+        name = self.source.name
+        return [warning if name in warning else f"{name}: {warning}" for warning in self.warnings]
+
 
 @dataclass(frozen=True)
 class Advance:

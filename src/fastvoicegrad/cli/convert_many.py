@@ -92,7 +92,7 @@ class Run:
         self.seconds += event.seconds
         self.states["with warnings"] += bool(event.warnings)
         if event.state == "converted":
-            self.warnings += [_about(event.source, sentence) for sentence in event.warnings]
+            self.warnings += event.findings
         if event.state == "failed":
             self.failures[event.source, event.output] = event
         else:
@@ -143,11 +143,6 @@ def targets_of(converter: VoiceConverter, to: list[str], each: list[str]) -> lis
     if to:
         return [make_target(converter, to)]
     return [make_target(converter, text, folder_name(text)) for text in each]
-
-
-def _about(source: Path, sentence: str) -> str:
-    """A finding with the name of its recording."""
-    return sentence if source.name in sentence else f"{source.name}: {sentence}"
 
 
 def folder_name(text: str) -> str:

@@ -102,6 +102,7 @@ class Arena:
 
     def __init__(self, studio: Studio, votes: Votes, order: random.Random | None = None) -> None:
         self.studio, self.votes, self._order = studio, votes, order or random.SystemRandom()
+        self._open = set[tuple[Path, Path]]()  # rounds without a vote
 
     def play(self, source: str | None, sides: tuple[Side, Side], progress: Progress = lambda share: None) -> Round:
         """Convert a recording for both sides. Neither the order nor the files' names tell which is which.
@@ -126,15 +127,24 @@ class Arena:
         for path, (_, sound) in zip(paths, entries, strict=True):
             shutil.move(sound.path, path)
         notes = dict.fromkeys(note for sound in sounds for note in sound.notes)
+        self._open.add((paths[0], paths[1]))
         return Round((paths[0], paths[1]), (entries[0][0], entries[1][0]), tuple(notes))
 
     def vote(self, played: Round, vote: str) -> Pair:
         """Count a vote on a round: FIRST, SECOND or EQUAL.
 
         Raises:
-            InputError: see `Votes.add`.
+            InputError: the round has a vote already. See also `Votes.add`.
         """
-        return self.votes.add(*played.labels, played.better(vote))
+        try:
+            self._open.remove(played.paths)
+        except KeyError:
+            raise InputError("This round has a vote already; play another one.") from None
+        try:
+            return self.votes.add(*played.labels, played.better(vote))
+        except InputError:
+            self._open.add(played.paths)
+            raise
 
 
 def _half(progress: Progress, number: int) -> Progress:

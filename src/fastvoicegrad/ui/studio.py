@@ -204,7 +204,7 @@ class Studio:
             settings = Settings(semitones=semitones, keep_pitch=keep_pitch, formant=formant, pauses=pauses)
             try:
                 outcomes = self._run(folder, made, sources, settings, progress)
-                notes += [warning for outcome in outcomes for warning in outcome.warnings]
+                notes += [finding for outcome in outcomes for finding in outcome.findings]
                 errors = [outcome.error for outcome in outcomes if outcome.error]
                 outputs = sorted(outcome.output for outcome in outcomes if not outcome.error)
                 archive = folder.with_name(RESULTS) if outputs else None
