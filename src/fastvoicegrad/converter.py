@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from . import audio
-from .audio.arrays import blocks_of_array, checked_array
+from .audio.arrays import Samples, blocks_of_array, checked_array
 from .bundle import Bundle
 from .errors import AudioWarning, InputError
 from .files import same_file
@@ -152,7 +152,7 @@ class VoiceConverter:
             warn(message)
         return voice
 
-    def voice_of(self, wave: Array, rate: int, name: str = "array") -> Voice:
+    def voice_of(self, wave: Samples, rate: int, name: str = "array") -> Voice:
         """A voice from samples, shape ``(N,)`` or ``(N, channels)``. See `voice`."""
         (track,), rate = checked_array(wave, rate, _warn)
         return encode_voice(self.bundle, lambda: blocks_of_array(track, rate), name, name, _warn)
@@ -161,7 +161,7 @@ class VoiceConverter:
 
     def convert(
         self,
-        wave: Array,
+        wave: Samples,
         rate: int,
         voice: References,
         *,

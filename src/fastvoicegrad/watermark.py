@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .audio.arrays import Samples, checked_array
 from .audio.resampling import resampled
 from .errors import InputError
 from .mel import Array, hann
@@ -131,16 +132,17 @@ def _normalised(spectrum: NDArray[np.complex64]) -> Array:
 # -- detection ------------------------------------------------------------------------------------------------
 
 
-def watermark_score(wave: Array, rate: int) -> float:
+def watermark_score(wave: Samples, rate: int) -> float:
     """How surely a recording carries the watermark: near 1 with it, below `FOUND` without. Some seconds are enough.
 
     Args:
-        wave: ``(N,)``.
+        wave: ``(N,)`` or ``(N, channels)``.
         rate: in Hz.
     Raises:
-        InputError: see `check_watermark`.
+        InputError: see `check_watermark`; also other shapes, and samples that are no numbers.
     """
-    samples = np.concatenate(list(resampled(iter([np.asarray(wave, np.float32)]), rate, RATE)))
+    (track,), rate = checked_array(wave, rate, lambda sentence: None)
+    samples = np.concatenate(list(resampled(iter([track]), rate, RATE)))
     magnitudes = _normalised(_stft(samples)).T
     loudness = magnitudes.sum(0)
     loud = loudness > LOUD * loudness.max()

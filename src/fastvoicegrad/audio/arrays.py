@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..mel import MEL, Array
@@ -16,6 +17,7 @@ from .resampling import resampled
 
 BLOCK = 1 << 18  # samples
 ABSURD = 1e6  # times full scale: no recording, but damage
+Samples = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]  # what `checked_array` takes
 
 
 def checked_array(
