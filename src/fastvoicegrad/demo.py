@@ -59,7 +59,14 @@ def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
 def _is_demo(folder: Path) -> bool:
     """Whether an earlier demo, perhaps a stopped one, has made a folder: its recordings are or begin like these."""
     found = [name for name in RECORDINGS if (folder / name).is_file()]
-    return bool(found) and all((SAMPLES / name).read_bytes().startswith((folder / name).read_bytes()) for name in found)
+    return bool(found) and all(_begins_like(folder / name, SAMPLES / name) for name in found)
+
+
+def _begins_like(part: Path, whole: Path) -> bool:
+    """Whether a file is another one, or its beginning."""
+    if not 0 < part.stat().st_size <= whole.stat().st_size:
+        return False
+    return whole.read_bytes().startswith(part.read_bytes())
 
 
 def page_of(folder: Path) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from . import audio
 from .converter import References, VoiceConverter
-from .library import listed, reference_name
 from .version import TOOL
 
 SAMPLE = Path(__file__).parent / "samples" / "source.opus"
@@ -31,6 +30,7 @@ def render_preview(
     output: str | Path,
     rate: int | None = None,
     *,
+    name: str = "",
     watermark: bool = False,
 ) -> None:
     """Convert the sample to a voice.
@@ -38,12 +38,12 @@ def render_preview(
     Args:
         output: sound file to write; its suffix names the format.
         rate: Hz; None: the sample's.
+        name: of the voice, for the comment in the file.
         watermark: see `VoiceConverter.convert`.
     Raises:
         InputError: see `VoiceConverter.convert_file`.
     """
-    target = "+".join(map(reference_name, listed(voice)))
-    tags = audio.conversion_tags({}, TOOL, converter.bundle.config.name, target)
+    tags = audio.conversion_tags({}, TOOL, converter.bundle.config.name, name or "a voice")
     converter.convert_file(SAMPLE, output, voice, rate=rate, watermark=watermark, tags=tags)
 
 

@@ -6,12 +6,17 @@ import pytest
 
 pytest.importorskip("torch")
 
+from fastvoicegrad.evaluation.page import _worst
 from fastvoicegrad.evaluation.report import finite, link_waves
 
 
 def test_figures_that_json_lacks_are_left_empty() -> None:
     """A silent output has a level of minus infinity, and Windows no figure of memory."""
     assert finite({"a": [float("nan"), 1.0], "b": (float("-inf"), "x")}) == {"a": [None, 1.0], "b": [None, "x"]}
+    column = {"name": "level", "better": "higher", "weight": "", "digits": 1}
+    rows = {"ours": [{"level": level} for level in (float("-inf"), 2.0, 1.0, 3.0)]}
+    report = {"metrics": [{"columns": [column]}], "rows": rows}
+    assert _worst(finite(report)) == {"level": [("ours", 2), ("ours", 1), ("ours", 3)]}
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -53,11 +53,11 @@ def make(
     bundle: BundleOption = None,
 ) -> None:
     """Make a voice from recordings: under a name, or as a .voice file."""
-    from ..library import check_apart
+    from ..files import same_file
 
     _check_place(output, name, description, replace)
-    if output is not None:
-        check_apart(output, references)
+    if output is not None and any(same_file(output, reference) for reference in references):
+        raise InputError(f"{output} is a reference itself; choose another name for the output")
     if keep_audio:
         _check_recordings(references, name)
     from ..converter import VoiceConverter
@@ -163,7 +163,7 @@ def play(
 ) -> None:
     """Play the sample recording in a voice."""
     from ..converter import VoiceConverter
-    from ..library import VoiceLibrary, check_apart
+    from ..library import VoiceLibrary, check_apart, reference_name
     from ..preview import play, render_preview
 
     if output is not None:
@@ -173,7 +173,7 @@ def play(
         voice = converter.voice(name)
         known = "" if os.path.exists(name) else name  # a file of this name comes before a voice
         path = output or VoiceLibrary().preview_path(known, converter.bundle.converter_fingerprint[:8])
-        render_preview(converter, voice, path)
+        render_preview(converter, voice, path, name=reference_name(name))
     played = output is None and play(path)
     if not played:
         what = "" if output else "nothing was played, as no program for that was found; "

@@ -36,6 +36,16 @@ class Column:
     digits: int = 2
 
 
+def is_english(language: str | None) -> bool:
+    """Whether a recording's language is English, such as "en-GB"; it counts as English where none is named."""
+    return (language or "en").lower().split("-")[0] == "en"
+
+
+def english_text(recording: Recording) -> str | None:
+    """The words of a recording, where they are known and English."""
+    return recording.text if is_english(recording.language) else None
+
+
 @dataclass(frozen=True)
 class Utterance:
     """One output of a system.
@@ -43,7 +53,7 @@ class Utterance:
     Attributes:
         pair: the conversion that it belongs to.
         wave: (N,) at 16 kHz.
-        text: its words, where they are known.
+        text: its words, where they are known and English: so are the recognisers that compare with them.
         of_source: whether it was made of the source; a natural recording of the target was not.
     """
 

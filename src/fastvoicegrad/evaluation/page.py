@@ -32,7 +32,7 @@ def _worst(report: dict[str, Any]) -> dict[str, list[tuple[str, int]]]:
             (row[column.name] * (1 if column.better == "higher" else -1), name, index)
             for name, rows in report["rows"].items()
             for index, row in enumerate(rows)
-            if column.name in row and name not in ANCHORS
+            if row.get(column.name) is not None and name not in ANCHORS
         ]
         if len({value for value, _, _ in known}) > 2:  # a yes-or-no figure has no worst utterance
             worst[column.name] = [(name, index) for _, name, index in sorted(known)[:WORST]]

@@ -20,7 +20,7 @@ from ..files import new_folder, regular_file
 from ..threads import available_cores
 from ..training.verification import equal_error
 from .cache import Cache, digest, fingerprint
-from .metrics import Metric, Utterance, load_16k
+from .metrics import Metric, Utterance, english_text, load_16k
 from .pairs import Pair, read_pairs
 from .registry import available
 from .report import write_report
@@ -90,7 +90,7 @@ class Evaluator:
         path = self.output(name, pair)
         spoken = self.system(name).spoken(pair)
         row: Row = {"system": name, "pair": pair.id, "file": str(path.relative_to(self.plan.out)), "text": spoken.text}
-        utterance = Utterance(pair, load_16k(str(path)), spoken.text, spoken.path == pair.source.path)
+        utterance = Utterance(pair, load_16k(str(path)), english_text(spoken), spoken.path == pair.source.path)
         for metric in self.metrics:
             row |= self._figures(metric, utterance, path)
         return row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from .asr import Whisper, error_rates, is_english
-from .metrics import Column, Figures, Metric, Utterance, fingerprints, load_16k
+from .asr import Whisper, error_rates
+from .metrics import Column, Figures, Metric, Utterance, english_text, fingerprints, load_16k
 
 LOST = 100.0  # CER in per cent of an output without one right character
 UNSPACED = ("zh", "ja", "th", "yue")  # languages without spaces between words
@@ -40,7 +40,7 @@ class SourceTranscript(Metric):
 
     def __call__(self, utterance: Utterance) -> Figures:
         source = utterance.pair.source
-        if (source.text is not None and is_english(source.language)) or not utterance.repeats_source:
+        if english_text(source) is not None or not utterance.repeats_source:
             return {}
         language = (source.language or "").split("-")[0]
         expected = normalise_any(self._of_source(source.path, language), language)

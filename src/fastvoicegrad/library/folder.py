@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 
 import msgspec
@@ -90,11 +89,10 @@ class VoiceFolder:
 
     def remove_made(self, name: str) -> None:
         """Delete what was made of a voice that changes: previews, and its versions for other encoders."""
-        made_of = escape(name)
-        previews = [self.previews / f"{name}.wav", *self.previews.glob(f"{made_of}.*.wav")]
-        for path in [*previews, *self._versions.glob(f"{made_of}.*{SUFFIX}")]:
-            with suppress(OSError):
-                path.unlink()
+        for path in [*self.previews.glob("*.wav"), *self._versions.glob(f"*{SUFFIX}")]:
+            if key(path.name.split(".")[0]) == key(name):
+                with suppress(OSError):
+                    path.unlink()
 
 
 class PresetFolder:

@@ -20,10 +20,8 @@ def locked(path: Path) -> Iterator[None]:
         InputError: the file cannot be made.
     """
     try:
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except PermissionError:
-            handle = os.open(path, os.O_RDONLY)  # another user made it: that is enough on most file systems
+        another = path.exists() and not os.access(path, os.W_OK)  # of another user: reading is mostly enough for a lock
+        handle = os.open(path, os.O_RDONLY if another else os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(f"{shown(path.parent)} cannot be written ({error.strerror}); choose another folder") from error
     try:

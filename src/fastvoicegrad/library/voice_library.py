@@ -204,7 +204,7 @@ class VoiceLibrary:
             self._own.remove_made(path.stem)
 
     def remove(self, *names: str) -> None:
-        """Delete voices and their kept recordings: all of them, or none where one cannot be deleted.
+        """Delete voices and their kept recordings: none where one of the names is none of the user's.
 
         Raises:
             UnknownVoiceError: there is no such voice.
@@ -214,7 +214,7 @@ class VoiceLibrary:
         for name in names:
             self._find_own(name)
         with self._own.changing():
-            for path in dict.fromkeys([self._find_own(name) for name in names]):
+            for path in {key(path.stem): path for path in map(self._find_own, names)}.values():
                 with blamed_on(path):
                     path.unlink()
                 self._own.remove_made(path.stem)
@@ -292,9 +292,10 @@ class VoiceLibrary:
         made_again = dataclasses.replace(
             made_again, sources=voice.sources, description=voice.description, recordings=voice.recordings
         )
-        with suppress(InputError):  # a library that cannot be written
-            made(version.parent)
-            made_again.save(version)
+        with suppress(InputError), self._own.changing():  # else the library cannot be written
+            if is_file(self._own.path(name)) and self._own.version(self._own.path(name), made_again.encoder) == version:
+                made(version.parent)
+                made_again.save(version)
         return made_again
 
 

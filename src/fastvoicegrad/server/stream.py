@@ -44,7 +44,7 @@ router = APIRouter(tags=["conversion"])
 PROTOCOL, KEY_PROTOCOL = "fastvoicegrad", "xi-api-key."  # names that a browser offers; the second ends with the key
 IDLE = 30.0  # seconds without a message after which a stream ends
 MOST_AGE = 0.3  # seconds that a message of a live stream may wait; an older one is answered with silence
-MOST_WAITING = 1 << 21  # bytes of a live stream that wait: 7 s of samples at 48 kHz, which are too old by far
+MOST_WAITING = 1 << 21  # bytes of a live stream that wait: 2 to 7 s of samples at 48 kHz, too old by far
 OVERHEAD = 2000  # bytes of memory of an empty message, and of what its conversion needs
 NORMAL, REFUSED, FAILED, SLOW = 1000, 1008, 1011, 1013  # codes with which a WebSocket closes
 

@@ -103,7 +103,7 @@ class Studio:
                 return Sound(entry.preview)
             path = self.folder / f"{entry.name}-{entry.path.stat().st_mtime_ns}.wav"
             if not path.exists():
-                render_preview(self.converter, self._voice(Choice(name)), path)
+                render_preview(self.converter, self._voice(Choice(name)), path, name=name)
         return Sound(path, tuple(notes))
 
     def blend(self, one: Choice, other: Choice, share: float) -> Sound:

@@ -81,20 +81,21 @@ def test_a_store_of_other_recordings_is_refused(manifest: Path, tmp_path: Path) 
 
 
 def test_labels_are_those_of_the_manifest(manifest: Path, tmp_path: Path) -> None:
-    """Splits and texts may change after the sounds were prepared; a recording of another length is another one."""
+    """Splits may change after the sounds were prepared. A recording of another length or voice is another one."""
     config = PrepareConfig(str(manifest), str(tmp_path / "store"))
     before = prepare(config, ["mel"])
     rows = [json.loads(row) for row in manifest.read_text().splitlines()]
     moved = {"train": "valid", "valid": "train"}
-    rows = [row | {"split": moved.get(row["split"], row["split"]), "text": "other words"} for row in rows]
+    rows = [row | {"split": moved.get(row["split"], row["split"]), "language": "fr"} for row in rows]
     manifest.write_text("\n".join(map(json.dumps, rows)))
     after = prepare(config, ["mel"])
     assert [entry.recording.split for entry in after.entries] == [moved[e.recording.split] for e in before.entries]
-    assert {entry.recording.text for entry in after.entries} == {"other words"}
+    assert {entry.recording.language for entry in after.entries} == {"fr"}
     assert [entry.slice for entry in after.entries] == [entry.slice for entry in before.entries]
-    manifest.write_text("\n".join(json.dumps(row | {"duration": row["duration"] + 1}) for row in rows))
-    with pytest.raises(InputError, match="holds other recordings than"):
-        prepare(config, [])
+    for changed in ({"duration": 100.0}, {"speaker": "another"}, {"text": "other words"}):
+        manifest.write_text("\n".join(json.dumps(row | changed) for row in rows))
+        with pytest.raises(InputError, match="holds other recordings than"):
+            prepare(config, [])
 
 
 def test_a_recording_that_cannot_be_read_is_named(manifest: Path, tmp_path: Path) -> None:

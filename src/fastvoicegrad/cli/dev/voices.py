@@ -98,7 +98,7 @@ def _make(converter: VoiceConverter, preset: Preset, frames: int, root: Path, pa
 
     voice = converter.voice([root / reference for reference in preset.references])
     replace(voice, description=preset.description, sources=[preset.origin]).save(path, frames)
-    render_preview(converter, path, path.with_suffix(PREVIEW), PREVIEW_RATE)
+    render_preview(converter, path, path.with_suffix(PREVIEW), PREVIEW_RATE, name=path.stem)
 
 
 def _checked_names(recipe: PresetsRecipe) -> list[str]:

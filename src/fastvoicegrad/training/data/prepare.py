@@ -98,7 +98,7 @@ def _frames(recording: Recording) -> int:
 
 
 def _checked_index(config: PrepareConfig, store: Store) -> Store:
-    """The store with the manifest's labels: splits, speakers, texts and the like may have changed, sounds may not.
+    """The store with the manifest's labels: splits, genders and languages may have changed.
 
     Raises:
         InputError: the store was made of other recordings than the manifest has now.
@@ -118,8 +118,9 @@ def _checked_index(config: PrepareConfig, store: Store) -> Store:
 
 
 def _is_another(known: Recording, now: Recording) -> bool:
-    """Whether a recording is no longer the one that was prepared, by its length."""
-    return abs(known.duration - now.duration) > MOST_LENGTHENED
+    """Whether a recording is no longer the one that was prepared. Arrays of a store depend on voices and texts."""
+    labels = (known.voice, known.corpus, known.text) != (now.voice, now.corpus, now.text)
+    return labels or abs(known.duration - now.duration) > MOST_LENGTHENED
 
 
 def prepare_mel(config: PrepareConfig, store: Store) -> None:
