@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvoicegrad import Voice, VoiceConverter, audio
+from fastvoicegrad.evaluation.asr import normalise
 from fastvoicegrad.evaluation.judges import judges
 from fastvoicegrad.evaluation.statistics import difference, estimate, resamples
 from fastvoicegrad.training.adapt.report import Judges
@@ -37,6 +38,7 @@ from fastvoicegrad.version import __version__
 
 RATE = 16000
 LEAST_HELD = 3  # recordings of a voice
+LENGTH = "characters"  # of a text: they weight the error rates
 Row = dict[str, float]
 
 
@@ -95,6 +97,7 @@ def figures(wave: np.ndarray, text: str | None, centres: dict[str, np.ndarray], 
     row = {name: float(embed(wave) @ centres[name]) for name, embed in judging.encoders.items()}
     row |= {name: rate(wave) for name, rate in judging.qualities.items()}
     if text:
+        row[LENGTH] = len(normalise(text))
         row |= {f"CER % {name}": rate(wave, text) for name, rate in judging.error_rates.items()}
         row |= {f"NLL {name}": rate(wave, text) for name, rate in judging.likelihoods.items()}
     return row
@@ -124,7 +127,8 @@ def sources_for(voice: str, voices: dict[str, list[Recording]], sentences: int) 
 def check_settings(arguments: argparse.Namespace, converter: VoiceConverter, by: Judges) -> None:
     """Finished work in the folder must be of the same settings."""
     same = {name: getattr(arguments, name) for name in ("split", "voices", "sentences", "threads")}
-    same |= {"bundle": converter.bundle.converter_fingerprint, "version": __version__, "judges": sorted(by.encoders)}
+    same |= {"bundle": converter.bundle.converter_fingerprint, "version": __version__}
+    same["judges"] = sorted([*by.encoders, *by.error_rates, *by.likelihoods, *by.qualities])
     same["manifest"] = hashlib.sha256(arguments.manifest.read_bytes()).hexdigest()
     path = arguments.output / "settings.json"
     if path.exists() and json.loads(path.read_text()) != same:
@@ -173,11 +177,12 @@ def table(points: Iterator[Point]) -> str:
             "| figure | zero-shot | adapted | difference |",
             "|---|---:|---:|---:|",
         ]
-        draws, ones = resamples(len(before)), np.ones(len(before))
-        for figure in sorted({name for row in before for name in row}):
+        draws, lengths = resamples(len(before)), np.array([row.get(LENGTH, 0.0) for row in before])
+        for figure in sorted({name for row in before for name in row} - {LENGTH}):
+            weights = lengths if figure.startswith("CER") else np.ones(len(before))
             a, b = (np.array([row.get(figure, np.nan) for row in set_]) for set_ in (after, before))
-            means = [estimate(x, ones, draws) for x in (b, a)]
-            change = difference(a, b, (ones, ones), draws)
+            means = [estimate(x, weights, draws) for x in (b, a)]
+            change = difference(a, b, (weights, weights), draws)
             assert means[0] is not None and means[1] is not None and change is not None  # noqa: PT018
             cells = f"{means[0].mean:.3f} | {means[1].mean:.3f}"
             interval = f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"

@@ -2,7 +2,7 @@
 
     python benchmarks/stream.py budget  [--bundle PATH] [--core 0]
     python benchmarks/stream.py paced   [--bundle PATH] [--seconds 1800] [--busy] [--cushion 15]
-    python benchmarks/stream.py clients [--bundle PATH] [--seconds 60] [--clients 8]
+    python benchmarks/stream.py clients [--bundle PATH] [--seconds 60] [--clients 8] [--cushion 60]
 
 Without --bundle the stream bundle of the package is measured; `--untrained` makes one of the release's sizes (needs the
 extra `train`): speed does not depend on the weights. The sound is synthetic. The exit code of `paced` and `clients` is
@@ -12,8 +12,8 @@ extra `train`): speed does not depend on the weights. The sound is synthetic. Th
 - paced: a file through `fastvoicegrad live`'s engine at wall-clock pace. `--busy` keeps another core at work.
   `--cushion` is that of `fastvoicegrad live`, in milliseconds. Blocks that come later than it show how long the system
   stopped this process.
-- clients: `fastvoicegrad serve` on loopback. Each client sends 20 ms every 20 ms. An answer is late where it comes
-  after the time at which a player with 60 ms of cushion needs it.
+- clients: `fastvoicegrad serve` on loopback. Each client sends 20 ms every 20 ms. `--cushion` is that of a client's
+  player, in milliseconds. An answer is late where it comes after the time at which that player needs it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from fastvoicegrad.stream.frontend import beyond
 from fastvoicegrad.stream.resampling import reach_of
 
 RATE, BLOCK = 48000, 0.02  # Hz, seconds
-CUSHION = 0.06  # seconds that a client's player waits
+CUSHION = 0.06  # seconds that a client's player waits, unless an option names others
 RECIPE = Path(__file__).parents[1] / "recipes" / "release" / "streaming.yaml"
 
 
@@ -207,7 +207,7 @@ def client(url: str, seconds: float, data: bytes, delays: list[float]) -> None:
         thread.join(60)
 
 
-def clients(path: Path | None, seconds: float, count: int) -> int:
+def clients(path: Path | None, seconds: float, count: int, cushion: float) -> int:
     """Prints the answers' delays; 1 where one was late."""
     from benchmarks.server import serving
 
@@ -223,11 +223,11 @@ def clients(path: Path | None, seconds: float, count: int) -> int:
             thread.join()
     every = 1000 * np.array([delay for one in delays for delay in one])
     expected = count * round(seconds / BLOCK)
-    late = int((every > 1000 * CUSHION).sum()) + expected - len(every)
+    late = int((every > 1000 * cushion).sum()) + expected - len(every)
     p50, p99 = np.percentile(every, [50, 99])
     print(
         f"{count} clients, {seconds:.0f} s, {len(every)} of {expected} answers: p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
-        f"longest {every.max():.1f} ms, later than {1000 * CUSHION:.0f} ms: {late}"
+        f"longest {every.max():.1f} ms, later than {1000 * cushion:.0f} ms: {late}"
     )
     return int(late > 0)
 
@@ -240,17 +240,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--busy", action="store_true")
-    parser.add_argument("--cushion", type=float, default=1000 * LIVE_CUSHION)
+    parser.add_argument("--cushion", type=float)
     parser.add_argument("--clients", type=int, default=8)
     arguments = parser.parse_args()
+    default = CUSHION if arguments.what == "clients" else LIVE_CUSHION
+    cushion = default if arguments.cushion is None else arguments.cushion / 1000
     with chosen(arguments) as path:
         match arguments.what:
             case "budget":
                 budget(path, arguments.core, arguments.seconds or 30)
             case "paced":
-                return paced(path, arguments.seconds or 1800, arguments.busy, arguments.cushion / 1000)
+                return paced(path, arguments.seconds or 1800, arguments.busy, cushion)
             case _:
-                return clients(path, arguments.seconds or 60, arguments.clients)
+                return clients(path, arguments.seconds or 60, arguments.clients, cushion)
     return 0
 
 

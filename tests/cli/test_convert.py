@@ -139,6 +139,15 @@ def test_an_empty_folder_is_named(inside: Inside, place: Path, monkeypatch: pyte
     assert "warning: empty: no recordings" in done.stderr
 
 
+def test_voices_of_one_name_have_folders_of_their_own(place: Path) -> None:
+    for folder, name in (("studio", "anna.wav"), ("home", "ben.wav")):
+        (place / folder).mkdir()
+        shutil.copy(place / name, place / folder / "x.wav")
+    done = run("in", "--each", "studio/x.wav", "--each", "home/x.wav", "-o", "alike", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert files(place / "alike") == {f"{name}/{result}" for name in ("studio_x", "home_x") for result in RESULTS}
+
+
 def test_a_folder_as_the_voice(place: Path, tmp_path: Path) -> None:
     (tmp_path / "both").mkdir()
     for name in ("anna.wav", "ben.wav"):

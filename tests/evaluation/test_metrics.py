@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -144,6 +145,16 @@ def test_missing_weights_are_listed(tmp_path: Path) -> None:
     metrics, missing = available(tmp_path)
     assert any("ecapa.ckpt" in line for line in missing)
     assert any(column.name == "F0 Hz" for metric in metrics for column in metric.columns)
+
+
+def test_another_version_of_a_package_makes_another_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def versions() -> list[str]:
+        return [m.version for m in available(tmp_path)[0] if any(c.name.startswith("F0") for c in m.columns)]
+
+    before = versions()
+    assert "swift-f0" in before[0]
+    monkeypatch.setattr(metadata, "version", lambda name: "99")
+    assert versions() != before
 
 
 @pytest.fixture(scope="module")

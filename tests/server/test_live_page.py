@@ -117,6 +117,19 @@ def test_a_voice_chosen_while_the_stream_opens_is_used(page: Any, server: Runnin
     assert [x for x in sent if isinstance(x, str)] == ['{"type":"voice","voice_id":"low"}']
 
 
+def test_a_larger_buffer_delays_the_output(page: Any, server: Running) -> None:
+    page.goto(f"{server.url}/live")
+    delays = []
+    for chosen in ("30 ms", "250 ms"):
+        page.get_by_label("Buffer").select_option(chosen)
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_function("document.getElementById('delay').textContent.endsWith('ms')")
+        delays.append(int(page.locator("#delay").inner_text().split()[0]))
+        page.get_by_role("button", name="Stop").click()
+        page.evaluate("document.getElementById('delay').textContent = '–'")
+    assert delays[1] - delays[0] == pytest.approx(220, abs=80)  # the device's own share changes
+
+
 def test_a_microphone_is_streamed_and_played(
     page: Any,
     server: Running,

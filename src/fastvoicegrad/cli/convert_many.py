@@ -142,12 +142,22 @@ def targets_of(converter: VoiceConverter, to: list[str], each: list[str]) -> lis
     """
     if to:
         return [make_target(converter, to)]
-    return [make_target(converter, text, folder_name(text)) for text in each]
+    return [make_target(converter, text, folder) for text, folder in zip(each, folder_names(each), strict=True)]
 
 
-def folder_name(text: str) -> str:
+def folder_names(texts: list[str]) -> list[str]:
+    """A folder for each voice. Equal names get that of the recording's own folder in front: "home_x"."""
+    names = [reference_name(text) for text in texts]
+    counts = Counter(name.casefold() for name in names)
+    return [
+        folder_name(f"{Path(text).absolute().parent.name}_{name}" if counts[name.casefold()] > 1 else name)
+        for text, name in zip(texts, names, strict=True)
+    ]
+
+
+def folder_name(name: str) -> str:
     """The name of a voice as every file system takes it."""
-    name = re.sub(r'[<>:"/\\|?*]', "_", printable(reference_name(text))).strip(". ")[:100]
+    name = re.sub(r'[<>:"/\\|?*]', "_", printable(name)).strip(". ")[:100]
     return name.encode()[:200].decode(errors="ignore").strip(". ") or "voice"  # file systems take 255 bytes
 
 

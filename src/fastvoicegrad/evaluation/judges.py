@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +30,7 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
     for spec in METRICS:
         if spec.missing(metric_weights):
             continue
-        module = import_module(f".{spec.module}", __package__)
-        metric = spec.make(module, str(metric_weights / spec.weights))
+        metric = spec.made(metric_weights)
         if isinstance(metric, SpeakerSimilarity):
             encoders[metric.encoder.name] = metric.encoder
         elif isinstance(metric, ErrorRates):

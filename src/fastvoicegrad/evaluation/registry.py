@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,15 @@ class MetricSpec:
         if self.weights and not (metric_weights / self.weights).exists():
             return f"{self.weights}: left out, it is not in {metric_weights}"
         return ""
+
+    def made(self, metric_weights: Path) -> Metric:
+        """The metric. Its version names those of its packages: where they change, no cached figure counts."""
+        module = import_module(f".{self.module}", __package__)
+        metric = self.make(module, str(metric_weights / self.weights))
+        distributions = metadata.packages_distributions()
+        names = [name for package in self.packages for name in distributions.get(package, [])[:1]]
+        metric.version = "; ".join([metric.version, *(f"{name} {metadata.version(name)}" for name in names)])
+        return metric
 
 
 METRICS = (
@@ -70,6 +79,5 @@ def available(metric_weights: Path) -> tuple[list[Metric], list[str]]:
         if line := spec.missing(metric_weights):
             missing.append(line)
         else:
-            module = import_module(f".{spec.module}", __package__)
-            metrics.append(spec.make(module, str(metric_weights / spec.weights)))
+            metrics.append(spec.made(metric_weights))
     return metrics, missing
