@@ -3,6 +3,7 @@ from __future__ import annotations
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +35,18 @@ def test_the_first_player_that_can_plays(tmp_path: Path, monkeypatch: pytest.Mon
         (tmp_path / name).chmod(stat.S_IRWXU)
     assert play(tmp_path / "x.wav")
     assert (tmp_path / "played").read_text().split() == ["-q", str(tmp_path / "x.wav")]
+
+
+def test_on_windows_without_a_device_nothing_is_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, flags: int) -> None:
+        raise RuntimeError("Failed to play sound")
+
+    module = SimpleNamespace(PlaySound=refuse, SND_FILENAME=1, SND_NODEFAULT=2)
+    monkeypatch.setitem(sys.modules, "winsound", module)
+    monkeypatch.setattr("fastvoicegrad.preview.sys", SimpleNamespace(platform="win32"))
+    assert not play(tmp_path / "x.wav")
+    monkeypatch.setattr(module, "PlaySound", lambda path, flags: None)
+    assert play(tmp_path / "x.wav")
 
 
 def test_every_player_is_a_name_with_options() -> None:

@@ -38,7 +38,7 @@ class Child:
     def __init__(self, module: str, setup: object) -> None:
         self._module, self._setup = module, setup
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors = _scratch()
+        self._errors: IO[bytes] | None = None  # what the process prints
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -53,12 +53,16 @@ class Child:
                 raise InputError("stopped")
             if self.runs:
                 return
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _program(self._module)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-            )
+            try:
+                self._errors = self._errors or _scratch()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _program(self._module)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                )
+            except OSError as error:
+                raise InputError(f"a process for conversions cannot start ({error.strerror or error})") from error
         try:
             self.send(self._setup)
             answer = self.receive()
@@ -98,6 +102,7 @@ class Child:
             return "was killed (SIGKILL); too little memory may be the reason"
         if code < 0:
             return f"crashed ({signal.Signals(-code).name})"
+        assert self._errors is not None
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"ended with exit code {code}" + (f" ({lines[-1]})" if lines else "")
@@ -119,7 +124,8 @@ class Child:
                 self._process.kill()
                 self._process.wait()
             _pipe(self._process.stdout).close()
-        self._errors.close()
+        if self._errors is not None:
+            self._errors.close()
 
 
 def _scratch() -> IO[bytes]:

@@ -52,7 +52,10 @@ def play(path: Path) -> bool:
     if sys.platform == "win32":
         import winsound
 
-        winsound.PlaySound(str(path), winsound.SND_FILENAME)
+        try:
+            winsound.PlaySound(str(path), winsound.SND_FILENAME | winsound.SND_NODEFAULT)
+        except RuntimeError:  # there is no device
+            return False
         return True
     found = [(program, *options) for name, *options in PLAYERS if (program := shutil.which(name))]
     return any(_plays([*command, str(path.absolute())]) for command in found)

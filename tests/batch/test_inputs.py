@@ -179,3 +179,20 @@ def test_names_are_distinct_for_any_names() -> None:
             found = names(*below, kind=kind)
             assert len({name.casefold() for name in found}) == len(below)
             assert found == names(*below, kind=kind)
+
+
+def test_a_pattern_passes_by_what_the_system_refuses(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, **options: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    make(here, "a.wav", "deep/b.wav")
+    expected = find_inputs([str(here / "**/*.wav")], here / "out")
+    monkeypatch.setattr(Path, "is_dir", refused)
+    assert find_inputs([str(here / "**/*.wav")], here / "out") == expected != []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_takes_no_name_of_an_earlier_result_and_is_not_waited_for(here: Path) -> None:
+    os.mkfifo(here / "pipe.wav")
+    found = [Found(here / "pipe.wav", Path("pipe.wav"))]
+    assert output_names(found, None, [Earlier("other", "its bytes", Path("pipe.wav"))]) == [Path("pipe-2.wav")]

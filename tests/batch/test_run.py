@@ -17,6 +17,7 @@ import soundfile
 from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
 from fastvoicegrad.batch import Advance, Batch, Outcome, Settings, convert_files, make_target
 from fastvoicegrad.batch import watching as watching_module
+from fastvoicegrad.batch.tasks import fingerprint
 from fastvoicegrad.voice_file import Adapter
 from tests.conftest import vowels
 
@@ -141,6 +142,28 @@ def test_a_result_that_was_edited_is_never_replaced(
     assert (tmp_path / "a.wav").read_bytes() != edited
 
 
+def test_nothing_is_replaced_where_one_of_several_targets_has_a_result(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    def convert(*names: str) -> dict[str, str]:
+        with Batch(converter, tmp_path, [make_target(converter, voice, name) for name in names]) as batch:
+            outcomes = [event for event in batch.convert([talks / "a.wav"]) if isinstance(event, Outcome)]
+        return {outcome.output.relative_to(tmp_path).as_posix(): outcome.state for outcome in outcomes}
+
+    convert("one", "two")
+    edited = (tmp_path / "one/a.wav").read_bytes()[:-2000] + bytes(2000)
+    (tmp_path / "one/a.wav").write_bytes(edited)
+    assert convert("one", "two") == {"one/a-2.wav": "converted", "two/a-2.wav": "converted"}
+    (tmp_path / "three").mkdir()
+    soundfile.write(tmp_path / "three/a-2.wav", vowels(0.5), 22050)
+    other = (tmp_path / "three/a-2.wav").read_bytes()
+    names = convert("one", "two", "three")
+    assert set(names.values()) == {"converted"}
+    assert {Path(name).name for name in names} == {"a-3.wav"}
+    assert (tmp_path / "one/a.wav").read_bytes() == edited
+    assert (tmp_path / "three/a-2.wav").read_bytes() == other
+
+
 @pytest.mark.parametrize("tagged", [True, False])
 def test_a_recording_that_changes_meanwhile_leaves_the_older_result(
     converter: VoiceConverter, voice: Voice, tmp_path: Path, tagged: bool
@@ -244,6 +267,23 @@ def test_a_run_that_is_left_can_be_begun_again(
     assert sum(outcome.state == "failed" for outcome in outcomes) == 1
 
 
+def test_what_is_finished_while_the_caller_is_busy_is_not_converted_again(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    targets = [make_target(converter, voice)]
+    names = [talks / name for name in ("a.wav", "b.flac", "deep/c d.ogg")]
+    with Batch(converter, tmp_path, targets, Settings(tagged=False)) as batch:
+        for event in batch.convert(names):
+            if isinstance(event, Outcome):
+                deadline = time.monotonic() + 60
+                while len(batch.log.read_bytes().splitlines()) < len(names) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                break
+    with Batch(converter, tmp_path, targets, Settings(tagged=False)) as batch:
+        outcomes = [event for event in batch.convert(names) if isinstance(event, Outcome)]
+    assert {outcome.state for outcome in outcomes} == {"skipped"}
+
+
 def test_stopping_in_the_middle_leaves_nothing(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
     long, out = tmp_path / "long.wav", tmp_path / "out"
     soundfile.write(long, np.tile(vowels(30.0), 20), 22050)
@@ -275,7 +315,7 @@ def test_formats(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path:
         "b.opus": 48000,
         "c d.opus": 48000,
     }
-    with pytest.warns(AudioWarning, match="1 of 4 results are not WAV, FLAC or AIFF"):
+    with pytest.warns(AudioWarning, match="1 of 4 results are not WAV or FLAC or AIFF"):
         outcomes = convert_files(converter, [talks], tmp_path / "24", voice, Settings(subtype="24"))
     subtypes = {x.output.name: soundfile.info(x.output).subtype for x in outcomes if x.state == "converted"}
     assert subtypes == {"a.wav": "PCM_24", "b.flac": "PCM_24", "c d.ogg": "VORBIS"}
@@ -284,9 +324,16 @@ def test_formats(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path:
 def test_the_subtype_is_for_formats_that_have_some(
     converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="none has a subtype; add --format, or leave --subtype out"):
+    with pytest.raises(InputError, match="none has the subtype 24; add --format, or leave --subtype out"):
         convert_files(converter, [talks / "deep"], tmp_path / "none", voice, Settings(subtype="24"))
+    with pytest.raises(InputError, match="no result is WAV, so none has the subtype FLOAT"):
+        convert_files(converter, [talks / "b.flac"], tmp_path / "none", voice, Settings(subtype="FLOAT"))
     assert not (tmp_path / "none").exists()
+    with pytest.warns(AudioWarning, match="1 of 2 results are not WAV, so they do not have the subtype FLOAT"):
+        outcomes = convert_files(
+            converter, [talks / "a.wav", talks / "b.flac"], tmp_path, voice, Settings(subtype="FLOAT")
+        )
+    assert [soundfile.info(x.output).subtype for x in outcomes] == ["FLOAT", "PCM_16"]
 
 
 def test_the_bitrate_is_for_formats_that_have_one(
@@ -450,6 +497,25 @@ def test_watch(
         (inbox / "a.wav").write_bytes((talks / "a.wav").read_bytes())
         time.sleep(0.01)
         assert next(event for event in events if event).source.name == "a.wav"
+
+
+def test_a_look_that_finds_nothing_new_reads_no_result(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching_module, "POLL", 0.05)
+    with Batch(converter, tmp_path / "out", [make_target(converter, voice)]) as batch:
+        events = waiting(batch, [talks / "a.wav"])
+        assert next(event for event in events if event).state == "converted"
+        looks = list[object]()
+        monkeypatch.setattr(Batch, "_tasks_of", lambda self, found: looks.append(found) or [])
+        assert next(events) is next(events) is None
+    assert not looks
+
+
+def test_settings_may_be_numbers_of_numpy(converter: VoiceConverter, voice: Voice) -> None:
+    target = make_target(converter, voice)
+    plain, numpy = Settings(seed=3, loudness=-23.0), Settings(seed=np.int64(3), loudness=np.float32(-23))  # type: ignore[arg-type]
+    assert fingerprint(converter, plain, target) == fingerprint(converter, numpy, target)
 
 
 def test_adapted_voices_are_other_targets(converter: VoiceConverter, voice: Voice) -> None:

@@ -197,6 +197,26 @@ def test_devices_are_found_by_number_and_name(sound_card: list[_Stream], monkeyp
         devices.find(None, "input")
 
 
+def test_of_several_interfaces_that_of_the_usual_device_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where each device is there once for each interface and MME cuts long names."""
+    cable = "CABLE Input (VB-Audio Virtual Cable)"
+    named = [("Microphone", 0, 1), ("Speakers", 0, 0), (cable[: devices.CUT], 0, 0), (cable, 1, 0), (cable, 2, 0)]
+    listed = [
+        {"name": n, "hostapi": h, "max_input_channels": i, "max_output_channels": 2, "default_samplerate": 48000.0}
+        for n, h, i in named
+    ]
+    hosts = [{"name": name} for name in ("MME", "DirectSound", "WASAPI")]
+    module = SimpleNamespace(
+        query_devices=lambda: listed, query_hostapis=lambda: hosts, default=SimpleNamespace(device=[0, 1])
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    assert devices.find("CABLE Input", "output").index == 2
+    assert devices.find(cable, "output").index == 2
+    module.default.device = [0, 4]
+    assert devices.find("cable", "output").index == 4
+    assert devices.find("3", "output").index == 3
+
+
 def test_a_device_is_one_line(sound_card: list[_Stream]) -> None:
     assert str(devices.listed()[1]) == "1: Speakers (ALSA), 0 in, 2 out, 48000 Hz, default output"
 
@@ -299,6 +319,17 @@ def test_ctrl_c_keeps_the_recording_and_the_summary(
     assert "stopped" in done.output
     assert "delay " in done.output
     assert soundfile.info(tmp_path / "kept.wav").frames > 0
+
+
+def test_a_file_that_is_cut_off_is_named(stream_folder: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", vowels(0.6, rate=RATE), RATE)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:10000])
+    done = run(
+        *("--to", "nora", "--from", tmp_path / "cut.wav", "--to-file", tmp_path / "b.wav"),
+        *("--clock", "fast", "--stream-bundle", stream_folder),
+    )
+    assert done.exit_code == 0, done.output
+    assert "cut.wav ends after 0.3 s of the 0.6 s" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..audio import FORMATS
 from ..audio.folders import REPORT, recordings_below
 from ..errors import InputError
 from ..files import ADDRESSES, same_file, shown
-from .journal import NAME, results_of, sha256_of
+from .journal import NAME, results_of, sha256_of_file
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -104,7 +104,7 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
             continue
         if os.path.abspath(path) in own:
             continue
-        if path.is_dir():
+        if os.path.isdir(path):  # `Path.is_dir` raises where a folder may be listed, but not entered
             yield from _below(path, path.relative_to(base), folder)
         else:
             yield Found(path, path.relative_to(base))
@@ -113,7 +113,7 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
 def _left_out(path: Path, base: Path) -> bool:
     """Whether a link to a folder lies between, such as one that leads back to where it stands, or a report's folder."""
     between = [parent for parent in (path, *path.parents) if parent != base and parent.is_relative_to(base)]
-    return any(parent.is_dir() and (parent.is_symlink() or parent.suffix == REPORT) for parent in between)
+    return any(os.path.isdir(one) and (os.path.islink(one) or one.suffix == REPORT) for one in between)
 
 
 def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:
@@ -157,7 +157,7 @@ def output_names(
     holders = defaultdict[str, list[Earlier]](list)
     for one in earlier:
         holders[_key(one.name)].append(one)
-    kept = _kept_names(found, wanted, holders)
+    kept = _kept_names(found, wanted, holders, is_foreign)
     used = {_key(name) for name in kept if name is not None}
     taken, names = {*map(_key, wanted), *holders, *used}, list[Path]()
     for item, own, name in zip(found, kept, wanted, strict=True):
@@ -171,11 +171,15 @@ def output_names(
 
 
 def _kept_names(
-    found: Sequence[Found], wanted: Sequence[Path], holders: Mapping[str, Sequence[Earlier]]
+    found: Sequence[Found],
+    wanted: Sequence[Path],
+    holders: Mapping[str, Sequence[Earlier]],
+    is_foreign: Callable[[Path], bool],
 ) -> list[Path | None]:
     """Names of the recordings' earlier results, where they would be stored in the same folder and format now.
 
-    A name that unlike recordings have, each in another target's folder, belongs to none of them.
+    A name that unlike recordings have, each in another target's folder, belongs to none of them. Neither does one that
+    is foreign in another target's folder.
     """
     by_source = defaultdict[str, list[Path]](list)
     for same in holders.values():
@@ -185,6 +189,7 @@ def _kept_names(
     kept = list[Path | None]()
     for item, name in zip(found, wanted, strict=True):
         own = [old for old in by_source[os.path.abspath(item.path)] if _place(old) == _place(name)]
+        own = [old for old in own if not is_foreign(old)]
         kept.append(name if name in own else own[-1] if own else None)
     return kept
 
@@ -196,8 +201,8 @@ def _place(name: Path) -> tuple[Path, str]:
 def _may_take(item: Found, holders: Sequence[Earlier]) -> bool:
     """Whether a recording may get the name of earlier results: they are of the same one, which was moved."""
     try:
-        return not holders or {sha256_of(item.path)} == {holder.sha256 for holder in holders}
-    except OSError:
+        return not holders or {sha256_of_file(item.path)} == {holder.sha256 for holder in holders}
+    except (OSError, InputError):
         return False  # its conversion will fail
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import InputError
-from ..files import lock, no_room, shown
+from ..files import lock, no_room, regular_file, shown
 
 NAME = "fastvoicegrad.jsonl"
 BLOCK = 1 << 20
@@ -66,6 +67,7 @@ class Journal:
         if not lock(self._file.fileno()):
             self._file.close()
             raise InputError(f"{shown(folder)}: another run converts into this folder; wait for its end")
+        self._adding = threading.Lock()
         self._entries, self._results = dict[str, Entry](), dict[str, Entry]()
         entries, self._torn = _read(self.path)
         for entry in entries:
@@ -75,11 +77,15 @@ class Journal:
         self._file.close()
 
     def add(self, entry: Entry) -> None:
-        """Appends an entry; it replaces an earlier one of the same output.
+        """Appends an entry; it replaces an earlier one of the same output. Several threads may do so.
 
         Raises:
             InputError: the disk is full, or the log cannot be written.
         """
+        with self._adding:
+            self._write(entry)
+
+    def _write(self, entry: Entry) -> None:
         line = json.dumps(msgspec.to_builtins(entry)).encode() + b"\n"
         line, self._torn = (b"\n" + line if self._torn else line), True
         try:
@@ -109,8 +115,8 @@ class Journal:
         if entry is None or entry.error or entry.settings != settings:
             return False
         try:
-            return is_as_written(self.folder, entry) and sha256_of(source) == entry.sha256
-        except OSError:
+            return is_as_written(self.folder, entry) and sha256_of_file(source) == entry.sha256
+        except (OSError, InputError):
             return False
 
 
@@ -144,6 +150,12 @@ def _read(path: Path) -> tuple[list[Entry], bool]:
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 continue
     return entries, not line.endswith(b"\n")
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """`sha256_of`, without waiting for a pipe. Raises InputError, too, where it is no file."""
+    regular_file(path)
+    return sha256_of(path)
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

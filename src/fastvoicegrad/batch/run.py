@@ -24,7 +24,7 @@ from ..errors import AudioWarning, InputError
 from ..files import shown
 from .inputs import Earlier, Found, Inputs, find_inputs, output_names
 from .journal import NAME, Entry, Journal, is_as_written, results_of
-from .tasks import Settings, Setup, Target, Task, fingerprint, has_subtypes, make_target
+from .tasks import Settings, Setup, Target, Task, fingerprint, make_target, takes_subtype
 from .watching import Facts, arrivals
 from .workers import Done, Step, Workers
 
@@ -170,13 +170,12 @@ class Batch:
         """
         journal = self._journal = self._journal or Journal(self.folder)
         failed = set[Path]()
-        for event in self._workers.run(tasks, lambda task: self._is_done(journal, task)):
+        for event in self._workers.run(tasks, lambda task: self._is_done(journal, task), journal.add):
             if isinstance(event, Step):
                 yield Advance(event.task.source, self.folder / event.task.output, event.share)
             else:
-                if event.entry is not None:
-                    journal.add(event.entry)
-                    failed |= {self.folder / event.task.output} if event.entry.error else set()
+                if event.entry is not None and event.entry.error:
+                    failed.add(self.folder / event.task.output)
                 yield self._outcome(event)
         _remove_empty_folders(failed, self.folder)
 
@@ -273,6 +272,9 @@ class Batch:
     def _watched(self, inputs: Inputs) -> Iterator[Event | None]:
         settled: dict[tuple[Path, Path], Facts] = {}
         for complete in arrivals(inputs, self.folder):
+            if not complete:  # the names of all results are looked at where something came
+                yield None
+                continue
             facts = {item.path: facts for item, facts in complete.items()}
             tasks = self._tasks_of(list(complete))
             tasks = [task for task in tasks if settled.get((task.source, task.output)) != facts[task.source]]
@@ -300,8 +302,9 @@ def _check_stored(settings: Settings, outputs: Sequence[Path]) -> None:
         kinds, option = "MP3 or Opus", "--bitrate"
         _check_some([audio.has_bitrate(output) for output in outputs], kinds, "a fixed bitrate", option)
     if settings.subtype is not None:
-        kinds, option = "WAV, FLAC or AIFF", "--subtype"
-        _check_some([has_subtypes(output) for output in outputs], kinds, "a subtype", option)
+        kinds = " or ".join(kind for kind in audio.SUBTYPES if takes_subtype(f"x.{kind}", settings.subtype))
+        able = [takes_subtype(output, settings.subtype) for output in outputs]
+        _check_some(able, kinds, f"the subtype {settings.subtype}", "--subtype")
 
 
 def _check_some(able: Sequence[bool], kinds: str, what: str, option: str) -> None:

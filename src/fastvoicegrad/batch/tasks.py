@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from msgspec.structs import replace
 
 from .. import audio
@@ -173,7 +174,12 @@ def fingerprint(converter: VoiceConverter, settings: Settings, target: Target) -
     """Of everything that a result depends on beside its source: bundle, target and settings."""
     bundle = hashlib.sha256(converter.bundle.read("config.json")).hexdigest()
     parts = [bundle, target.fingerprint, target.name if settings.tagged else "", asdict(settings)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(number: np.generic) -> object:
+    """A number of NumPy as one of Python."""
+    return number.item()
 
 
 @dataclass(frozen=True)
@@ -229,7 +235,7 @@ class Setup:
         output.parent.mkdir(parents=True, exist_ok=True)
         rate = audio.output_rate(info.rate, settings.rate, output)
         stored: dict[str, int | None] = {"rate": rate}
-        if not has_subtypes(output):
+        if settings.subtype and not takes_subtype(output, settings.subtype):
             stored["subtype"] = None
         if not audio.has_bitrate(output):
             stored["bitrate"] = None
@@ -243,9 +249,13 @@ class Setup:
         )
 
 
-def has_subtypes(output: Path) -> bool:
-    """Whether a file of this name has a subtype that can be chosen."""
-    return audio.FORMATS[output.suffix.lower()] in audio.SUBTYPES
+def takes_subtype(output: str | Path, subtype: str) -> bool:
+    """Whether samples can be stored so in a file of this name; see `audio.subtype_of`."""
+    try:
+        audio.subtype_of(output, subtype)
+    except InputError:
+        return False
+    return True
 
 
 def tags_for(source: str | Path, converter: VoiceConverter, target: str) -> dict[str, str]:

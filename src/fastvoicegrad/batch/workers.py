@@ -41,13 +41,16 @@ class Workers:
         self._processes = [_worker(setup) for _ in range(count)]
         self._left = False  # whether the caller of a run took no more events, so that its processes were ended
 
-    def run(self, tasks: Iterable[Task], is_done: Callable[[Task], bool]) -> Iterator[Step | Done]:
+    def run(
+        self, tasks: Iterable[Task], is_done: Callable[[Task], bool], keep: Callable[[Entry], None]
+    ) -> Iterator[Step | Done]:
         """What happens, as it happens; tasks begin in their order.
 
         Args:
             is_done: whether a task needs no conversion. It is called in threads.
+            keep: takes the entry of each task, in threads, whether or not the caller takes the event.
         Raises:
-            InputError: the workers cannot start.
+            InputError: the workers cannot start. What `keep` raises is raised too.
         """
         if self._left:
             self._processes = [_worker(self._setup) for _ in self._processes]
@@ -55,7 +58,7 @@ class Workers:
         happened: queue.SimpleQueue[Step | Done | Exception | None] = queue.SimpleQueue()
         following = _Shared(tasks)
         threads = [
-            threading.Thread(target=self._serve, args=(process, following, is_done, happened.put), daemon=True)
+            threading.Thread(target=self._serve, args=(process, following, is_done, keep, happened.put), daemon=True)
             for process in self._processes
         ]
         for thread in threads:
@@ -78,18 +81,24 @@ class Workers:
             if running:
                 self.close()
                 self._left = True
+                for thread in threads:  # what is finished is kept
+                    thread.join()
 
     def _serve(
         self,
         process: Child,
         following: _Shared,
         is_done: Callable[[Task], bool],
+        keep: Callable[[Entry], None],
         put: Callable[[Step | Done | Exception | None], None],
     ) -> None:
         """One thread: tasks, one after the other."""
         try:
             while (task := following.next()) is not None:
-                put(Done(task, None if is_done(task) else self._perform(process, task, put)))
+                entry = None if is_done(task) else self._perform(process, task, put)
+                if entry and not (entry.error and following.stopped):  # a stop is no failure of a recording
+                    keep(entry)
+                put(Done(task, entry))
         except Exception as error:
             put(error)
         put(None)
@@ -124,11 +133,11 @@ class _Shared:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._tasks: Iterator[Task] = iter(tasks)
         self._lock = threading.Lock()
-        self._stopped = False
+        self.stopped = False
 
     def next(self) -> Task | None:
         with self._lock:
-            return None if self._stopped else next(self._tasks, None)
+            return None if self.stopped else next(self._tasks, None)
 
     def stop(self) -> None:
-        self._stopped = True
+        self.stopped = True

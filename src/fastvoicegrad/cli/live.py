@@ -187,7 +187,8 @@ def _play(
         if show.session.ended:
             raise InputError(f"ended before the end of {source.name}; nothing is written")
 
-    play(engine, source, output, count, clock.value, tick, seconds)
+    with findings():
+        play(engine, source, output, count, clock.value, tick, seconds)
 
 
 def _wait(session: Session, state: Open, seconds: float | None, show: _Screen) -> None:

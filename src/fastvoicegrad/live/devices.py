@@ -14,6 +14,7 @@ from ..mel import Array
 from .engine import Engine
 from .ring import Ring
 
+CUT = 31  # characters to which MME, Windows' oldest interface, cuts a name
 MONITOR_WAITS = 0.05  # seconds that a monitor may be behind before it skips
 
 
@@ -83,8 +84,11 @@ def find(wanted: str | None, role: Literal["input", "output"]) -> Device:
     elif wanted.isdecimal():
         chosen = [device for device in usable if device.index == int(wanted)]
     else:
-        exact = [device for device in usable if device.name == wanted]
+        exact = [device for device in usable if device.name == wanted or _is_cut(device.name, wanted)]
         chosen = exact or [device for device in usable if wanted.casefold() in device.name.casefold()]
+        # Windows lists each device once for each of its interfaces, and a stream has devices of one.
+        usual = {device.host for device in usable if role in device.default}
+        chosen = [device for device in chosen if device.host in usual] or chosen
     if not chosen and wanted is None:
         raise InputError(f"there is no {role} device; connect one, or use --from and --to-file")
     if not chosen:
@@ -93,6 +97,11 @@ def find(wanted: str | None, role: Literal["input", "output"]) -> Device:
         numbers = ", ".join(str(device.index) for device in chosen)
         raise InputError(f"several {role} devices are called '{wanted}'; give one of the numbers {numbers}")
     return chosen[0]
+
+
+def _is_cut(name: str, wanted: str) -> bool:
+    """Whether a name is the wanted one as MME shows it."""
+    return len(name) == CUT and wanted.startswith(name)
 
 
 @dataclass

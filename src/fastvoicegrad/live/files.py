@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from .. import audio
+from ..errors import AudioWarning
 from ..mel import Array
 from .engine import Engine
 
@@ -52,6 +54,8 @@ def play(
     audio.check_output(output, engine.rate)
     info = audio.inspect(source)
     total = sum(len(part) for part in audio.read_blocks(info, engine.rate))
+    for message in info.warnings:  # known since all of it was read
+        warnings.warn(message, AudioWarning, stacklevel=2)
     if seconds is not None:
         total = min(total, round(seconds * engine.rate))
     with audio.writing(output, engine.rate) as file:
