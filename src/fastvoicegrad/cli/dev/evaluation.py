@@ -18,7 +18,7 @@ USUAL_WEIGHTS = Path("metric-weights")
 SystemsArgument = Annotated[
     list[str],
     typer.Argument(
-        help="SYSTEM or NAME=SYSTEM: natural, source, hifigan:WEIGHTS, folder:PATH, stream:BUNDLE, MODEL[@STEPS], "
+        help="SYSTEM or NAME=SYSTEM: natural, source, hifigan:WEIGHTS, folder:PATH, stream:BUNDLE, MODEL\\[@STEPS], "
         "reference:SECONDS:MODEL, or copy-synthesis, plain, retrieved, converted-envelope or recorded-envelope with "
         ":MODEL. A MODEL is a bundle, default, or a CHECKPOINT.safetensors."
     ),
