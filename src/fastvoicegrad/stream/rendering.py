@@ -30,11 +30,11 @@ Doubles = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 
-@lru_cache(maxsize=1)
-def fold() -> Array:
-    """Weights ``(TAPS,)`` that make a cepstrum causal: its spectrum then has minimum phase."""
-    weights = np.zeros(TAPS, np.float32)
-    weights[[0, TAPS // 2]], weights[1 : TAPS // 2] = 1.0, 2.0
+@lru_cache(maxsize=2)
+def fold(taps: int = TAPS) -> Array:
+    """Weights ``(taps,)`` that make a cepstrum causal: its spectrum then has minimum phase."""
+    weights = np.zeros(taps, np.float32)
+    weights[[0, taps // 2]], weights[1 : taps // 2] = 1.0, 2.0
     return weights
 
 
@@ -58,10 +58,10 @@ def shares() -> Array:
     return np.stack([rise(), 1 - rise()])[:, None]
 
 
-@lru_cache(maxsize=1)
-def _minimum_phase() -> Array:
-    """``(BINS, BINS)``: log magnitudes to the phase of minimum phase, the imaginary part of the folded cepstrum."""
-    return np.fft.rfft(np.fft.irfft(np.eye(BINS), TAPS) * fold()).imag.astype(np.float32)
+@lru_cache(maxsize=2)
+def minimum_phase(taps: int = TAPS) -> Array:
+    """Square matrix: log magnitudes times it are the minimum phase, the imaginary part of the folded cepstrum."""
+    return np.fft.rfft(np.fft.irfft(np.eye(taps // 2 + 1), taps) * fold(taps)).imag.astype(np.float32)
 
 
 def responses(log_magnitude: Array, phase: Array) -> Spectra:
@@ -71,7 +71,7 @@ def responses(log_magnitude: Array, phase: Array) -> Spectra:
         log_magnitude: ``(n, BINS)``, natural log.
         phase: the same, added to the minimum phase.
     """
-    gain, angle = np.exp(log_magnitude), log_magnitude @ _minimum_phase() + phase
+    gain, angle = np.exp(log_magnitude), log_magnitude @ minimum_phase() + phase
     spectrum = np.empty(gain.shape, np.complex64)
     spectrum.real, spectrum.imag = gain * np.cos(angle), gain * np.sin(angle)  # np.exp takes seven times as long
     return np.fft.rfft(np.fft.irfft(spectrum, TAPS) * taper(), FFT).astype(np.complex64, copy=False)

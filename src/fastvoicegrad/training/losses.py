@@ -156,6 +156,25 @@ def multi_resolution_stft(real: Tensor, fake: Tensor, sizes: Sequence[int] = (25
     return torch.stack(losses).mean()
 
 
+def phase_distance(real: Tensor, fake: Tensor, sizes: Sequence[int] = (512, 1024)) -> Tensor:
+    """Mean over FFT sizes of E[w (1 - cos(arg S - arg S'))] / E[w], w = sqrt(|S S'|).
+
+    1 is chance. The weights pass no gradient, so the loss moves phases alone.
+
+    Args:
+        real, fake: samples (B, N) whose pulses lie at the same times.
+    """
+    losses = []
+    for size in sizes:
+        window = _window(size, real.device)
+        s, t = (torch.stft(x, size, size // 4, window=window, return_complex=True) for x in (real, fake))
+        product = s.abs() * t.abs()
+        weight = product.sqrt().detach()
+        cosine = (s.real * t.real + s.imag * t.imag) / (product + 1e-5)
+        losses.append((weight * (1 - cosine)).sum() / weight.sum())
+    return torch.stack(losses).mean()
+
+
 def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
     """(|m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2))) / Tr(S), a validation score (arXiv 1706.08500).
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from torch.nn import functional as F  # noqa: E402
 
 from fastvoicegrad.mel import hz_to_mel, mel_to_hz  # noqa: E402
-from fastvoicegrad.training.losses import adversarial_discriminator  # noqa: E402
+from fastvoicegrad.training.losses import adversarial_discriminator, phase_distance  # noqa: E402
 from fastvoicegrad.training.models.attention import AttentionConfig, ReferenceAttention  # noqa: E402
 from fastvoicegrad.training.models.content import ContentConfig, ContentEncoder, ContentHeads  # noqa: E402
 from fastvoicegrad.training.models.discriminators import (  # noqa: E402
@@ -201,6 +202,47 @@ def test_flat_filters_return_the_sources() -> None:
     close = {"atol": 1e-4, "rtol": 1e-3}
     torch.testing.assert_close(model.render(mel, (pitch, zero, zero, silent), noise), pulse_train(pitch, 256), **close)
     torch.testing.assert_close(model.render(mel, (pitch, silent, zero, zero), noise), noise, **close)
+
+
+def test_the_filter_of_minimum_phase_is_the_causal_one() -> None:
+    """Of all filters with the magnitude of 1 - 0.9 / z, minimum phase chooses this one."""
+    model = SpectralVocoder(VocoderConfig(width=16, layers=2))
+    expected = torch.zeros(1024)
+    expected[:2] = torch.tensor([1.0, -0.9])
+    with torch.no_grad():
+        model.head.weight[:513] = 0
+        model.head.bias[:513] = torch.fft.rfft(expected).abs().log()  # type: ignore[index]
+    model.take_minimum_phase()
+    _, magnitude, phase, _ = model.filters(torch.randn(1, 80, 8))
+    response = torch.fft.irfft(torch.polar(magnitude.exp(), phase), dim=1)
+    torch.testing.assert_close(response, expected[None, :, None].expand_as(response), atol=1e-4, rtol=0)
+
+
+def test_pulses_are_laid_where_those_of_a_recording_are() -> None:
+    """A tracker's pitch is smoother than the voice, and nothing tells where its pulses begin."""
+    torch.manual_seed(0)
+    model = SpectralVocoder(VocoderConfig(width=16, layers=2))
+    tracked = torch.tensor([[140.0], [220.0]]).expand(2, 40)
+    pitch = tracked * (1 + 0.01 * torch.sin(torch.arange(40.0) / 3))
+    wave = pulse_train(pitch, 256, torch.tensor([[0.3], [0.8]]))
+    voiced = torch.ones_like(tracked, dtype=torch.bool)
+    voiced[1, 15:25] = False
+    noise = 0.05 * torch.randn_like(wave)
+    wave = wave.where(voiced.repeat_interleave(256, 1), noise)
+    flat = torch.zeros(2, 513, 40)
+    filters = tracked, flat, flat, flat - 30
+    mel, silence = torch.zeros(2, 80, 40), torch.zeros(2, 40 * 256)
+    laid = model.render(mel, filters, silence, model.aligned(filters, voiced, wave))
+    steady = voiced.float()[:, None]
+    steady = (-F.max_pool1d(-steady, 9, 1, 4))[:, 0].repeat_interleave(256, 1)  # far from the ends of voiced parts
+    steady[:, : 4 * 256] = steady[:, -4 * 256 :] = 0
+
+    def alike(x: torch.Tensor) -> float:
+        return float(F.cosine_similarity(x * steady, wave * steady, dim=1).min())
+
+    assert alike(laid) > 0.95
+    assert alike(model.render(mel, filters, silence)) < 0.5
+    assert phase_distance(wave, laid) < 0.2 * phase_distance(wave, model.render(mel, filters, silence))
 
 
 def test_hifigan_is_v1() -> None:

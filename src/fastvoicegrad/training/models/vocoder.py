@@ -7,6 +7,7 @@ UNIVERSAL weights. Both have `features`, the input of the projected discriminato
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from ...mel import MAGNITUDE_EPSILON, MEL, bands_of_bins, filterbank
+from ...stream.rendering import minimum_phase
 from ...vocoder import LARGEST_CORRECTION
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
 
@@ -65,6 +67,17 @@ class SpectralVocoder(nn.Module):
         self.register_buffer("window", torch.hann_window(config.n_fft), False)
         self.register_buffer("mel_filters", torch.from_numpy(filterbank()), False)
         self.register_buffer("bands", torch.from_numpy(bands_of_bins()), False)
+
+    @torch.no_grad()
+    def take_minimum_phase(self) -> None:
+        """Give the pulses' filter minimum phase, in place: as a vocal tract, it answers each pulse at once.
+
+        That phase is linear in the log-magnitude, as the head is in its weights.
+        """
+        bins = self.config.n_fft // 2 + 1
+        linear = torch.from_numpy(minimum_phase(self.config.n_fft)).T
+        for values in (self.head.weight[:, :, 0], self.head.get_parameter("bias")):
+            values[bins : 2 * bins] = linear @ values[:bins]
 
     @property
     def feature_channels(self) -> int:
@@ -133,14 +146,29 @@ class SpectralVocoder(nn.Module):
             mel: (B, 80, T) log-mel to render.
             filters: as `filters` returns them, perhaps with another pitch.
             noise: (B, 256 T), standard normal.
-            start: (B, 1) phase of the pulse train before the first sample, in turns.
+            start: phase of the pulse train before the first sample, in turns: (B, 1), or (B, 256 T) to move its pulses.
         Returns:
             (B, 256 T).
         """
-        pitch, magnitude, phase, noise_magnitude = filters
-        pulses = self.stft(pulse_train(pitch, self.config.hop_length, start))
-        filtered = pulses * torch.polar(magnitude.exp(), phase) + self.stft(noise) * noise_magnitude.exp()
+        filtered = self.pulses(filters, start) + self.stft(noise) * filters[3].exp()
         return self.match_mel(self.inverse_stft(filtered), mel)
+
+    def pulses(self, filters: Filters, start: Tensor | float = 0.0) -> Tensor:
+        """The filtered pulse train alone, (B, 513, T); see `render`."""
+        pitch, magnitude, phase, _ = filters
+        return self.stft(pulse_train(pitch, self.config.hop_length, start)) * torch.polar(magnitude.exp(), phase)
+
+    @torch.no_grad()
+    def aligned(self, filters: Filters, voiced: Tensor, wave: Tensor) -> Tensor:
+        """The start (B, 256 T) of `render` that lays the pulses where those of recordings (B, 256 T) are.
+
+        Then phases can be compared, and sounds within a period. The fundamental tells how the distances of the pulses
+        vary. How far the pulses are from its peaks depends on the recording, so a search finds that.
+        """
+        pitch, hop = filters[0], self.config.hop_length
+        start = turns_ahead(wave, pitch, voiced, hop)
+        behind = lag(wave, self.inverse_stft(self.pulses(filters, start)), MEL.sample_rate / pitch.mean(1) / 2)
+        return start - behind[:, None] * per_sample(pitch, hop) / MEL.sample_rate
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 80, T) -> (B, 256 T), with fresh noise."""
@@ -148,11 +176,53 @@ class SpectralVocoder(nn.Module):
         return self.render(mel, self.filters(mel), noise)
 
 
+def per_sample(values: Tensor, hop: int) -> Tensor:
+    """Values (B, T) at the middles of the frames -> (B, hop T), by straight lines."""
+    return F.interpolate(values[:, None], scale_factor=float(hop), mode="linear")[:, 0]
+
+
 def pulse_train(pitch: Tensor, hop: int, start: Tensor | float = 0.0) -> Tensor:
     """Band-limited unit pulses: pitch (B, T) in Hz at the middles of the frames -> (B, hop T) samples."""
-    f0 = F.interpolate(pitch[:, None], scale_factor=float(hop), mode="linear")[:, 0]
+    f0 = per_sample(pitch, hop)
     phase = (f0.double() / MEL.sample_rate).cumsum(1) + start
     return torch.sinc((phase - phase.round()).float() * MEL.sample_rate / f0)
+
+
+def turns_ahead(wave: Tensor, pitch: Tensor, voiced: Tensor, hop: int) -> Tensor:
+    """How far the fundamental of recordings is ahead of a pulse train of their pitch, in turns.
+
+    The pitch demodulates the fundamental in windows of 35 ms. Its phase is followed from voiced frame to voiced frame.
+    Elsewhere it stays: noise would move the pulses, as nothing does at run time.
+
+    Args:
+        wave: (B, hop T).
+        pitch: (B, T) in Hz.
+        voiced: (B, T) bool.
+    Returns:
+        (B, hop T), a start for `pulse_train`.
+    """
+    turns = (per_sample(pitch, hop).double() / MEL.sample_rate).cumsum(1)
+    fundamental = wave.double() * torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
+    window = torch.hann_window(3 * hop, dtype=torch.float64, device=wave.device)
+    phase = (F.pad(fundamental, (hop, hop)).unfold(1, 3 * hop, hop) * window).sum(2).angle() / (2 * math.pi)
+    places = torch.arange(phase.shape[1], device=phase.device).expand_as(phase)
+    phase = phase.gather(1, places.where(voiced, torch.zeros_like(places)).cummax(1).values)
+    steps = phase.diff(dim=1)
+    steps = steps - steps.round()
+    followed = torch.cat([phase[:, :1], phase[:, :1] + steps.cumsum(1)], 1)
+    return per_sample(followed, hop)
+
+
+def lag(late: Tensor, early: Tensor, longest: Tensor) -> Tensor:
+    """Samples (B,) by which signals (B, N) come later than others, from -longest to longest (B,).
+
+    Magnitudes count by their root, so loud low harmonics do not decide alone.
+    """
+    size = 2 * late.shape[1]
+    product = torch.fft.rfft(late, size) * torch.fft.rfft(early, size).conj()
+    correlation = torch.fft.irfft(product / product.abs().clamp(min=1e-9).sqrt(), size)
+    lags = torch.fft.fftfreq(size, 1 / size, device=late.device)
+    return lags[correlation.masked_fill(lags.abs() > longest[:, None], -math.inf).argmax(1)]
 
 
 class ResidualBlock(nn.Module):

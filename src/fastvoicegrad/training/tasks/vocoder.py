@@ -17,6 +17,7 @@ from ..losses import (
     adversarial_generator,
     feature_matching,
     multi_resolution_stft,
+    phase_distance,
 )
 from ..models.blocks import inner
 from ..models.discriminators import WaveDiscriminator, WaveDiscriminatorConfig
@@ -32,9 +33,12 @@ class VocoderRecipe:
     discriminator: WaveDiscriminatorConfig = field(default_factory=WaveDiscriminatorConfig)
     frames: int = 32  # of a crop: 8,192 samples, as HiFi-GAN
     adversary_start: int = 0  # first step with the discriminator
+    minimum_phase: bool = False  # the run begins with a pulses' filter of minimum phase
+    align: bool = False  # lay the pulses where the recording's are; without, their phase is random
     corpora: dict[str, float] = field(default_factory=dict)  # weight of a frame by corpus; default 1
+    least_dnsmos: float = 0.0  # recordings with a known DNSMOS below it are left out
     weights: dict[str, float] = field(
-        default_factory=lambda: {"mel": 45.0, "stft": 10.0, "pitch": 10.0, "adv": 1.0, "fm": 2.0}
+        default_factory=lambda: {"mel": 45.0, "stft": 10.0, "phase": 0.0, "pitch": 10.0, "adv": 1.0, "fm": 2.0}
     )
 
 
@@ -57,7 +61,7 @@ class VocoderTask(AdversarialTask):
     def __init__(self, recipe: VocoderRecipe) -> None:
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         store = Store(recipe.store)
-        self.crops = Crops(store, "train", recipe.frames, recipe.corpora)
+        self.crops = Crops(store, "train", recipe.frames, recipe.corpora, recipe.least_dnsmos)
         self.held_out = Crops(store, "valid", recipe.frames)
         torch.manual_seed(recipe.loop.seed)
         generator = SpectralVocoder(recipe.model)
@@ -65,6 +69,11 @@ class VocoderTask(AdversarialTask):
         self.modules = {"vocoder": generator, DISCRIMINATOR: WaveDiscriminator(recipe.discriminator)}
         self.log_mel = LogMel()
         self.frozen = {"log_mel": self.log_mel}
+
+    def check(self) -> None:
+        """Begin with minimum phase, where the recipe names it."""
+        if self.recipe.minimum_phase:
+            inner(self.modules["vocoder"]).take_minimum_phase()
 
     def model_config(self) -> VocoderConfig:
         return self.recipe.model
@@ -98,7 +107,9 @@ class VocoderTask(AdversarialTask):
         mel = self.log_mel(batch["wave"])
         estimate, magnitude, phase, noise = vocoder.filters(mel)
         pitch = torch.where(batch["pitch"] > 0, batch["pitch"], estimate.detach())
-        wave = vocoder.render(mel, (pitch, magnitude, phase, noise), batch["noise"], batch["start"])
+        filters = pitch, magnitude, phase, noise
+        start = vocoder.aligned(filters, batch["pitch"] > 0, batch["wave"]) if self.recipe.align else batch["start"]
+        wave = vocoder.render(mel, filters, batch["noise"], start)
         self._fake, self._pitch = below(wave, batch["band"]), estimate
         self._real = below(batch["wave"], batch["band"])
 
@@ -116,7 +127,7 @@ class VocoderTask(AdversarialTask):
         return adversarial_discriminator(real, fake)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """mel: E[|m - m*|]. pitch, stft, adv, fm: see `_pitch_loss` and losses.py."""
+        """mel: E[|m - m*|]. pitch, stft, phase, adv, fm: see `_pitch_loss` and losses.py."""
         return self.sound_losses(self._real, self._fake) | {"pitch": self._pitch_loss(self._pitch, batch)}
 
     def sound_losses(self, wave: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -124,6 +135,8 @@ class VocoderTask(AdversarialTask):
         losses = {"mel": (self.log_mel(fake) - self.log_mel(wave)).abs().mean()}
         if self.recipe.weights["stft"]:
             losses["stft"] = multi_resolution_stft(wave, fake)
+        if self.recipe.weights.get("phase"):
+            losses["phase"] = phase_distance(wave, fake)
         if self.adversarial:
             discriminator = self.modules[DISCRIMINATOR].requires_grad_(False)
             scores, features = discriminator(fake)
