@@ -49,6 +49,9 @@ class StreamRendererTask(VocoderTask):
         self.log_mel = LogMel()
         self.frozen = {"log_mel": self.log_mel}
 
+    def check(self) -> None:
+        """Nothing: its filters always have minimum phase, and what the network adds."""
+
     def model_config(self) -> StreamRendererConfig:  # type: ignore[override]
         return self.recipe.model
 
