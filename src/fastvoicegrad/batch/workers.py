@@ -39,6 +39,7 @@ class Workers:
     def __init__(self, count: int, setup: Setup) -> None:
         self._setup = setup
         self._processes = [_worker(setup) for _ in range(count)]
+        self._following, self._threads = _Shared(()), list[threading.Thread]()
         self._left = False  # whether the caller of a run took no more events, so that its processes were ended
 
     def run(
@@ -56,14 +57,14 @@ class Workers:
             self._processes = [_worker(self._setup) for _ in self._processes]
             self._left = False
         happened: queue.SimpleQueue[Step | Done | Exception | None] = queue.SimpleQueue()
-        following = _Shared(tasks)
-        threads = [
+        following = self._following = _Shared(tasks)
+        self._threads = [
             threading.Thread(target=self._serve, args=(process, following, is_done, keep, happened.put), daemon=True)
             for process in self._processes
         ]
-        for thread in threads:
+        for thread in self._threads:
             thread.start()
-        running = len(threads)
+        running = len(self._threads)
         try:
             while running:
                 try:
@@ -81,8 +82,6 @@ class Workers:
             if running:
                 self.close()
                 self._left = True
-                for thread in threads:  # what is finished is kept
-                    thread.join()
 
     def _serve(
         self,
@@ -116,11 +115,14 @@ class Workers:
         return answer
 
     def close(self) -> None:
-        """Ends the processes; those that convert clean up first."""
+        """Ends the processes; those that convert clean up first, and what is finished is kept."""
+        self._following.stop()
         for process in self._processes:
             process.stop()
         for process in self._processes:
             process.wait()
+        for thread in self._threads:
+            thread.join()
 
 
 def _worker(setup: Setup) -> Child:
