@@ -51,7 +51,8 @@ def test_the_voice_matters(converter: VoiceConverter, voice: Voice, speech: np.n
         (np.zeros((22050, 2)), "silent"),
         (np.zeros((2, 2, 2)), "shape"),
         (np.array(["a"]), "floats or integers"),
-        (np.full(22050, 1e9), "no recording"),
+        (np.full(22050, 1e12), "no recording"),
+        (np.append(vowels(1.0), np.float32(300)), "no recording"),
         (np.zeros(0), "shorter than one frame"),
     ],
 )

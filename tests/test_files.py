@@ -9,13 +9,14 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.files import PART, check_target, regular_file, replacing, scratch_folder, shown
+from fastvoicegrad.files import OLD, PART, check_target, regular_file, replacing, scratch_folder, shown
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -233,6 +234,20 @@ def test_unfinished_files_of_killed_processes_are_removed(tmp_path: Path) -> Non
         other.write_bytes(b"of the user")
     with replacing(path) as part:
         assert sorted(tmp_path.iterdir()) == sorted([part, tmp_path / "y.wav", *others])
+
+
+@posix
+def test_without_locks_a_part_of_another_computer_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    part = tmp_path / f".x.fastvoicegrad-{2**22 + 1}-{'0' * 16}.part.wav"  # no process has such a number here
+    part.write_bytes(b"half")
+    for age, stays in ((60, True), (2 * OLD, False)):
+        os.utime(part, (time.time() - age,) * 2)
+        with replacing(tmp_path / "y.wav"):
+            assert part.exists() == stays
 
 
 @posix

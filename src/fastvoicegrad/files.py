@@ -128,7 +128,8 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
         try:
-            lock(handle)
+            if sys.platform != "win32":  # where no process removes an open file, and a lock also stops other handles
+                lock(handle)
             yield part
             with _as_input_error(path):
                 os.fsync(handle)  # a delayed "disk full" appears here
@@ -187,11 +188,15 @@ def _like(part: Path, before: os.stat_result) -> None:
 # -- unfinished files of processes that were killed ---------------------------------------------------------
 
 
-LOCKED_BYTE = 1 << 30  # far behind the end: on Windows no other process reads or writes a locked byte
+LOCKED_BYTE = 1 << 30  # far behind the end: on Windows no other handle reads or writes a locked byte
 
 
-def lock(handle: int) -> bool:
-    """Locks an open file as long as its process lives. False: another process holds the lock."""
+def lock(handle: int) -> bool | None:
+    """Locks an open file as long as its process lives.
+
+    Returns:
+        False: another process holds the lock. None: this file system has no locks.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -205,7 +210,7 @@ def lock(handle: int) -> bool:
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
     return True
 
 
@@ -232,14 +237,15 @@ def _remove_unfinished(folder: Path) -> None:
 
 def _remove_if_abandoned(part: Path, process: int) -> None:
     found = os.lstat(part)
-    if not stat.S_ISREG(found.st_mode) or (_runs(process) and time.time() - found.st_mtime < OLD):
+    old = time.time() - found.st_mtime >= OLD
+    if not stat.S_ISREG(found.st_mode) or (_runs(process) and not old):
         return
     handle = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         free = lock(handle)
     finally:
         os.close(handle)
-    if free:
+    if free or (free is None and old):  # without locks, the process may run on another computer
         part.unlink()
 
 

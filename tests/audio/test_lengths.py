@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError, audio
+from fastvoicegrad.audio.sndfile import stream_facts
+from fastvoicegrad.audio.streams import find_streams
 from tests.audio.sounds import decoded, encoded, flac_of_unknown_length, length, mp3, speech, split_tag, wav
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -131,6 +134,7 @@ def test_flac_of_unknown_length(tmp_path: Path) -> None:
     np.testing.assert_array_equal(out, expected)
     assert length(tmp_path, ID3 + whole) == len(out)
     assert length(tmp_path, whole + ID3_AT_END) == len(out)
+    assert length(tmp_path, flac_of_unknown_length(whole) + ID3_AT_END) == len(out)
 
 
 SOUND = (speech(1.0) * 32767).astype("<i2").tobytes()
@@ -161,6 +165,32 @@ def test_wav_with_chunks_behind_the_sound(tmp_path: Path) -> None:
 def test_other_kinds(tmp_path: Path, kind: str) -> None:
     rate = 44100
     assert length(tmp_path, encoded(speech(0.5, rate), rate, kind, "PCM_16")) == rate // 2
+
+
+@pytest.mark.parametrize("size", [0, 8, 0xFFFFFFFF])
+def test_aiff_sizes(tmp_path: Path, size: int) -> None:
+    data = encoded(speech(1.0), 48000, "AIFF", "PCM_16")
+    at = data.index(b"SSND") + 4
+    assert length(tmp_path, data[:at] + struct.pack(">I", size) + data[at + 4 :]) == 48000
+
+
+def test_rf64_of_unknown_length(tmp_path: Path) -> None:
+    data = encoded(speech(1.0), 48000, "RF64", "PCM_16")
+    at = data.index(b"ds64") + 8
+    assert length(tmp_path, data[:at] + bytes(24) + data[at + 24 :]) == 48000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs sparse files")
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0xFFFFFFFF])
+def test_wav_from_a_pipe_beyond_4_gib(tmp_path: Path, size: int) -> None:
+    path, header = tmp_path / "x.wav", wav(b"", size)
+    with open(path, "wb") as file:
+        file.write(header)
+        file.truncate(len(header) + (5 << 30))
+    (stream,) = find_streams(path)
+    facts = stream_facts(path, stream)
+    assert facts.samples == 5 << 29
+    assert facts.there == 1.0
 
 
 @pytest.mark.parametrize("size", [0, -1, 1 << 40])

@@ -63,7 +63,7 @@ def test_cancelling_channels_are_named(
     np.testing.assert_allclose(wave, mixed(tmp_path, expected)[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("peak", [1.5, 3.2, 7.9, 300.0, 32768.0])
+@pytest.mark.parametrize("peak", [1.5, 3.2, 7.9, 300.0, 2.0**15, 2.0**23, 2.0**31])
 def test_too_loud_floats_are_scaled(tmp_path: Path, peak: float) -> None:
     unit = X / np.abs(X).max()
     warnings, wave = mixed(tmp_path, peak * unit)

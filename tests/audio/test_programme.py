@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import math
 
 import numpy as np
@@ -73,6 +75,20 @@ def test_peaks_never_clip() -> None:
 def test_silence_stays_silence() -> None:
     assert not np.concatenate(list(at_loudness([np.zeros(5000, np.float32)], -23.0))).any()
     assert list(at_loudness([], -23.0)) == []
+
+
+def test_a_place_for_the_signal_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    for broken in (refuse, Full):
+        monkeypatch.setattr("tempfile.TemporaryFile", broken)
+        with pytest.raises(InputError, match="no temporary file of that size can be written; free some room, or set"):
+            list(at_loudness([tone((-20.0, 1.0))], -23.0))
 
 
 @pytest.mark.parametrize("wanted", [-61.0, -5.0, math.nan])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,28 @@ def test_fields_of_other_containers(tmp_path: Path) -> None:
     assert (found["title"], found["tracknumber"]) == ("Ein Lied", "3")
 
 
+def test_fields_of_older_programs_of_windows(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    name = "Björn Müller".encode("cp1252") + bytes(2)
+    field = b"INFOIART" + struct.pack("<I", len(name)) + name
+    soundfile.write(tmp_path / "x.wav", vowels(0.5), 22050)
+    data = (tmp_path / "x.wav").read_bytes() + b"LIST" + struct.pack("<I", len(field)) + field
+    (tmp_path / "x.wav").write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+    assert audio.read_tags(tmp_path / "x.wav") == {"artist": "Björn Müller"}
+
+
+@pytest.mark.parametrize("letter", ["声", "é", "x"])
+@pytest.mark.parametrize("suffix", audio.FORMATS)
+def test_a_long_field_keeps_the_mark(tmp_path: Path, suffix: str, letter: str) -> None:
+    tags = audio.conversion_tags({"comment": letter * 2000}, letter * 200, "b", "nora")
+    with audio.writing(tmp_path / f"x{suffix}", 48000, tags=tags | {"title": letter * 2000}) as file:
+        file.write(vowels(0.5, rate=48000))
+    found = audio.read_tags(tmp_path / f"x{suffix}")
+    assert audio.is_marked(found)
+    assert found["title"].startswith(letter * 10)
+    assert not any("\ufffd" in text for text in found.values())
+
+
 def test_what_has_no_fields(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("none")
     soundfile.write(tmp_path / "plain.wav", vowels(0.5), 22050)
@@ -89,6 +112,7 @@ def test_a_conversion_is_marked() -> None:
         ("\udcff x", "? x"),
         ("  ", ""),
         ("y" * 5000, "y" * LONGEST),
+        ("x" + "é" * 5000, "x" + "é" * ((LONGEST - 1) // 2)),
         ("Ü 日本", "Ü 日本"),
     ],
 )

@@ -49,6 +49,28 @@ def test_one_long_block_does_not_end_the_process(tmp_path: Path) -> None:
     assert soundfile.info(tmp_path / "x.ogg").frames == 2_500_000
 
 
+@pytest.mark.parametrize("channels", range(1, 9))
+@pytest.mark.parametrize("suffix", RATES)
+def test_every_channel_keeps_its_sound(tmp_path: Path, suffix: str, channels: int) -> None:
+    """Some encoders take one of many channels for a subwoofer's, or keep the band of a telephone."""
+    path, rate = tmp_path / f"x{suffix}", 44100 if suffix == ".mp3" else 48000
+    try:
+        audio.check_output(path, rate, channels=channels)
+    except InputError as error:
+        assert f"{suffix[1:].upper()} cannot hold {channels} channels" in str(error)  # noqa: PT017
+        return
+    wave = 0.1 * np.random.default_rng(0).standard_normal((rate, channels)).astype(np.float32)
+    with audio.writing(path, rate, channels=channels) as file:
+        file.write(wave)
+    out = soundfile.read(path, dtype="float32")[0].reshape(rate, channels)
+
+    def power(samples: np.ndarray, low: int, high: int) -> np.ndarray:
+        return np.square(np.abs(np.fft.rfft(samples, axis=0)[low:high])).mean(0)  # a bin of 1 Hz each
+
+    for low, high in ((1000, 4000), (4000, 8000)):
+        assert (power(out, low, high) > 0.25 * power(wave, low, high)).all()
+
+
 def test_beyond_full_scale_is_clipped(tmp_path: Path) -> None:
     with audio.writing(tmp_path / "x.wav", 22050) as file:
         file.write(np.array([0.5, 1.5, -7.0], np.float32))

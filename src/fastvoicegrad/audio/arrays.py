@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..mel import MEL, Array
-from .mixing import EACH, wanted_channels
+from .mixing import EACH, is_absurd, wanted_channels
 from .offset import without_offset
 from .reading import HIGHEST_INPUT_RATE, LOWEST_INPUT_RATE
 from .resampling import resampled
 
 BLOCK = 1 << 18  # samples
-ABSURD = 1e6  # times full scale: no recording, but damage
 Samples = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]  # what `checked_array` takes
 
 
@@ -63,7 +62,7 @@ def _within_full_scale(wave: np.ndarray, warn: Callable[[str], None]) -> Array:
     if not np.isfinite(wave).all():
         raise InputError("the samples hold NaN or infinite values; clean them first")
     peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
-    if peak > ABSURD:
+    if is_absurd(peak, int(np.count_nonzero(np.abs(wave) > 1.0)), wave.size):
         raise InputError(f"the samples reach {peak:.3g} times full scale; they are no recording")
     if peak > 1.0:
         warn(f"the samples reach {peak:.3g} times full scale; they are scaled to full scale")

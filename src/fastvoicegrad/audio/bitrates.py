@@ -7,6 +7,7 @@ from typing import Any
 
 MP3, OPUS = "MPEG_LAYER_III", "OPUS"  # libsndfile's names
 OPUS_RANGE = (6, 256)  # kbit/s of each channel
+OPUS_SURROUND = 64  # kbit/s of each of three channels and more, where libopus by itself keeps 4 kHz alone
 TAG = 156  # bytes of the tag in the first frame of an MP3 that holds the exact length
 
 
@@ -50,6 +51,8 @@ def bitrate_range(subtype: str, rate: int, channels: int = 1) -> tuple[int, int]
 
 def encoder_options(subtype: str, rate: int, channels: int, bitrate: int | None) -> dict[str, Any]:
     """Arguments of `soundfile.SoundFile` that make an encoder use the nearest of its bitrates; None: its own choice."""
+    if subtype == OPUS and bitrate is None and channels > 2:
+        bitrate = OPUS_SURROUND * channels
     if bitrate is None or subtype not in (MP3, OPUS):
         return {}
     if subtype == OPUS:

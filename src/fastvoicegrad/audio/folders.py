@@ -11,7 +11,7 @@ from ..files import same_file
 # Suffixes of recordings and videos in folders. Files that are named themselves may have any.
 _SUFFIXES = (
     "wav wave w64 rf64 flac mp3 mp2 mp1 ogg oga opus aiff aif aifc au snd caf m4a m4b mp4 m4v mov aac ac3 eac3 amr 3gp "
-    "3g2 webm mka mkv wma asf avi flv mpg mpeg ts mts ape wv tta gsm voc mxf"
+    "3g2 webm mka mkv wma wmv asf avi flv mpg mpeg ts mts m2ts vob ogv spx ape wv tta mpc dts dsf rm gsm voc mxf"
 )
 REPORT = ".adapt"  # suffix of the folders that 'fastvoicegrad adapt' fills with examples of other voices
 SOUNDS = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())

@@ -82,13 +82,13 @@ def _up_to(blocks: Iterable[Array], samples: int) -> Iterator[Array]:
             rest.clear()
 
 
-def foreign_tags(path: Path) -> dict[str, str]:
-    """The text fields of a file that libsndfile does not know; empty without PyAV."""
+def foreign_tags(path: Path, encoding: str = "utf-8") -> dict[str, str]:
+    """The text fields of a file by PyAV; empty without it."""
     av = _av()
     if av is None:
         return {}
     try:
-        with _av_open(path) as container:
+        with _av_open(path, encoding) as container:
             found = {str(name).lower(): str(text) for name, text in container.metadata.items()}
     except (av.FFmpegError, OSError, ValueError, LookupError):
         return {}
@@ -111,9 +111,10 @@ def _av() -> Any:
 
 
 @contextmanager
-def _av_open(path: Path) -> Iterator[Any]:
+def _av_open(path: Path, encoding: str = "utf-8") -> Iterator[Any]:
     # As `options` these would go to the streams, too; there PyAV 13 to 16 crash on MPEG files, whose streams come late.
-    with open(path, "rb") as file, _av().open(file, container_options=OPTIONS, metadata_errors="replace") as container:
+    texts = {"metadata_encoding": encoding, "metadata_errors": "replace"}
+    with open(path, "rb") as file, _av().open(file, container_options=OPTIONS, **texts) as container:
         yield container
 
 

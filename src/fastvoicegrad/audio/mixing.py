@@ -17,7 +17,7 @@ EACH = "each"  # channel after channel by itself
 QUIET = 10 ** (-30 / 20)  # a channel this far below the loudest carries no sound
 CANCELS = 10 ** (-15 / 20)  # channels whose mean is this far below them cancel each other
 PLAUSIBLE = 8.0  # times full scale up to which a peak may be a single one
-LARGEST = 1e6  # times full scale: no unit of sound is larger
+LARGEST = 2.0**32  # times full scale: no unit of sound is larger
 FEWEST = 1e-3  # of the samples have to exceed full scale where the unit is another, such as 16-bit integers
 
 
@@ -141,11 +141,15 @@ def _scale(statistics: Statistics, name: str, rate: int, notes: list[str]) -> fl
     peak = statistics.peak
     if peak <= 1.0:
         return 1.0
-    values = statistics.count * len(statistics.covariance)
-    if peak > LARGEST or (peak > PLAUSIBLE and statistics.over < FEWEST * values):
+    if is_absurd(peak, statistics.over, statistics.count * len(statistics.covariance)):
         raise _absurd(name, peak, statistics.peak_at / rate)
     notes.append(f"its samples reach {peak:.3g} times full scale; they are scaled")
     return 1.0 / peak
+
+
+def is_absurd(peak: float, over: int, values: int) -> bool:
+    """Whether no unit explains samples, of which so many values exceed full scale."""
+    return peak > LARGEST or (peak > PLAUSIBLE and over < FEWEST * values)
 
 
 def _absurd(name: str, peak: float, seconds: float) -> InputError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import IO
 
@@ -126,14 +127,30 @@ def at_loudness(blocks: Iterable[Array], lufs: float) -> Iterator[Array]:
 
     Args:
         blocks: at 22,050 Hz.
+    Raises:
+        InputError: there is no place for the file.
     """
-    with tempfile.TemporaryFile() as file:
+    with _temporary_file() as file:
         meter = ProgrammeMeter()
         for block in blocks:
-            file.write(np.asarray(block, np.float32).tobytes())
+            with _needs_room():
+                file.write(np.asarray(block, np.float32).tobytes())
             meter.add(block)
         gains = _gains(file, lufs, meter.lufs)
         yield from _rendered(file, gains)
+
+
+@contextmanager
+def _needs_room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError("no temporary file of that size can be written; free some room, or set TMPDIR") from error
+
+
+def _temporary_file() -> IO[bytes]:
+    with _needs_room():
+        return tempfile.TemporaryFile()
 
 
 def _gains(file: IO[bytes], lufs: float, measured: float) -> NDArray[np.float64]:

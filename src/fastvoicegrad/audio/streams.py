@@ -21,6 +21,7 @@ SLOPPY = 64  # bytes by which headers are often too long: that of the header its
 # No bare MPEG frames: AIFF, AVI, Matroska, MPEG, W64, AU in both byte orders, VOC, NIST
 CONTAINERS = (b"FORM", b"RIFF", b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"riff", b".snd", b"dns.", b"Crea", b"NIST")
 FLAC_MARK = b"fLaC\x00\x00\x00\x22"  # the marker and the header of STREAMINFO, which always comes first
+ID3V1 = 128  # bytes of a tag at the end, which some programs append
 SCAN = 1 << 20  # bytes that are searched at once
 
 
@@ -62,6 +63,8 @@ def find_streams(path: Path) -> list[Stream]:
             return [_wave_stream(file, size, head[:4])]
         if head[:4] == b"caff":
             return [_caf_stream(file, size)]
+        if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+            return [_aiff_stream(file, size)]
         if head[4:8] != b"ftyp" and head[:4] not in CONTAINERS:
             frames = mpeg_streams(file, start, size)
             if frames:
@@ -87,7 +90,9 @@ def after_id3(file: BinaryIO, size: int) -> int:
 
 
 def _flac_streams(file: BinaryIO, start: int, size: int) -> list[Stream]:
-    starts = [start, *_find_all(file, FLAC_MARK, start + 1, size), size]
+    file.seek(max(size - ID3V1, 0))
+    end = size - ID3V1 if file.read(3) == b"TAG" else size
+    starts = [start, *_find_all(file, FLAC_MARK, start + 1, end), end]
     return [Stream([range(a, b)], restart=_flac_restart(file, a, b)) for a, b in pairwise(starts)]
 
 
@@ -160,21 +165,33 @@ def _ogg_streams(file: BinaryIO, start: int, size: int) -> list[Stream]:
 
 
 def _wave_stream(file: BinaryIO, size: int, kind: bytes) -> Stream:
-    order, at, long_size = ">" if kind == b"RIFX" else "<", 12, None
+    order, at, ds64, long_size = ">" if kind == b"RIFX" else "<", 12, 0, None
     while at + 8 <= size:
         file.seek(at)
         name, length = struct.unpack(order + "4sI", file.read(8))
         if name == b"ds64":
-            long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
+            ds64, long_size = at, struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
         if name == b"data":
             there = size - at - 8
-            if length == 0 and there and not _chunk_follows(file, at + 8, size, order):
-                return _with_size(file, at + 4, min(there, 0xFFFFFFFF), order + "I", size)
+            empty = length == 0 and there > 0 and not _chunk_follows(file, at + 8, size, order)
             if kind == b"RF64" and length == 0xFFFFFFFF and long_size is not None:
+                if long_size == 0 and there:
+                    return _with_size(file, ds64 + 16, there, "<Q", size)
                 return Stream([range(size)], there=_share(there, long_size, 1 << 62))
+            if kind == b"RIFF" and there > 0xFFFFFFFF and (empty or length >= PLACEHOLDER):
+                return _as_rf64(at, size)
+            if empty:
+                return _with_size(file, at + 4, min(there, 0xFFFFFFFF), order + "I", size)
             return Stream([range(size)], there=_share(there, length, PLACEHOLDER))
         at += 8 + length + length % 2
     return Stream([range(size)])
+
+
+def _as_rf64(at: int, size: int) -> Stream:
+    """A WAV file, whose data chunk is the last and begins at `at`, as RF64: its sizes have 64 bits."""
+    sizes = struct.pack("<4sI3QI", b"ds64", 28, size - 8, size - at - 8, 0, 0)
+    header = b"RF64\xff\xff\xff\xffWAVE" + sizes
+    return Stream([header, range(12, at), b"data\xff\xff\xff\xff", range(at + 8, size)])
 
 
 def _chunk_follows(file: BinaryIO, at: int, size: int, order: str) -> bool:
@@ -184,6 +201,19 @@ def _chunk_follows(file: BinaryIO, at: int, size: int, order: str) -> bool:
     if len(head) < 8 or not (head[:4].isascii() and head[:4].decode("ascii").isprintable()):
         return False
     return at + 8 + int(struct.unpack(order + "I", head[4:])[0]) <= size
+
+
+def _aiff_stream(file: BinaryIO, size: int) -> Stream:
+    """A recorder that was stopped leaves an SSND chunk that ends before the first sample."""
+    at = 12
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack(">4sI", file.read(8))
+        there = size - at - 8
+        if name == b"SSND" and length == 8 and there > 8 and not _chunk_follows(file, at + 16, size, ">"):
+            return _with_size(file, at + 4, min(there, 0xFFFFFFFF), ">I", size)
+        at += 8 + length + length % 2
+    return Stream([range(size)])
 
 
 def _caf_stream(file: BinaryIO, size: int) -> Stream:

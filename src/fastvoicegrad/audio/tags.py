@@ -16,7 +16,9 @@ from .streams import after_id3
 
 FIELDS = ("title", "artist", "album", "date", "genre", "tracknumber", "copyright", "license", "comment", "software")
 MARK = "Converted speech"
-LONGEST = 1000  # characters of a field
+LONGEST = 1000  # bytes of a field in UTF-8: libsndfile reads no field of WAV from about 2,000 on
+LONGEST_PROGRAM = 100  # bytes of "software", to which libsndfile adds its own name
+UNKNOWN = "\ufffd"  # stands where text is not UTF-8: older programs of Windows write Windows-1252
 UTF8 = 3  # an encoding of ID3v2.4
 
 
@@ -28,6 +30,8 @@ def read_tags(path: str | Path) -> dict[str, str]:
             found = file.copy_metadata()
     except (soundfile.SoundFileError, OSError, ValueError, TypeError):  # TypeError: by the name it is raw samples
         found = foreign_tags(Path(path))
+    if any(UNKNOWN in str(text) for text in found.values()):
+        found = found | foreign_tags(Path(path), "cp1252")
     texts = {name: plain_text(str(found[name])) for name in FIELDS if found.get(name)}
     return {name: text for name, text in texts.items() if text}
 
@@ -50,7 +54,7 @@ def set_tags(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
     check_tags(tags)
     for name, text in tags.items():
         with suppress(soundfile.SoundFileError):
-            setattr(file, name, plain_text(text))
+            setattr(file, name, plain_text(text, LONGEST_PROGRAM if name == "software" else LONGEST))
 
 
 def declare_utf8(path: Path) -> None:
@@ -99,7 +103,8 @@ def is_marked(tags: Mapping[str, str]) -> bool:
     return tags.get("comment", "").startswith(f"{MARK}: ")
 
 
-def plain_text(text: str) -> str:
-    """One line that any encoder takes: no control characters, no half characters, at most `LONGEST` characters."""
+def plain_text(text: str, longest: int = LONGEST) -> str:
+    """One line that any encoder takes: no control characters, no half characters, so many bytes in UTF-8 at most."""
     whole = text.encode("utf-8", "replace").decode("utf-8")
-    return " ".join("".join(c if c.isprintable() else " " for c in whole).split())[:LONGEST]
+    line = " ".join("".join(c if c.isprintable() else " " for c in whole).split())
+    return line.encode()[:longest].decode(errors="ignore")

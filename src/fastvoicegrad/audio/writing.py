@@ -26,6 +26,7 @@ SHORT_NAMES = {"8": "PCM_U8", "16": "PCM_16", "24": "PCM_24", "32": "PCM_32"}
 LARGEST = 2**32 - 2**16  # bytes of sound in WAV and AIFF, whose sizes have 32 bits
 LOWEST_RATE, HIGHEST_RATE = 8000, 96000  # Hz, of what is written
 USUAL_RATE = 48000  # Hz, for formats that do not know the source's rate
+WITH_SUBWOOFER = {"OPUS": (6, 7, 8), "VORBIS": (6,)}  # channels of which the encoder keeps only the bass in the last
 SLICE = 1 << 16  # samples: libsndfile's Vorbis encoder puts what it is given on the stack
 
 
@@ -144,6 +145,8 @@ def output_rate(source: int, wanted: int | None, output: str | Path | None = Non
 
 
 def _can_hold(kind: str, rate: int, subtype: str, channels: int = 1) -> bool:
+    if channels in WITH_SUBWOOFER.get(subtype, ()):
+        return False
     try:
         with soundfile.SoundFile(io.BytesIO(), "w", rate, channels, subtype, format=kind) as file:
             file.write(np.zeros((1, channels), np.float32))  # FLAC refuses some rates only then

@@ -64,7 +64,7 @@ class Journal:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "its name is not valid"
             raise InputError(f"{shown(folder)}: no results can be written there ({reason})") from error
-        if not lock(self._file.fileno()):
+        if lock(self._file.fileno()) is False:
             self._file.close()
             raise InputError(f"{shown(folder)}: another run converts into this folder; wait for its end")
         self._adding = threading.Lock()

@@ -43,7 +43,10 @@ def keep(recording: Path, folder: Path) -> str:
             file.write(block)
             checksum.update(block.tobytes())
     name = f"{checksum.hexdigest()[:32]}.flac"
-    os.replace(copy, folder / name)
+    if (folder / name).exists():  # on Windows, another process may be reading it
+        copy.unlink()
+    else:
+        copy.rename(folder / name)
     return name
 
 
@@ -67,6 +70,7 @@ def _first_minute(info: audio.AudioInfo, rate: int) -> Iterator[Array]:
 def remove_unused(folder: Path, needed: set[str]) -> None:
     """Delete all copies in a folder but the needed ones; what cannot be deleted stays."""
     with suppress(OSError):
-        for path in folder.iterdir():
-            if re.match(RECORDING, path.name) and path.name not in needed:
-                path.unlink()
+        for name in set(os.listdir(folder)) - needed:
+            if re.match(RECORDING, name):
+                with suppress(OSError):
+                    (folder / name).unlink()
