@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from fastvoicegrad import InputError
 from fastvoicegrad.evaluation import probes
 from tests.cli.conftest import Inside, inside  # noqa: F401
 
@@ -43,6 +44,12 @@ def test_probes_of_two_voices(
     assert found["content"]["mel %"] == 100  # pitch tells the two apart
     assert found["speaker"]["teacher's EER %"] == 0
     assert -1 <= found["speaker"]["cosine to teacher"] <= 1
+
+
+def test_two_voices_are_needed(manifest: Path, tmp_path: Path) -> None:
+    for per_voice in (0, 1):
+        with pytest.raises(InputError, match="needs two test voices with two recordings each"):
+            probes.probe(manifest, tmp_path / "campplus.pt", per_voice=per_voice)
 
 
 def test_weights_that_are_missing_are_named(manifest: Path, tmp_path: Path, inside: Inside) -> None:  # noqa: F811

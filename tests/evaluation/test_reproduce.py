@@ -135,6 +135,14 @@ def test_tables_are_trained_evaluated_and_written_once(
     assert {path: path.stat() for path in trained} == trained
 
 
+def test_another_base_is_refused(folder: Path, tmp_path: Path) -> None:
+    first = plan(["systems"], "small", tmp_path)
+    for _ in range(2):
+        Trainings(first, Stopwatch(tmp_path / "times.json"))._restore_base()
+    with pytest.raises(InputError, match="has trainings with another base; name another folder with -o"):
+        Trainings(replace(first, base=str(folder)), Stopwatch(tmp_path / "times.json"))._restore_base()
+
+
 @pytest.mark.slow
 def test_a_killed_training_continues(runs: Path, store: Path, tmp_path: Path) -> None:
     wanted = replace(plan(["losses"], "smoke", tmp_path), store=store)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import soundfile
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError
+from fastvoicegrad.evaluation import systems
 from fastvoicegrad.evaluation.pairs import Pair
-from fastvoicegrad.evaluation.systems import Folder, HifiGanCopySynthesis
+from fastvoicegrad.evaluation.systems import Conversion, Folder, HifiGanCopySynthesis
 from fastvoicegrad.training.data.corpus import Recording
 
 
@@ -38,3 +40,19 @@ def test_a_folders_file_has_exactly_the_pairs_name(tmp_path: Path) -> None:
 def test_missing_weights_are_named() -> None:
     with pytest.raises(InputError, match=r"gone\.pt: no such file"):
         HifiGanCopySynthesis("gone.pt")
+
+
+def test_only_the_voices_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systems, "_VOICES", {})
+    monkeypatch.setattr(systems, "MOST_VOICES", 2)
+    conversion, made = Conversion(None), list[str]()
+    converter = SimpleNamespace(
+        bundle=SimpleNamespace(encoders="e", fingerprint="f"),
+        voice=lambda paths: made.extend(Path(path).stem for path in paths) or "voice",
+    )
+    monkeypatch.setattr(conversion, "converter", converter)
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_text(name)
+    for name in "abacab":
+        assert conversion._voice_of(str(tmp_path / f"{name}.wav")) == "voice"
+    assert made == ["a", "b", "c", "b"]

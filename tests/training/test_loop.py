@@ -58,6 +58,22 @@ def test_a_run_of_other_networks_is_refused(runs: Path, store: Path, tmp_path: P
     shutil.copy(runs / "pitch" / "last.safetensors", tmp_path / "run")
     with pytest.raises(InputError, match="holds a run of another part or of other networks"):
         trainer(store, tmp_path, "teacher", name="run")
+    with pytest.raises(InputError, match="holds another part or other networks"):
+        trainer(
+            store,
+            tmp_path,
+            "teacher",
+            f"loop.start_from={runs / 'teacher' / 'last.safetensors'}",
+            "model.channels=[24, 24, 24]",
+        )
+
+
+def test_a_damaged_run_is_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    whole = (runs / "pitch" / "last.safetensors").read_bytes()
+    (tmp_path / "run" / "last.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is no checkpoint"):
+        trainer(store, tmp_path, "pitch", name="run")
 
 
 def test_parts_without_items_or_conversions_are_refused(runs: Path, store: Path, tmp_path: Path) -> None:
@@ -66,6 +82,14 @@ def test_parts_without_items_or_conversions_are_refused(runs: Path, store: Path,
     for setting in ("loop.accumulate=4", "conversions=1"):
         with pytest.raises(InputError, match="parts of a batch need as many items and conversions"):
             trainer(store, tmp_path, "student", "loop.batch_size=3", "loop.accumulate=2", setting, *converting)
+
+
+def test_a_batch_without_conversions_is_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    lend(runs, tmp_path)
+    converting = (f"speaker={runs / 'speaker' / 'last.safetensors'}", "weights.speaker=1")
+    for setting in ("loop.batch_size=1", "conversions=0"):
+        with pytest.raises(InputError, match="conversions need two items of a batch"):
+            trainer(store, tmp_path, "student", setting, *converting)
 
 
 def test_only_conversions_that_a_batch_has_count(runs: Path, store: Path, tmp_path: Path) -> None:
@@ -98,12 +122,12 @@ def test_a_short_run_learns(store: Path, tmp_path: Path) -> None:
     assert after < 0.8 * before
 
 
-@pytest.mark.parametrize("part", ["vocoder", "teacher", "student"])
-def test_a_batch_in_parts_is_the_same_step(runs: Path, store: Path, tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize(("part", "number"), [("vocoder", 2), ("teacher", 2), ("teacher", 3), ("student", 2)])
+def test_a_batch_in_parts_is_the_same_step(runs: Path, store: Path, tmp_path: Path, part: str, number: int) -> None:
     lend(runs, tmp_path)
     more = ("loop.batch_size=4", "adversary_start=0") if part == "vocoder" else ("loop.batch_size=4",)
     whole = trainer(store, tmp_path, part, *more, name="whole")
-    parts = trainer(store, tmp_path, part, *more, "loop.accumulate=2", name="parts")
+    parts = trainer(store, tmp_path, part, *more, f"loop.accumulate={number}", name="parts")
     expected, found = whole.train_step(), parts.train_step()
     assert expected.keys() == found.keys()
     if part != "vocoder":  # whose losses are not all means over a batch's items

@@ -14,7 +14,7 @@ from fastvoicegrad.training.export import ExportSettings  # noqa: E402
 from fastvoicegrad.training.recipe import build, overridden, read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings  # noqa: E402
 from fastvoicegrad.training.tasks.registry import TASKS, make_task, section  # noqa: E402
-from fastvoicegrad.training.tasks.student_recipe import StudentRecipe  # noqa: E402
+from fastvoicegrad.training.tasks.student_recipe import EXTRA_WEIGHTS, PAPER_WEIGHTS, StudentRecipe  # noqa: E402
 from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
 
 
@@ -62,8 +62,16 @@ def test_an_ablation_holds_only_its_change() -> None:
 
 
 def test_no_value_is_an_empty_text() -> None:
-    changed = overridden({"loop": {"start_from": "init.safetensors"}}, ["loop.start_from=", "loop.steps=3"])
+    given = {"loop": {"start_from": "init.safetensors"}}
+    changed = overridden(given, ["loop.start_from=", "loop.steps=3"])
     assert changed == {"loop": {"start_from": "", "steps": 3}}
+    assert given == {"loop": {"start_from": "init.safetensors"}}
+
+
+def test_a_table_keeps_its_other_defaults() -> None:
+    data = read_yaml(RECIPES / "smoke" / "student.yaml")
+    recipe = build(StudentRecipe, data | {"weights": {"dist": 1.0}})
+    assert recipe.weights == {**PAPER_WEIGHTS, **EXTRA_WEIGHTS, "dist": 1.0}
 
 
 def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
@@ -78,6 +86,9 @@ def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
         ("guidance.sourc=1", "no 'sourc' in 'guidance'"),
         ("schedule.start=0", "schedule.start must lie between 1 and schedule.steps"),
         ("distill_steps=[0, 9]", "distill_steps must be two steps in order"),
+        ("loop.validate_every=0", "loop.validate_every must be 1 or more, got 0"),
+        ("loop.seed=-1", "loop.seed must be 0 or more"),
+        ("loop.mixed_precision=bfloat16", "loop.mixed_precision is one of no, fp16, bf16, not 'bfloat16'"),
     ):
         with pytest.raises(InputError, match=message):
             build(StudentRecipe, read_yaml(RECIPES / "smoke" / "student.yaml", [change]))

@@ -21,8 +21,13 @@ SHORTEST, LONGEST = 2.0, 12.0  # seconds of a source
 
 def group_of(pair: Pair) -> str:
     """The language of a pair's source; of accented English its corpus too."""
-    language = pair.source.language or "unknown"
+    language = _language(pair.source) or "unknown"
     return f"{language}, {ACCENTED}" if pair.source.corpus == ACCENTED else language
+
+
+def _language(recording: Recording) -> str:
+    """Of a tag such as "de-DE", without its region."""
+    return (recording.language or "").lower().split("-")[0]
 
 
 def language_pairs(
@@ -39,8 +44,8 @@ def language_pairs(
     recordings = read_manifest(manifest)
     random = np.random.default_rng(seed)
     targets = _targets(recordings)
-    groups = {language: _unseen([r for r in recordings if r.language == language]) for language in languages}
-    groups["en"] = [r for r in recordings if r.language == "en" and r.split == "test" and r.corpus != ACCENTED]
+    groups = {language: _unseen([r for r in recordings if _language(r) == language]) for language in languages}
+    groups["en"] = [r for r in recordings if _language(r) == "en" and r.split == "test" and r.corpus != ACCENTED]
     groups["en, accented"] = [r for r in recordings if r.corpus == ACCENTED and r.split != "train"]
     chosen = {name: _sources(of_group, sentences, random) for name, of_group in groups.items()}
     pairs = [

@@ -1,6 +1,7 @@
-"""Real-time factors of encoder and converter alone, of random weights at the published and at our own size.
+"""Real-time factors of encoder and converter alone, at the published and at our own size.
 
-One step of the converter is measured and counted K times. PyTorch runs every network, on one thread.
+One step of the converter is measured and counted K times. PyTorch runs converters of random weights, and ONNX Runtime
+the bundle's content encoder, each on one thread.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from .. import audio
 from ..audio.level import TARGET_LEVEL, speech_level
 from ..bundle import Bundle
 from ..converter import VoiceConverter
+from ..errors import InputError
 from ..mel import log_mel
 from ..training.data.corpus import Recording, limit_per_voice, read_manifest
 from ..training.data.teachers import SpeakerTeacher
@@ -29,9 +30,14 @@ def probe(
     Args:
         campplus: weights of CAM++.
         per_voice: recordings of each voice at most.
+    Raises:
+        InputError: the split has no two voices with two recordings each.
     """
     recordings = [r for r in read_manifest(manifest) if r.split == "test"]
     recordings = limit_per_voice(recordings, dict.fromkeys({r.corpus for r in recordings}, per_voice))
+    counts = Counter(recording.voice for recording in recordings)
+    if sum(count > 1 for count in counts.values()) < 2:
+        raise InputError(f"{manifest} needs two test voices with two recordings each, and --per-voice 2 or more")
     converter = VoiceConverter.load(bundle)
     return {
         "content": content_probe(converter.bundle, recordings),

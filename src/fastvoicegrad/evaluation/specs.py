@@ -20,6 +20,7 @@ from .systems import (
     Source,
     System,
     bundle_key,
+    program_key,
 )
 
 OF_BUNDLE: dict[str, type[CopySynthesis | PlainConversion]] = {
@@ -99,7 +100,8 @@ def bundle_of_checkpoint(path: Path, work: Path, base: str | None) -> Path:
     from ..training.checkpoint import read_meta  # only a checkpoint needs the exporter, which loads slowly
     from ..training.export import with_converter
 
-    folder = work / digest(fingerprint(str(path)), bundle_key(base))[:16]
+    code = program_key("training/*.py", "training/models/*.py")
+    folder = work / digest(fingerprint(str(path)), bundle_key(base), code)[:16]
     if not (folder / "config.json").exists():
         with_converter(folder, Bundle.open(base), path, teacher=read_meta(path)["task"] == "teacher", name=path.stem)
     return folder

@@ -24,7 +24,10 @@ from .cache import digest, fingerprint
 from .pairs import Pair
 
 THREADS = 1  # of a system while it renders; several processes render at once
-_VOICES: dict[tuple[str, ...], Voice] = {}  # of this process, by the encoders and the recording
+_VOICES: dict[
+    tuple[str, ...], Voice
+] = {}  # of this process, by the encoders and the recording; the last used at the end
+MOST_VOICES = 300  # about a third of a megabyte each
 
 
 class System(ABC):
@@ -138,8 +141,9 @@ class Conversion(System):
     def _voice_of(self, path: str) -> Voice:
         bundle = self.converter.bundle
         key = (bundle.encoders, bundle.fingerprint, fingerprint(path))
-        if key not in _VOICES:
-            _VOICES[key] = self.converter.voice([path])
+        _VOICES[key] = _VOICES.pop(key) if key in _VOICES else self.converter.voice([path])
+        if len(_VOICES) > MOST_VOICES:
+            del _VOICES[next(iter(_VOICES))]
         return _VOICES[key]
 
 

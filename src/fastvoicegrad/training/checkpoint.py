@@ -83,15 +83,16 @@ def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, 
     """Fill modules and optimisers in place; returns the step of the checkpoint.
 
     Raises:
-        RuntimeError: the checkpoint is of another network.
+        InputError: it is no checkpoint, or a damaged one.
+        RuntimeError: it is of another network.
     """
-    tensors = _tensors(path)
+    step, tensors = int(read_meta(path)["step"]), _tensors(path)
     for name, module in modules.items():
         prefix = f"{name}."
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     for name, optimizer in (optimizers or {}).items():
         _load_optimizer(name, optimizer, tensors)
-    return int(read_meta(path)["step"])
+    return step
 
 
 def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:

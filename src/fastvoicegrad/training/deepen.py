@@ -37,15 +37,16 @@ def deepen(path: str | Path, out: Path, settings: list[str]) -> None:
         InputError: the part cannot be deepened, or something else than these settings would change.
     """
     meta = checkpoint.read_meta(path)
-    task, model = meta["task"], overridden(dict(meta["model"]), settings)
+    task, model = meta["task"], overridden(meta["model"], settings)
     if task not in DEEPENED:
         raise InputError(f"{path} is a checkpoint of {task}; these can be deepened: {', '.join(DEEPENED)}")
-    _check_growth(meta["model"], model)
     network, config = DEEPENED[task]
+    deeper: Any = build(config, model)
+    _check_growth(meta["model"], model)
     shallow = network(build(config, meta["model"]))
     checkpoint.load_network(path, shallow)
     torch.manual_seed(0)
-    deep = network(build(config, model))
+    deep = network(deeper)
     _copy(shallow, deep)
     others = {k: v for k, v in checkpoint.generator_weights(path, meta["ema"]).items() if not k.startswith(f"{task}.")}
     weights = {f"{task}.{name}": weight.contiguous() for name, weight in deep.state_dict().items()}

@@ -37,15 +37,26 @@ class NonFiniteLoss(RuntimeError):
 
 
 def _check_parts(config: LoopConfig, recipe: Any, processes: int) -> None:
-    """Raises InputError where a part of a batch would be empty, or would hold no conversion."""
+    """Raises InputError where a batch or a part of it would be empty, or would hold no conversion."""
     parts, items = config.accumulate * processes, config.batch_size
-    converting = getattr(recipe, "converting", True)
-    conversions = min(getattr(recipe, "conversions", 0), items - 1) if converting else 0  # see `conversion_targets`
-    if parts > 1 and min(items, conversions or items) < parts:
+    converting = hasattr(recipe, "conversions") and getattr(recipe, "converting", True)
+    conversions = min(recipe.conversions, items - 1) if converting else items  # see `conversion_targets`
+    if converting and conversions < 1:
+        raise InputError("conversions need two items of a batch; raise loop.batch_size to 2 and conversions to 1")
+    if min(items, conversions) < parts:
         raise InputError(
             f"{parts} parts of a batch need as many items and conversions, not {items} and {conversions}; "
             "raise loop.batch_size and conversions, or lower loop.accumulate or the number of processes"
         )
+
+
+@contextmanager
+def _fitting(message: str) -> Iterator[None]:
+    """Raises InputError with the message where weights do not fit the networks."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(message) from error
 
 
 def _check_best(task: Task, name: str) -> None:
@@ -70,8 +81,9 @@ class Trainer:
             torch.set_num_threads(self.config.threads)
         if self.config.start_from:
             main, *others = task.modules
-            checkpoint.load_network(self.config.start_from, task.modules[main])
-            checkpoint.load_matching(self.config.start_from, {name: task.modules[name] for name in others})
+            with _fitting(f"loop.start_from={self.config.start_from} holds another part or other networks"):
+                checkpoint.load_network(self.config.start_from, task.modules[main])
+                checkpoint.load_matching(self.config.start_from, {name: task.modules[name] for name in others})
         task.check()
         _check_best(task, self.config.keep_best)
         # Buffers are constants: sent again at every forward pass, they would break gradients of modules used twice.
@@ -102,11 +114,8 @@ class Trainer:
         """The step and the best score of the run so far."""
         if not self.last.exists():
             return 0, -math.inf
-        try:
+        with _fitting(f"{self.out} holds a run of another part or of other networks; name another folder"):
             step = checkpoint.load(self.last, self.task.modules | self.averages, self.optimizers)
-        except RuntimeError as error:
-            message = f"{self.out} holds a run of another part or of other networks; name another folder"
-            raise InputError(message) from error
         self.console.print(f"resuming {self.out} at step {step}")
         return step, checkpoint.read_meta(self.last).get("best", -math.inf)
 
@@ -208,13 +217,13 @@ class Trainer:
                 scalars[key] += value.item()
             yield total
 
-    def _descend(self, names: list[str], losses: Iterator[Tensor]) -> Scalars:
-        """One optimiser step of some networks on the mean of their losses; returns each one's gradient norm."""
+    def _descend(self, names: list[str], losses: Iterator[Tensor], weights: list[float]) -> Scalars:
+        """One optimiser step of some networks on the sum of weighted losses; returns each one's gradient norm."""
         for name in names:
             self.optimizers[name].zero_grad(set_to_none=True)
         finite = True
-        for loss in losses:
-            self.accelerator.backward(loss / self.config.accumulate)
+        for loss, weight in zip(losses, weights, strict=True):
+            self.accelerator.backward(loss * weight)
             finite = finite and bool(torch.isfinite(loss))
         if self.accelerator.num_processes > 1:
             self._share_gradients(names)
@@ -263,11 +272,14 @@ class Trainer:
         batch = self._draw_batch()
         self._set_learning_rates()
         parts = [share(batch, part, config.accumulate) for part in range(config.accumulate)]
+        # Every item of the batch counts alike. Processes then take the mean of their gradients.
+        whole = config.batch_size / self.accelerator.num_processes
+        weights = [len(next(iter(part.values()))) / whole for part in parts]
         sums: Scalars = defaultdict(float)
         if self._adversarial:
-            self._descend([DISCRIMINATOR], self._discriminator_losses(parts, sums))
+            self._descend([DISCRIMINATOR], self._discriminator_losses(parts, sums), weights)
         main, *others = task.generators
-        norms = self._descend(task.generators, self._generator_losses(parts, sums))
+        norms = self._descend(task.generators, self._generator_losses(parts, sums), weights)
         scalars = {"gradient": norms[main]} | {key: value / len(parts) for key, value in sums.items()}
         scalars |= {f"gradient_{name}": norms[name] for name in others}
         for name, average in self.averages.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import dacite
 import yaml
@@ -47,11 +48,12 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
-    """Apply ``a.b=value`` overrides in place. An empty value is an empty text.
+    """A copy of `data` with ``a.b=value`` overrides. An empty value is an empty text.
 
     Raises:
         InputError: an override lacks its "=", or names a part of something that has no parts, or its value is not YAML.
     """
+    data = copy.deepcopy(data)
     for override in overrides or []:
         key, equals, value = override.partition("=")
         if not equals:
@@ -72,16 +74,32 @@ def overridden(data: dict[str, Any], overrides: list[str] | None) -> dict[str, A
 def build(kind: type[R], data: dict[str, Any]) -> R:
     """A dataclass from a dictionary; unknown names and wrong types are errors.
 
+    A table of settings, such as the weights of losses, keeps its defaults where it has no other values.
+
     Raises:
         InputError: with the wrong name or type.
     """
     config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
     try:
-        recipe = dacite.from_dict(kind, data, config)
+        recipe = dacite.from_dict(kind, _completed(kind, data), config)
     except (dacite.DaciteError, TypeError, ValueError) as error:
         raise InputError(f"recipe: {error}") from error
     _check_names(recipe)
     return recipe
+
+
+def _completed(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
+    """`data` with the defaults of what its tables lack."""
+    both, types = dict(data), get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        value, make = data.get(entry.name), entry.default_factory
+        if not isinstance(value, dict):
+            continue
+        if dataclasses.is_dataclass(types[entry.name]):
+            both[entry.name] = _completed(types[entry.name], value)
+        elif make is not dataclasses.MISSING and isinstance(default := make(), dict):
+            both[entry.name] = default | value
+    return both
 
 
 def _check_names(recipe: Any) -> None:

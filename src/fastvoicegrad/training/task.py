@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from .losses import weighted_sum
 
 Batch = dict[str, Tensor]
 Scalars = dict[str, float]
 Exhibits = dict[str, tuple[Tensor, Tensor]]  # name -> log-mel (80, T) and its waveform (N,)
 
+PRECISIONS = ("no", "fp16", "bf16")  # of Accelerate; in YAML, "no" needs quotes
 DISCRIMINATOR = "discriminator"  # name of the network that is trained against the others
 
 
@@ -43,6 +45,15 @@ class LoopConfig:
     log_every: int = 20
     mixed_precision: str = "no"  # "bf16" for a GPU, or for a CPU with fast bfloat16
     threads: int = 0  # CPU threads; 0 keeps PyTorch's choice
+
+    def __post_init__(self) -> None:
+        """Raises InputError where a number is too small, or a precision has another name."""
+        above_0 = ("batch_size", "accumulate", "save_every", "validate_every", "log_every")
+        for name, least in {"steps": 0, "seed": 0, "threads": 0, **dict.fromkeys(above_0, 1)}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"loop.{name} must be {least} or more, got {getattr(self, name)}")
+        if self.mixed_precision not in PRECISIONS:
+            raise InputError(f"loop.mixed_precision is one of {', '.join(PRECISIONS)}, not '{self.mixed_precision}'")
 
 
 class Task(ABC):

@@ -46,6 +46,15 @@ def test_a_batch_reads_recordings_of_its_split_alone(store: Path, tmp_path: Path
     assert (train.by_voice[voice], valid.by_voice[voice]) == (places[:-1], places[-1:])
 
 
+def test_a_parallel_source_is_of_the_same_split(store: Path) -> None:
+    crops = ConversionCrops(ConversionData(str(store), frames=64, parallel=1.0), "train")
+    held_out = next(entry for entry in crops.store.entries if entry.recording.split == "valid")
+    crops.store._arrays["parallel"] = np.full(crops.store.total_frames, held_out.start, np.int32)
+    for crop in crops.crops.draw(np.random.default_rng(0), 8):
+        frames = np.arange(crop.start, crop.start + crop.frames)
+        np.testing.assert_array_equal(crops.source(crop, np.random.default_rng(0)), frames)
+
+
 def test_a_parallel_source_is_the_crop_in_another_voice(store: Path) -> None:
     crops = ConversionCrops(ConversionData(str(store), frames=64, parallel=1.0), "train")
     parallel = np.full(crops.store.total_frames, -1, np.int32)

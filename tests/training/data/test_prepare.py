@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -169,4 +170,7 @@ def test_content_features_have_unit_variance_and_no_voice_mean(
     centres = np.array([features[units == unit].mean(0) for unit in np.unique(units)])
     nearest = np.linalg.norm(features[:, None] - centres, axis=2).argmin(1)
     assert (np.unique(units)[nearest] == units).mean() > 0.9
+    (tmp_path / "store" / "units.npy").unlink()
+    with pytest.raises(InputError, match="units needs 100000; give more recordings, or lower it with --set units="):
+        prepare(replace(config, units=100_000), ["units"])
     assert not list((tmp_path / "store").glob("*.part"))

@@ -68,7 +68,9 @@ def average(
 
 @friendly
 def deepen(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of stream-content or stream-converter.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint of stream-content, stream-converter or stream-renderer.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint to write.")],
     settings: SettingsOption = None,
 ) -> None:

@@ -142,8 +142,9 @@ def speed_table(speeds: Sequence[NetworkSpeed]) -> str:
     """Real-time factors of the networks alone."""
     lines = [[s.name, s.size, f"{s.millions:.1f}", f"{s.factor:.3g}", s.published] for s in speeds]
     text = (
-        "Encoder and converter alone, as in the paper, on one thread. **All weights are random**, which does not "
-        "change the speed. One step is measured and counted K times. The paper's content encoder is another one.\n"
+        "Encoder and converter alone, as in the paper, on one thread. **Weights are random** but for the bundle's "
+        "content encoder. That does not change the speed. One step is measured and counted K times. The paper's "
+        "content encoder is another one.\n"
     )
     columns = ["system", "size", "parameters without encoders, millions", "real-time factor", "published (GPU; CPU)"]
     return f"## speed\n\n{text}\n{markdown_table(columns, lines)}"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 
+from ...bundle import Bundle
 from ...errors import InputError
 from ...training.checkpoint import plain, read_meta
 from ...training.loop import NonFiniteLoss, Trainer
@@ -138,7 +139,7 @@ class Trainings:
     def run(self) -> Runs:
         """Train all that the plan's rows need. A training waits for those that it needs."""
         names = trainings_of(list(self.plan.rows.values()))
-        restore(self.plan.base, self.plan.out / "base")
+        self._restore_base()
         if self.plan.teacher is not None:
             self.runs.checkpoints["teacher"] = self.plan.teacher
         waiting = [name for name in names if name not in self.runs.checkpoints]
@@ -156,6 +157,20 @@ class Trainings:
                     process.terminate()
                 raise
         return self.runs
+
+    def _restore_base(self) -> None:
+        """The base bundle's networks as checkpoints.
+
+        Raises:
+            InputError: the trainings of this folder have another base.
+        """
+        folder, networks = self.plan.out / "base", Bundle.open(self.plan.base).config.networks
+        known, base = folder / "networks.json", {name: network.sha256 for name, network in networks.items()}
+        if known.exists() and json.loads(known.read_text()) != base:
+            raise InputError(f"{self.plan.out} has trainings with another base; name another folder with -o")
+        folder.mkdir(parents=True, exist_ok=True)
+        restore(self.plan.base, folder)
+        known.write_text(json.dumps(base, indent=1))
 
     def _run(self, name: str, needed: list[Future[None]]) -> None:
         """One training, after those that it needs; they were submitted before it, so they end."""

@@ -19,7 +19,7 @@ from ...errors import InputError
 from ..models.unet import Conditions, UNet
 from ..task import Batch
 from .crops import Crop, Crops
-from .store import Store
+from .store import Entry, Store
 
 VOICE = ("speaker", "reference", "reference_content")  # batch keys that condition a network on a voice
 UNVOICED_MEDIAN = 150.0  # Hz; for a voice without a voiced frame, where the value has no effect
@@ -59,7 +59,7 @@ class ConversionCrops:
     """
 
     def __init__(self, data: ConversionData, split: str, verified: bool = False) -> None:
-        self.data, self.verified = data, verified
+        self.data, self.split, self.verified = data, split, verified
         self.store = Store(data.store)
         chosen = (data.corpora, data.least_dnsmos) if split == "train" else ()
         self.crops = Crops(self.store, split, data.frames, *chosen)
@@ -107,12 +107,17 @@ class ConversionCrops:
         return np.concatenate([free[(a + np.arange(n)) % len(free)] for a, n in zip(starts, lengths, strict=True)])
 
     def source(self, crop: Crop, random: np.random.Generator) -> np.ndarray:
-        """Numbers of the source's frames, (T,): the crop's own, or those of its parallel utterance."""
+        """Numbers of the source's frames, (T,): the crop's own, or those of its parallel utterance in this split."""
         crop_frames = np.arange(crop.start, crop.start + crop.frames)
         if random.random() < self.data.parallel:
             parallel = self.store.array("parallel")[crop_frames]
-            return crop_frames if (parallel < 0).any() else parallel
+            if (parallel >= 0).all() and self._entries(parallel[:1])[0].recording.split == self.split:
+                return np.asarray(parallel)
         return crop_frames
+
+    def _entries(self, frames: np.ndarray) -> list[Entry]:
+        """The store's entries that hold some frames."""
+        return [self.store.entries[i] for i in np.searchsorted(self.starts, frames, "right") - 1]
 
     def in_context(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
         """Mel around frames (B, T) of one recording each.
@@ -125,8 +130,7 @@ class ConversionCrops:
         """
         length = frames.shape[1] + self.data.context
         first = frames.max(1, keepdims=True) + 1 + self.data.margin - length
-        entries = [self.store.entries[i] for i in np.searchsorted(self.starts, frames[:, 0], "right") - 1]
-        bounds = np.array([(e.start, e.start + e.frames - 1) for e in entries])
+        bounds = np.array([(e.start, e.start + e.frames - 1) for e in self._entries(frames[:, 0])])
         window = np.clip(first + np.arange(length), bounds[:, :1], bounds[:, 1:])
         return self._frames("mel", window), torch.from_numpy((frames - first).clip(min=0))
 

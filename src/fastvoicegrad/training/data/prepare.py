@@ -174,6 +174,7 @@ def prepare_content_teacher(config: PrepareConfig, store: Store) -> None:
 
     given = dated(config.content_weights), config.content_layer
     width = content_features(0, store.entries[0], *given)[0].shape[1]
+    _check_frames(config, store, min(config.content_components, width), "content_components")
     shapes = {"features": Shape("frames", (width,), np.float16)}
     features = fill(store, shapes, content_features, *given, jobs=config.jobs)["features"]
     means = _voice_means(features, store)
@@ -194,6 +195,7 @@ def prepare_units(config: PrepareConfig, store: Store) -> None:
     """Stage "units": k-means classes of the stage before."""
     from sklearn.cluster import MiniBatchKMeans
 
+    _check_frames(config, store, config.units, "units")
     features = store.array("content_teacher")
     kmeans = MiniBatchKMeans(config.units, batch_size=8192, max_iter=20, n_init=1, random_state=config.seed)
     kmeans.fit(features[_picks(store.total_frames, config.seed)].astype(np.float32))
@@ -201,6 +203,15 @@ def prepare_units(config: PrepareConfig, store: Store) -> None:
     for block in track(_blocks(store.total_frames), "units"):
         units[block] = kmeans.predict(np.asarray(features[block], dtype=np.float32))
     finish(store.root / "units.npy", units)
+
+
+def _check_frames(config: PrepareConfig, store: Store, least: int, setting: str) -> None:
+    """Raises InputError where a store has too few frames for a setting."""
+    if store.total_frames < least:
+        raise InputError(
+            f"{config.store} has {store.total_frames} frames, and {setting} needs {least}; give more recordings, or "
+            f"lower it with --set {setting}="
+        )
 
 
 def _picks(total: int, seed: int, count: int = 250_000) -> np.ndarray:

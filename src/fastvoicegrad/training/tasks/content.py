@@ -94,8 +94,6 @@ class ContentTask(Task):
             raise InputError("whisper needs model.heads, the heads of its attention; set it to 6 for tiny.en")
         if recipe.model.heads and recipe.model.width % recipe.model.heads:
             raise InputError("model.width must be a multiple of model.heads")
-        if recipe.keep and "content" not in recipe.weights:
-            raise InputError("keep needs the weight of its loss; set weights.content, e.g. to 10")
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)

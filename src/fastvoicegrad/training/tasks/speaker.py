@@ -1,7 +1,7 @@
 """Train the speaker encoder: a pretrained verifier's embeddings from this project's mel, for windows of any length.
 
-The targets are the verifier's embeddings of whole recordings, from the store. With `published` training starts from the
-verifier itself. Then a few hundred steps are enough: only the mel is new to it.
+The targets are the verifier's embeddings of recordings, of the first `speaker_seconds` of each, from the store. With
+`published` training starts from the verifier itself. Then a few hundred steps are enough: only the mel is new to it.
 """
 
 from __future__ import annotations
