@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -205,14 +206,18 @@ def commands(path: Path) -> Iterator[tuple[int, list[str]]]:
             number += 1 + line.count("\n")
 
 
-def mistake(words: list[str]) -> str:
-    """What the command line does not know of a command; empty where all is known."""
+@cache
+def command_line() -> Any:
     import typer
 
     from fastvoicegrad.cli import app
 
-    command: Any = typer.main.get_command(app)
-    words = words[1:]
+    return typer.main.get_command(app)
+
+
+def mistake(words: list[str]) -> str:
+    """What the command line does not know of a command; empty where all is known."""
+    command, words = command_line(), words[1:]
     while hasattr(command, "commands"):  # a group
         name = words.pop(0) if words else ""
         if name not in command.commands:

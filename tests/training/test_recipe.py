@@ -15,6 +15,7 @@ from fastvoicegrad.training.recipe import build, overridden, read_yaml  # noqa: 
 from fastvoicegrad.training.stream_export import StreamExportSettings  # noqa: E402
 from fastvoicegrad.training.tasks.registry import TASKS, make_task, section  # noqa: E402
 from fastvoicegrad.training.tasks.student_recipe import EXTRA_WEIGHTS, PAPER_WEIGHTS, StudentRecipe  # noqa: E402
+from tests.cli.conftest import Inside, inside  # noqa: E402, F401
 from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
 
 
@@ -108,16 +109,18 @@ def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
         read_yaml(tmp_path / "list.yaml")
 
 
-def test_command_trains_and_bad_recipes_are_one_line(store: Path, tmp_path: Path) -> None:
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fastvoicegrad", "dev", "train", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
+def test_command_trains_and_bad_recipes_are_one_line(
+    store: Path,
+    tmp_path: Path,
+    inside: Inside,  # noqa: F811
+) -> None:
     recipe = ("--recipe", RECIPES / "smoke" / "speaker.yaml")
-    done = run("speaker", *recipe, "-o", tmp_path / "run", "--set", f"store={store}", "--set", "loop.steps=2")
+    more = ("-o", tmp_path / "run", "--set", f"store={store}", "--set", "loop.steps=2")
+    command = [sys.executable, "-m", "fastvoicegrad", "dev", "train", "speaker", *map(str, (*recipe, *more))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "last.safetensors").exists()
     for arguments in (("speaker", "--recipe", "none.yaml"), ("tenor", *recipe), ("speaker", *recipe)):
-        bad = run(*arguments, "-o", tmp_path / "bad")
+        bad = inside("dev", "train", *arguments, "-o", tmp_path / "bad")
         assert bad.returncode == 2
         assert len(bad.stderr.strip().splitlines()) == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,10 +42,15 @@ class MetricSpec:
         """The metric. Its version names those of its packages: where they change, no cached figure counts."""
         module = import_module(f".{self.module}", __package__)
         metric = self.make(module, str(metric_weights / self.weights))
-        distributions = metadata.packages_distributions()
-        names = [name for package in self.packages for name in distributions.get(package, [])[:1]]
+        names = [name for package in self.packages for name in _distributions().get(package, [])[:1]]
         metric.version = "; ".join([metric.version, *(f"{name} {metadata.version(name)}" for name in names)])
         return metric
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Names of distributions by their packages. Reading all of them takes more than a second."""
+    return metadata.packages_distributions()
 
 
 METRICS = (
