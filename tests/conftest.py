@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,35 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             done.touch()
     return folder
+
+
+def exported_once(request: pytest.FixtureRequest, name: str, make: Callable[[Path], Any]) -> Path:
+    """`made_once` for exported networks, kept in the cache of pytest while the code is the same: exports take long."""
+    kept = getattr(request.config, "cache", None)
+    if kept is None:
+        return made_once(request.getfixturevalue("tmp_path_factory"), name, make)
+    from filelock import FileLock
+
+    top = Path(kept.mkdir("exports"))
+    folder, part = top / f"{name}-{code_digest()}", top / f"{name}.part"
+    with FileLock(top / f"{name}.lock"):
+        if not folder.exists():
+            for old in (part, *top.glob(f"{name}-*")):
+                shutil.rmtree(old, ignore_errors=True)
+            part.mkdir()
+            make(part)
+            part.rename(folder)
+    return folder
+
+
+@cache
+def code_digest() -> str:
+    """Of the package, the tiny networks, and the versions of what exports them."""
+    root, whole = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted([*(root / "src").rglob("*.py"), *(root / "tests").glob("tiny*.py")]):
+        whole.update(path.read_bytes())
+    versions = [metadata.version(package) for package in ("torch", "onnx", "onnxscript", "numpy")]
+    return hashlib.sha256(whole.digest() + repr(versions).encode()).hexdigest()[:16]
 
 
 def vowels(seconds: float = 2.0, pitch: float = 140.0, rate: int = RATE, seed: int = 0) -> np.ndarray:
@@ -108,11 +141,11 @@ def networks():  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory, networks) -> Path:  # type: ignore[no-untyped-def]
+def folder(request: pytest.FixtureRequest, networks) -> Path:  # type: ignore[no-untyped-def]
     """A bundle of the tiny networks: a teacher's."""
     from tests.tiny import make_bundle
 
-    return made_once(tmp_path_factory, "bundle", lambda path: make_bundle(path, networks))
+    return exported_once(request, "bundle", lambda path: make_bundle(path, networks))
 
 
 @pytest.fixture(scope="session")
@@ -125,12 +158,12 @@ def stream_networks():  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
-def stream_folder(tmp_path_factory: pytest.TempPathFactory, converter: Any, stream_networks: Any) -> Path:
+def stream_folder(request: pytest.FixtureRequest, converter: Any, stream_networks: Any) -> Path:
     """A stream bundle of tiny networks for voices of the default bundle."""
     from tests.tiny_stream import make_stream_bundle
 
     encoder = converter.bundle.fingerprint
-    return made_once(tmp_path_factory, "stream", lambda path: make_stream_bundle(path, encoder, stream_networks))
+    return exported_once(request, f"stream-{encoder}", lambda path: make_stream_bundle(path, encoder, stream_networks))
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,7 @@ def test_a_recording_that_changes_meanwhile_leaves_the_older_result(
     soundfile.write(source, vowels(0.6), 22050)
     (first,) = convert_files(converter, [source], tmp_path / "out", voice, settings)
     before = first.output.read_bytes()
-    soundfile.write(source, vowels(30.0), 22050)
+    soundfile.write(source, np.tile(vowels(), 15), 22050)
     with Batch(converter, tmp_path / "out", [make_target(converter, voice)], settings) as batch:
         for event in batch.convert([source]):
             if isinstance(event, Advance):
@@ -229,7 +229,7 @@ def test_a_worker_that_dies_takes_one_recording(
 ) -> None:
     long = tmp_path / "in/long.wav"
     long.parent.mkdir()
-    soundfile.write(long, np.tile(vowels(30.0), 6), 22050)
+    soundfile.write(long, np.tile(vowels(), 90), 22050)
     inputs, out = [long, talks], tmp_path / "out"
     outcomes = []
     with Batch(converter, out, [make_target(converter, voice)]) as batch:
@@ -247,7 +247,7 @@ def test_a_worker_that_dies_takes_one_recording(
 
 
 def test_progress_of_a_long_recording(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.wav", np.tile(vowels(30.0), 4), 22050)
+    soundfile.write(tmp_path / "long.wav", np.tile(vowels(), 30), 22050)
     with Batch(converter, tmp_path / "out", [make_target(converter, voice)]) as batch:
         events = list(batch.convert([tmp_path / "long.wav"]))
     shares = [event.share for event in events if isinstance(event, Advance)]
@@ -286,7 +286,7 @@ def test_what_is_finished_while_the_caller_is_busy_is_not_converted_again(
 
 def test_stopping_in_the_middle_leaves_nothing(converter: VoiceConverter, voice: Voice, tmp_path: Path) -> None:
     long, out = tmp_path / "long.wav", tmp_path / "out"
-    soundfile.write(long, np.tile(vowels(30.0), 20), 22050)
+    soundfile.write(long, np.tile(vowels(), 300), 22050)
     with Batch(converter, out, [make_target(converter, voice)]) as batch:
         for _ in batch.convert([long]):
             break

@@ -57,6 +57,7 @@ def files(folder: Path) -> set[str]:
 RESULTS = {"a.wav", "deep/b ü.flac"}
 
 
+@pytest.mark.slow
 def test_good_and_broken_recordings_and_a_kill(tmp_path: Path) -> None:
     """A small run of ``benchmarks/folder.py``."""
     test = benchmark.Test(tmp_path, None, files=12, broken=4, workers=1)
@@ -316,7 +317,7 @@ def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_a_run_and_cleans_up(place: Path, tmp_path: Path, name: str) -> None:
-    soundfile.write(tmp_path / "long.flac", np.tile(vowels(20.0), 6), 22050)
+    soundfile.write(tmp_path / "long.flac", np.tile(vowels(), 60), 22050)
     out = tmp_path / "out"
     process = started(place, "in", str(tmp_path / "long.flac"), "--to", "anna.wav", "-o", str(out))
     until(lambda: any(".part" in path.name for path in out.glob(".long*")))

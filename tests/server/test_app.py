@@ -325,7 +325,7 @@ def test_under_nohup_a_server_outlives_its_terminal(tmp_path: Path) -> None:
         assert _answers(port)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGINT", "SIGHUP"))])
 def test_a_signal_lets_conversions_end(tmp_path: Path, voice: Any, name: str) -> None:
     from fastvoicegrad.library import VoiceLibrary
 

@@ -344,7 +344,7 @@ def test_a_client_that_goes_away_frees_its_place(
     assert server.app.state.service.metrics.audio._value.get() == 0  # none was converted to its end
 
 
-@pytest.mark.parametrize("patience", [60.0, 0.5])
+@pytest.mark.parametrize("patience", [pytest.param(60.0, marks=pytest.mark.slow), 0.5])
 def test_a_client_that_takes_nothing_holds_no_worker(
     start: Callable[..., Running], voice: Any, long_source: bytes, patience: float
 ) -> None:

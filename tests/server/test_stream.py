@@ -237,6 +237,7 @@ def test_a_server_may_have_no_streams(start: Callable[..., Running]) -> None:
     assert "--streams" in json.loads(refused.value.response.body)["detail"]["message"]
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_nothing_is_cut_off(start: Callable[..., Running], stream_folder: Path) -> None:
     """Its sound is converted until the answers fill all buffers. Its connection then ends, though it stays open."""
     server = start(stream_bundle=stream_folder, patience=0.5, send_patience=0.5)

@@ -268,6 +268,7 @@ def test_damaged_voices_are_left_out(own: Running, reference: bytes) -> None:
     assert not own.library.folder.joinpath("Anna.voice").exists()
 
 
+@pytest.mark.slow
 def test_voices_survive_a_kill(tmp_path: Path, reference: bytes) -> None:
     """A server is killed while voices are added: confirmed ones are there, and none is damaged."""
     confirmed: list[str] = []
