@@ -362,4 +362,4 @@ def _answers(port: int) -> bool:
 
 def test_the_address_alone_leads_to_the_documentation(server: Running) -> None:
     answer = server.client.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")

@@ -295,6 +295,47 @@ def test_large_headers_are_refused(server: Running) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [b"cookie: a=" + b"x" * 9000 + b"\r\n", b"x: y\r\n" * 200, b"content-length: 5\r\n"],
+    ids=["long", "many", "body"],
+)
+def test_a_refused_handshake_ends_its_connection(start: Callable[..., Running], more: bytes) -> None:
+    server = start(patience=30.0)
+    with connected(server) as connection:
+        connection.sendall(
+            b"GET /v1/speech-to-speech/anna/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            + more
+            + b"\r\n"
+        )
+        seconds, _ = closed_after(connection, 0.2, b"")
+    assert seconds < 10
+    server.client.close()
+    wait_until(lambda: not server.server.server_state.connections)
+
+
+def test_a_form_in_a_slow_charset_is_refused(server: Running) -> None:
+    part = b'--B\r\ncontent-disposition: form-data; name="name"\r\n\r\nx-anna\r\n--B--\r\n'
+    for charset, code in (("punycode", 400), ("nosuch", 400), ("UTF-8", 200), ("iso-8859-1", 200)):
+        kind = {"content-type": f"multipart/form-data; boundary=B; charset={charset}"}
+        answer = server.client.post("/v1/voices/anna/edit", content=part.replace(b"x-anna", b"anna"), headers=kind)
+        assert answer.status_code == code, charset
+
+
+def test_pages_of_other_sites_embed_nothing(server: Running) -> None:
+    for site, mode, code in (("cross-site", "no-cors", 403), ("same-site", "cors", 403), ("same-origin", "cors", 200)):
+        headers = {"sec-fetch-site": site, "sec-fetch-mode": mode}
+        assert server.client.get("/v1/voices", headers=headers).status_code == code
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert server.client.get("/live", headers=headers).status_code == 200  # a link
+
+
+def test_no_redirect_leads_elsewhere(server: Running) -> None:
+    assert server.client.get("/").headers["location"] == "docs"
+    assert server.client.post("/v1/voices/add/", headers={"x-forwarded-proto": "https"}).status_code in (404, 405)
+
+
 def test_an_early_answer_reaches_a_client_that_goes_on_sending(start: Callable[..., Running]) -> None:
     server = start(most_bytes=1000)
     with connected(server) as connection:

@@ -285,7 +285,11 @@ def test_a_client_that_goes_away_during_answers_is_no_error(streams: Running, ca
 
 def test_a_key_is_needed_where_there_is_one(start: Callable[..., Running], stream_folder: Path) -> None:
     server = start(api_key="secret", stream_bundle=stream_folder)
-    for more in ({}, {"subprotocols": ["fastvoicegrad", "xi-api-key.wrong"]}):
+    for more in (
+        {},
+        {"subprotocols": ["fastvoicegrad", "xi-api-key.wrong"]},
+        {"subprotocols": ["xi-api-key.%E2%82%AC"]},
+    ):
         with pytest.raises(InvalidStatus) as refused, connect(server, "nora", **more):
             pass
         assert refused.value.response.status_code == 401
@@ -491,14 +495,15 @@ def test_what_waits_is_answered_in_its_order(streams: Running) -> None:
         np.testing.assert_allclose(samples_of(b"".join(answers)), expected, atol=1e-3)
 
 
-def test_a_process_that_dies_ends_its_streams_and_another_one_starts(streams: Running) -> None:
+@pytest.mark.parametrize("command", ["", '{"type": "end"}', '{"type": "pitch", "semitones": 1}'])
+def test_a_process_that_dies_ends_its_streams_and_another_one_starts(streams: Running, command: str) -> None:
     block = np.full(BLOCK, 0.1, np.float32)
     with connect(streams) as socket:
         socket.recv()
         exchanged(socket, block)
         (process,) = (one for one in streams.app.state.service.streams._processes if one.streams)
         process._child._running.kill()
-        socket.send(pcm(block))
+        socket.send(command or pcm(block))
         with pytest.raises(ConnectionClosed):
             socket.recv()
         assert (socket.close_code, socket.close_reason) == (

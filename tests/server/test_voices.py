@@ -23,6 +23,7 @@ pytest.importorskip("httpx")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.library import VoiceLibrary
+from fastvoicegrad.server import voices as voices_module
 from fastvoicegrad.server import work
 from fastvoicegrad.server.uploads import reason_for_clients
 from fastvoicegrad.voice_file import Adapter
@@ -238,6 +239,21 @@ def test_a_preview_is_made_once(own: Running, reference: bytes) -> None:
     assert own.client.get("/v1/voices/nora9/preview").status_code == 404
     behind_a_proxy = own.client.get("/v1/voices/Anna", headers={"X-Forwarded-Proto": "https"}).json()["preview_url"]
     assert behind_a_proxy == url.replace("http:", "https:")
+
+
+def test_a_voice_that_goes_during_its_preview_leaves_none(
+    own: Running, reference: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(own, reference)
+    make = voices_module.make_preview
+
+    def made_late(*arguments: Any) -> Any:
+        own.library.remove("Anna")
+        return make(*arguments)
+
+    monkeypatch.setattr(voices_module, "make_preview", made_late)
+    assert own.client.get("/v1/voices/Anna/preview").status_code == 404
+    assert not list((own.library.folder / "previews").glob("*.wav"))
 
 
 def test_presets_stay_as_they_are(own: Running, source: bytes) -> None:

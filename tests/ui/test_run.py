@@ -27,6 +27,21 @@ def test_no_other_file_is_served(address: str, voices: VoiceLibrary) -> None:
         assert caught.value.code in (403, 404)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example:7860"},
+        {"Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+    ],
+)
+def test_other_sites_are_refused(address: str, headers: dict[str, str]) -> None:
+    for path in ("/", "/config", "/gradio_api/upload"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(urllib.request.Request(f"{address}{path}", headers=headers), timeout=30)
+        assert caught.value.code == 403
+
+
 def test_a_path_of_the_machine_is_no_upload(address: str) -> None:
     with urllib.request.urlopen(f"{address}/config", timeout=30) as answer:
         config = json.load(answer)

@@ -44,7 +44,7 @@ async def models(request: Request) -> list[schemas.Model]:
 @open_router.get("/", include_in_schema=False)
 async def start_page() -> RedirectResponse:
     """A browser that knows only the address finds the documentation."""
-    return RedirectResponse("/docs")
+    return RedirectResponse("docs")
 
 
 @open_router.get("/health", responses=answers(), summary="Ask whether the server is alive")
@@ -80,7 +80,12 @@ def create_app(converter: VoiceConverter, settings: ServerSettings) -> FastAPI:
         streams.close()
 
     app = FastAPI(
-        title="FastVoiceGrad", version=__version__, description=DESCRIPTION, lifespan=lifespan, redoc_url=None
+        title="FastVoiceGrad",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,  # it would lead to http behind a proxy with TLS, and the key with it
     )
     app.state.service = service
     add_handlers(app)

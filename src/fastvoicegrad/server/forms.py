@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,15 +14,29 @@ from .errors import ApiError
 
 MOST_FILES, MOST_FIELDS = 50, 50
 MOST_TEXT = 1 << 16  # bytes of a text
+CHARSET = re.compile(r"charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
+ENCODINGS = ("utf-8", "utf-16", "ascii", "iso8859", "cp125")  # beginnings of Python's names
 URL_ENCODED = "application/x-www-form-urlencoded"  # older versions of Starlette have no limits on such forms
 
 
 class _LimitedRequest(Request):
     def form(self, **_: Any) -> Any:
+        kind = self.headers.get("content-type", "")
+        if not _is_text_encoding(kind):
+            raise ApiError(400, "send the form in UTF-8; this server does not know its charset")
         length = int(self.headers.get("content-length", MOST_FIELDS * MOST_TEXT + 1))
-        if self.headers.get("content-type", "").startswith(URL_ENCODED) and length > MOST_FIELDS * MOST_TEXT:
+        if kind.startswith(URL_ENCODED) and length > MOST_FIELDS * MOST_TEXT:
             raise ApiError(413, "the form is too large; send multipart/form-data")
         return super().form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=MOST_TEXT)
+
+
+def _is_text_encoding(content_type: str) -> bool:
+    """Whether a form's charset is one of those that are decoded in linear time. Punycode and others are not."""
+    found = CHARSET.search(content_type)
+    try:
+        return found is None or codecs.lookup(found[1]).name.startswith(ENCODINGS)
+    except LookupError:
+        return False
 
 
 class LimitedRoute(APIRoute):

@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import time
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -16,7 +15,8 @@ from .errors import ApiError, too_many
 from .jobs import JobQueue
 from .limits import SlidingWindow
 from .metrics import Metrics
-from .settings import ServerSettings, is_loopback
+from .origin import is_foreign
+from .settings import ServerSettings
 
 OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/live")  # they tell nothing about voices
 LINGER = 1.0  # seconds in which the rest of a refused body is read, so that the client sees the answer
@@ -59,7 +59,7 @@ class Guard:
         headers = Headers(scope=scope)
         if self.settings.api_key is None:
             check_origin(headers)
-        elif scope["path"] not in OPEN_PATHS and not has_key(headers, self.settings.api_key):
+        elif scope["path"] not in OPEN_PATHS and not is_key(given_key(headers), self.settings.api_key):
             raise ApiError(401, "the API key is missing or wrong; send it as the header xi-api-key")
         if is_costly(scope):
             client = scope["client"][0] if scope.get("client") else ""
@@ -157,38 +157,25 @@ class _Exchange:
         await answer(scope, self.receive, self.send)
 
 
-def has_key(headers: Headers, key: str) -> bool:
-    """Whether a request carries the key, compared in constant time."""
+def given_key(headers: Headers) -> str:
+    """The key that a request carries; empty without one."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    given = headers.get("xi-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
+    return headers.get("xi-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
+
+
+def is_key(given: str, key: str) -> bool:
+    """Whether this is the key, compared in constant time."""
     return hmac.compare_digest(given.encode(), key.encode())
 
 
 def check_origin(headers: Headers) -> None:
-    """Without a key, only programs of this machine may call: no page of another site, whatever its name resolves to.
+    """Without a key, only programs of this machine and the server's own pages may call.
 
     Raises:
         ApiError: 403.
     """
-    host = headers.get("host", "")
-    origin = headers.get("origin")
-    if not is_loopback(_name(f"//{host}")) or (origin is not None and _place(origin) != host):
+    if is_foreign(headers):
         raise ApiError(403, "without an API key this server answers only requests to localhost from its own pages")
-
-
-def _name(address: str) -> str:
-    try:
-        return urlsplit(address).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _place(origin: str) -> str | None:
-    """Host and port of an origin; None where it is malformed."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
 
 
 def is_costly(scope: Scope) -> bool:

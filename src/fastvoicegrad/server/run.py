@@ -89,12 +89,19 @@ def make_server(converter: VoiceConverter, settings: ServerSettings, log_level: 
 
 def _protocol(most: int) -> type[H11Protocol]:
     class Limited(H11Protocol):
-        """Closes connections beyond the limit at once."""
+        """Closes connections beyond the limit at once, and those whose WebSocket handshake fails."""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if len(self.connections) > most:
                 transport.abort()
+
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            super().handle_websocket_upgrade(event)
+            refused: Any = self.transport.get_protocol()
+            if not getattr(refused, "handshake_initiated", True):  # uvicorn would keep it, and its answer, for ever
+                self.transport.write(b"".join(refused.conn.data_to_send()))
+                self.transport.close()
 
     return Limited
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..watermark import check_watermark
+from .origin import is_loopback
 
 KEY_VARIABLE = "FASTVOICEGRAD_API_KEY"  # environment variable of the key
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,3 @@ class ServerSettings:
     def time_for(self, received: int) -> float:
         """Seconds after its start in which this many bytes of a body must have been exceeded."""
         return self.patience + received / self.slowest
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host name or address."""
-    try:
-        return host in LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -23,18 +23,18 @@ import numpy as np
 from anyio import fail_after, move_on_after  # they make no task, unlike asyncio.wait_for
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.datastructures import Headers
 
 from ..audio import HIGHEST_RATE, LOWEST_RATE
 from ..errors import InputError
 from ..mel import Array
 from ..settings import MOST_SEMITONES
 from .errors import ApiError
-from .guard import check_origin, has_key
+from .guard import check_origin, given_key, is_key
 from .log import log
 from .service import Service
 from .settings import ServerSettings
 from .stream_codecs import CODECS, OPUS_RATE, Codec
+from .stream_worker import EndedError
 from .streams import Stream
 from .uploads import reason_for_clients
 from .voices import load
@@ -108,8 +108,8 @@ def _check(websocket: WebSocket, settings: ServerSettings) -> str | None:
         check_origin(websocket.headers)
     else:
         keys = [name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL)]
-        given = [websocket.headers, *(Headers({"xi-api-key": key}) for name in keys for key in (name, unquote(name)))]
-        if not any(has_key(headers, settings.api_key) for headers in given):
+        given = [given_key(websocket.headers), *keys, *map(unquote, keys)]
+        if not any(is_key(key, settings.api_key) for key in given):
             raise ApiError(401, "the API key is missing or wrong; send it as the header xi-api-key")
     return PROTOCOL if PROTOCOL in offered else None
 
@@ -294,19 +294,21 @@ class _Client:
             command = msgspec.json.decode(text, type=Command)
         except (msgspec.MsgspecError, RecursionError):
             await self._refuse('send a JSON object whose type is "voice", "pitch" or "end"')
+        if command.type == "end":
+            await self._send_sound(await self.stream.flush(), last=True)
+            await self._send_text(type="done", samples=self.samples)
+            await self._end(NORMAL, "")
+            raise _Left
         try:
             match command.type:
                 case "voice":
                     await self.stream.set_voice(await load(self.service, command.voice_id))
                 case "pitch":
                     await self.stream.set_pitch(command.semitones, command.keep_pitch)
-                case "end":
-                    await self._send_sound(await self.stream.flush(), last=True)
-                    await self._send_text(type="done", samples=self.samples)
-                    await self._end(NORMAL, "")
-                    raise _Left
         except ApiError as error:
             await self._send_text(type="error", **cast(dict[str, str], error.detail))
+        except EndedError:
+            raise
         except InputError as error:  # a pitch out of range; a voice of another bundle
             await self._send_text(type="error", status="bad_request", message=str(error))
 

@@ -32,6 +32,10 @@ class Request(NamedTuple):
     arguments: tuple[Any, ...]
 
 
+class EndedError(InputError):
+    """The process of a stream has ended, and the stream with it."""
+
+
 class StreamWorker:
     """Streams by their numbers. Each public method is a request of the parent.
 
@@ -84,8 +88,8 @@ class StreamWorker:
         return self._streams[number]
 
 
-def _unknown() -> InputError:
-    return InputError("the process of this stream has ended; begin another stream")
+def _unknown() -> EndedError:
+    return EndedError("the process of this stream has ended; begin another stream")
 
 
 def main() -> None:

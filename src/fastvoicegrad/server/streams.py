@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..children import Child, DiedError
-from ..errors import InputError
 from ..mel import Array
 from ..stream.bundle import StreamBundle
 from ..voice import Voice
 from .errors import ApiError, too_many
 from .settings import ServerSettings
-from .stream_worker import PUSH, Request
+from .stream_worker import PUSH, EndedError, Request
 
 SHARED = 4  # streams of one process
 PIECE = 0.1  # seconds of a stream that are converted at once: then it is another one's turn
@@ -224,7 +223,7 @@ class _Process:
             answers: list[Any] = self._child.receive()
             return answers
         except DiedError as error:
-            return [InputError(f"the process of the streams {error}")] * len(requests)
+            return [EndedError(f"the process of the streams {error}")] * len(requests)
         except Exception as error:  # else every later request would wait for ever
             return [error] * len(requests)
 

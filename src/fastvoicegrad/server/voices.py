@@ -119,6 +119,9 @@ async def preview(request: Request, voice_id: VoiceId) -> FileResponse:
             await waiting_for(job, request, output=False)
         finally:
             job.close()
+        if await _library(partial(service.library.preview_path, maker=maker), entry.name) != path:  # it has changed
+            await run_in_threadpool(partial(path.unlink, missing_ok=True))
+            return await preview(request, voice_id)
     return FileResponse(path, media_type="audio/wav")
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ..errors import InputError
 from .arena import EQUAL, FIRST, SECOND, Arena, Pair, Round, Side
-from .parts import PROGRESS, WORK, Picker, Player, choices_of, friendly, listed, recording_input
+from .parts import PROGRESS, QUICK, WORK, Picker, Player, choices_of, friendly, listed, recording_input
 
 VOTES = {FIRST: "1 is better", EQUAL: "No difference", SECOND: "2 is better"}
 
@@ -63,7 +63,10 @@ def arena_tab(arena: Arena, picker: Callable[[str, int], Picker]) -> gr.HTML:
         return [*_buttons(False), listed([revealed], "done") + counts(arena)]
 
     outputs = [*players[0].outputs, *players[1].outputs, *votes.values(), verdict, played]
-    button.click(play, [source, *chosen, *sides], outputs, scroll_to_output=True, **WORK)
+    # A vote during the next conversion would count for the next round.
+    waiting = button.click(lambda: _buttons(False), None, [*votes.values()], **QUICK)
+    playing = waiting.then(play, [source, *chosen, *sides], outputs, scroll_to_output=True, **WORK)
+    playing.failure(lambda made: _buttons(made is not None), played, [*votes.values()], **QUICK)
     for kind, choice in votes.items():
         choice.click(partial(vote, kind), played, [*votes.values(), verdict], **WORK)
     return verdict

@@ -9,18 +9,38 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from ..converter import VoiceConverter
 from ..demo import SAMPLES
 from ..errors import InputError
 from ..files import scratch_folder
 from ..library import VoiceLibrary
 from ..library.voice_library import PRESETS
+from ..server.origin import is_foreign, is_loopback
 from ..stopping import until_stopped
 from .arena import FILE, Arena, Votes
 from .page import STYLE, THEME, Page
 from .studio import Studio
 
 LARGEST_UPLOAD = "2gb"
+
+
+class OwnPages:
+    """ASGI middleware of a page for this machine alone: no other site may use it, whatever its name resolves to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_foreign(Headers(scope=scope)):
+            refusal = "this page answers only requests to localhost from itself; see --host"
+            await PlainTextResponse(refusal, 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def serve(
@@ -73,6 +93,7 @@ def opened(
                 max_file_size=LARGEST_UPLOAD,
                 theme=THEME,
                 css_paths=STYLE,
+                app_kwargs={"middleware": [Middleware(OwnPages)] if is_loopback(host) else []},
             )
             yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
         finally:
