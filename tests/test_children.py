@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
 from fastvoicegrad.children import Child
 from fastvoicegrad.errors import InputError
+
+
+def test_a_child_looks_for_modules_as_imports_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Imports pass over what is no text."""
+    monkeypatch.setattr("sys.path", [tmp_path, *sys.path])
+    child = Child("fastvoicegrad.batch.worker", None)
+    with pytest.raises(InputError, match="'NoneType' object has no attribute 'converter'"):
+        child.start()
+    child.stop()
+    child.wait()
 
 
 def refuse(*arguments: object, **options: object) -> None:

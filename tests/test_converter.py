@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +61,17 @@ def test_the_voice_matters(converter: VoiceConverter, voice: Voice, speech: np.n
 def test_bad_sources_are_refused(converter: VoiceConverter, voice: Voice, wave: np.ndarray, text: str) -> None:
     with pytest.raises(InputError, match=text):
         converter.convert(wave, 22050, voice)
+
+
+def test_a_conversion_goes_on_after_the_main_thread(speech_file: Path, reference_file: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, threading; from fastvoicegrad import VoiceConverter\n"
+        "source, output, voice = sys.argv[1:]; converter = VoiceConverter.load(threads=2)\n"
+        "threading.Thread(target=lambda: converter.convert_file(source, output, voice)).start()\n"
+    )
+    files = [speech_file, tmp_path / "x.wav", reference_file]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, *map(str, files)], check=True)
+    assert soundfile.info(tmp_path / "x.wav").frames == soundfile.info(speech_file).frames
 
 
 def test_too_many_steps_are_refused(converter: VoiceConverter, voice: Voice, speech: np.ndarray) -> None:

@@ -138,7 +138,7 @@ def _scratch() -> IO[bytes]:
 
 def _program(module: str) -> str:
     """What a child runs. It looks for modules where this process does: `-c` alone would add the current folder."""
-    path = [entry or os.getcwd() for entry in sys.path]
+    path = [entry or os.getcwd() for entry in sys.path if isinstance(entry, str)]  # imports ignore others
     return f"import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 
 

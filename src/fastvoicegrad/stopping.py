@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TextIO
 
@@ -22,8 +22,9 @@ class Stopped(SystemExit):
 
 def _stop(number: int, frame: FrameType | None) -> None:
     ignore_signals()  # a second one must not disturb the cleaning up
-    print("stopped", file=sys.stderr, flush=True)
     Stopped.asked, Stopped.stderr = 128 + number, sys.stderr
+    with suppress(OSError, ValueError, RuntimeError):  # its terminal may be gone, or the signal has interrupted a print
+        print("stopped", file=sys.stderr, flush=True)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (libraries report what interrupts their callbacks and imports)
     raise Stopped(Stopped.asked)
 

@@ -8,7 +8,7 @@ The network predicts the filters; this module computes the sound in NumPy, as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,4 +157,8 @@ def render(pulses: Array, hiss: Array, filters: Sequence[Array], mel: Array, cor
         return match_mel(wave, mel[:, frames], corrections)[kept]
 
     with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(piece, range(0, total, PIECE))))
+        try:
+            pieces = list(map(Future.result, [pool.submit(piece, first) for first in range(0, total, PIECE)]))
+        except RuntimeError:  # no thread starts: too many run, or the interpreter ends
+            pieces = [piece(first) for first in range(0, total, PIECE)]
+    return np.concatenate(pieces)

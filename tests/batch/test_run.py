@@ -267,6 +267,17 @@ def test_a_run_that_is_left_can_be_begun_again(
     assert sum(outcome.state == "failed" for outcome in outcomes) == 1
 
 
+def test_events_are_taken_within_the_run(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:
+    with Batch(converter, tmp_path, [make_target(converter, voice)]) as batch:
+        events = batch.convert([talks / "a.wav"])
+    with pytest.raises(InputError, match="this run has ended; take its events within the 'with' block"):
+        list(events)
+    with Batch(converter, tmp_path, [make_target(converter, voice)]) as batch:
+        assert [event.state for event in batch.convert([talks / "a.wav"]) if isinstance(event, Outcome)] == [
+            "converted"
+        ]
+
+
 def test_what_is_finished_while_the_caller_is_busy_is_not_converted_again(
     converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
 ) -> None:

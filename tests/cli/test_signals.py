@@ -42,6 +42,17 @@ def test_a_library_cannot_change_how_a_command_stops(name: str, code: int, react
     assert (result.returncode, result.stderr) == (code, "stopped\n")
 
 
+def test_a_terminal_that_is_gone_changes_no_exit_code() -> None:
+    work = WORK.format(name="SIGHUP", reaction="raise")
+    process = subprocess.Popen([sys.executable, "-c", "import os; os.read(0, 1)\n" + work], stdin=-1, stderr=-1)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stderr.close()
+    process.stdin.write(b"x")
+    process.stdin.close()
+    assert process.wait(60) == 129
+
+
 def test_a_signal_after_the_end_changes_nothing() -> None:
     work = WORK.replace("signal.raise_signal(signal.{name})", "pass").replace("{reaction}", "raise")
     work = "import atexit, signal; atexit.register(signal.raise_signal, signal.SIGTERM)\n" + work

@@ -160,6 +160,25 @@ def test_pass_through_is_as_late_as_the_conversion(start: Callable[..., Engine])
     np.testing.assert_allclose(output[late:], wave[late - engine.delay : len(output) - engine.delay], atol=1e-6)
 
 
+def test_what_is_no_number_is_silence(start: Callable[..., Engine], tmp_path: Path) -> None:
+    engine, wave = start(), 0.5 * vowels(0.5, rate=RATE)
+    wave[[1000, 3000]] = np.nan, np.inf
+    with Recorder(tmp_path / "x.wav", RATE) as recorder:
+        engine.sinks.append(recorder)
+        engine.controls.passing = True
+        assert np.isfinite(passed(engine, wave)).all()
+    assert recorder.failure is None
+
+
+def test_the_gain_changes_without_a_click(start: Callable[..., Engine]) -> None:
+    engine, sine = start(), 0.3 * np.sin(2 * np.pi * 50 * np.arange(RATE) / RATE).astype(np.float32)
+    engine.controls.passing = True
+    passed(engine, sine[: RATE // 2])
+    engine.controls.gain = 10 ** (2 / 20)
+    steps = np.abs(np.diff(passed(engine, sine[RATE // 2 :])))
+    assert steps.max() < 1.5 * 0.3 * engine.controls.gain * 2 * np.pi * 50 / RATE
+
+
 def test_the_gate_silences_your_own_voice_too(start: Callable[..., Engine]) -> None:
     engine = start(gate=-20.0)
     engine.controls.passing = True

@@ -21,6 +21,7 @@ pytest.importorskip("torch")
 from fastvoicegrad import InputError, stopping
 from fastvoicegrad.cli import app
 from fastvoicegrad.live import devices
+from fastvoicegrad.live.devices import Open
 from fastvoicegrad.live.engine import Engine
 from fastvoicegrad.live.recorder import Recorder
 from fastvoicegrad.live.session import Session
@@ -116,6 +117,7 @@ def test_keys_change_voice_pitch_gain_and_sound(session: Session) -> None:
 def test_keys_of_a_terminal_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
     import pty
+    import termios
 
     from fastvoicegrad.live.keys import keys
 
@@ -123,6 +125,7 @@ def test_keys_of_a_terminal_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> 
     with os.fdopen(theirs) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         with keys() as pressed:
+            before = termios.tcgetattr(terminal)
             assert pressed() == ""
             os.write(ours, b"2+q")
             time.sleep(0.1)
@@ -136,6 +139,12 @@ def test_keys_of_a_terminal_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> 
             os.write(ours, b"1")
             time.sleep(0.1)
             assert pressed() == "1"
+            before[3] |= termios.ICANON  # as a shell does when the job is stopped
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+            assert pressed() == ""
+            os.write(ours, b"2")
+            time.sleep(0.1)
+            assert pressed() == "2"
     os.close(ours)
 
 
@@ -150,6 +159,10 @@ def test_the_screen_shows_delay_queue_and_late_blocks(session: Session) -> None:
     assert "late blocks 1" in text
     assert "overload: " in text
     assert "CLIPPED" in text
+    assert "faults" not in text + session.summary()
+    session.devices = Open(latency=0.01, faults=3)
+    assert "faults of the devices 3" in "\n".join(session.lines())
+    assert "faults of the devices 3" in session.summary()
 
 
 def test_a_job_in_the_background_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ pytest.importorskip("fastapi")
 from fastvoicegrad import InputError
 from fastvoicegrad.server.stream_worker import PUSH, Request
 from fastvoicegrad.server.streams import SHARED, Stream, Streams, _Process, _round, _Waiting
-from fastvoicegrad.stream.bundle import StreamBundle, StreamVoice
+from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
 from tests.conftest import vowels
 
@@ -143,7 +144,7 @@ def test_what_is_too_old_is_not_converted(streams: Streams, voices: list[Any], a
 
 def test_a_stream_that_fails_fails_alone(streams: Streams, stream_folder: Path, voices: list[Any]) -> None:
     wave, good = vowels(0.2), StreamBundle.open(stream_folder).voice(voices[0])
-    bad = StreamVoice(np.full_like(good.film, 3e38), good.memory, good.pitch)
+    bad = replace(good, film=np.full_like(good.film, 3e38))
 
     async def all_of_them() -> list[Any]:
         made = [(await opened(streams, voice, 1))[0] for voice in (good, bad, good)]
@@ -208,7 +209,7 @@ def test_a_process_that_dies_ends_its_streams_alone(stream_folder: Path, voices:
 
 
 def test_a_setting_out_of_range_takes_no_place(streams: Streams, voices: list[Any]) -> None:
-    with pytest.raises(InputError, match="rate must lie"):
+    with pytest.raises(InputError, match="rate must be whole and lie"):
         asyncio.run(streams.open(voices[0], 1))
     assert [process.streams for process in streams._processes] == [0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,17 @@ def test_splits_give_the_same(source: int, target: int) -> None:
     whole, split = Resampler(source, target), Resampler(source, target)
     parts = [split.push(part) for part in np.split(wave, [1, 2, 700, 701, 4000])]
     np.testing.assert_allclose(np.concatenate(parts), whole.push(wave), atol=1e-5)
+
+
+def test_length_costs_no_memory_at_odd_rates() -> None:
+    wave, peaks = np.zeros(20 * 44056, np.float32), []
+    for length in (44056, 20 * 44056):
+        resampler = Resampler(44056, 22050)
+        tracemalloc.start()
+        resampler.push(wave[:length])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 4 * wave.nbytes
 
 
 @pytest.mark.parametrize("rate", [44101, 95999])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError
-from fastvoicegrad.stream.bundle import StreamBundle, StreamVoice
+from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter, push_all
 from tests.conftest import vowels
 
@@ -78,7 +80,7 @@ def test_streams_with_and_without_new_frames_share_a_push(make: Make, runs: list
 
 def test_a_stream_that_fails_fails_alone(make: Make, bundle: StreamBundle, voices: list[Any]) -> None:
     good = bundle.voice(voices[0])
-    bad = StreamVoice(np.full_like(good.film, 3e38), good.memory, good.pitch)
+    bad = replace(good, film=np.full_like(good.film, 3e38))
     streams, wave = [make(voice=good), make(voice=bad), make(voice=good)], vowels(0.3)
     results = push_all(streams, [wave] * 3)
     assert isinstance(results[1], InputError)
@@ -86,6 +88,17 @@ def test_a_stream_that_fails_fails_alone(make: Make, bundle: StreamBundle, voice
         np.testing.assert_allclose(result, make(voice=good).push(wave), atol=1e-4)
     with pytest.raises(InputError, match="not finite"):
         make(voice=bad).push(wave)
+
+
+def test_voices_and_streams_of_other_bundles_are_refused(make: Make, bundle: StreamBundle, voices: list[Any]) -> None:
+    stranger = replace(bundle.voice(voices[0]), converter="another")
+    for other in (lambda: make(voice=stranger), lambda: make().set_voice(stranger)):
+        with pytest.raises(InputError, match="prepared for another stream bundle"):
+            other()
+    streams = [make(), make()]
+    streams[1].bundle = SimpleNamespace(converter_fingerprint="another")  # type: ignore[assignment]
+    with pytest.raises(InputError, match="several bundles"):
+        push_all(streams, [np.zeros(10)] * 2)
 
 
 def test_a_wrong_block_is_refused_before_anything_moves(make: Make) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import soundfile
@@ -16,6 +17,7 @@ from ..mel import Array
 from .spliced import Spliced
 from .streams import Stream
 
+T = TypeVar("T")
 BLOCK_SECONDS = 10.0
 MOST_VALUES = 1 << 22  # of one block, all channels
 UNKNOWN = 1 << 60  # libsndfile gives numbers of samples from here on where it knows none
@@ -49,6 +51,15 @@ class Damage(Exception):
         self.position = position
 
 
+def _within(worker: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
+    """What a function gives in another thread, or in this one where none starts any more: the interpreter ends."""
+    try:
+        future = worker.submit(work, *arguments)
+    except RuntimeError:
+        return work(*arguments)
+    return future.result()
+
+
 @contextmanager
 def _opened(path: Path, stream: Stream) -> Iterator[tuple[soundfile.SoundFile, ThreadPoolExecutor, Spliced]]:
     """A stream, and the thread in which it has to be used.
@@ -60,7 +71,7 @@ def _opened(path: Path, stream: Stream) -> Iterator[tuple[soundfile.SoundFile, T
     worker = ThreadPoolExecutor(1, "audio")
     try:
         try:
-            file = worker.submit(_Sequential, spliced).result()
+            file = _within(worker, _Sequential, spliced)
         except soundfile.SoundFileError:
             if spliced.error:
                 raise spliced.error from None
@@ -103,7 +114,7 @@ def decode_stream(path: Path, stream: Stream) -> Iterator[Array]:
         size = max(min(int(BLOCK_SECONDS * file.samplerate), MOST_VALUES // file.channels), 1)
         at, end = -stream.skip, stream.samples
         while True:
-            block, damage = worker.submit(_read, file, size).result()
+            block, damage = _within(worker, _read, file, size)
             if spliced.error:
                 raise spliced.error
             whole = len(block)

@@ -94,7 +94,7 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
     while glob.has_magic(str(base)):
         base = base.parent
     inside = _contains(base, folder) and not same_file(base, folder)
-    own = {os.path.abspath(folder / output) for output in (NAME, *results_of(folder / NAME))}
+    own: set[str] | None = None  # results, read where a match may be one of them
     try:
         matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     except ValueError:  # a NUL in a name
@@ -102,8 +102,10 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
     for path in matches:
         if (inside and _contains(folder, path)) or same_file(path, base) or _left_out(path, base):
             continue
-        if os.path.abspath(path) in own:
-            continue
+        if _contains(folder, path):
+            own = own or {os.path.abspath(folder / output) for output in (NAME, *results_of(folder / NAME))}
+            if os.path.abspath(path) in own:
+                continue
         if os.path.isdir(path):  # `Path.is_dir` raises where a folder may be listed, but not entered
             yield from _below(path, path.relative_to(base), folder)
         else:

@@ -122,6 +122,7 @@ class Batch:
         converter = _with_threads(converter, max(1, converter.bundle.threads // workers))
         self._setup = Setup(converter, tuple(targets), settings, prints, self.folder)
         self._journal: Journal | None = None
+        self._ended = False
         self._workers = Workers(workers, self._setup)
 
     def __enter__(self) -> Batch:
@@ -130,6 +131,7 @@ class Batch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         self._workers.close()
         if self._journal is not None:
             self._journal.close()
@@ -168,6 +170,8 @@ class Batch:
         Raises:
             InputError: the folder cannot be written, or another run uses it. See also `convert`.
         """
+        if self._ended:
+            raise InputError("this run has ended; take its events within the 'with' block")
         journal = self._journal = self._journal or Journal(self.folder)
         failed = set[Path]()
         for event in self._workers.run(tasks, lambda task: self._is_done(journal, task), journal.add):

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import IO
 
 from ..children import pipes_to_parent, receive, send
-from ..errors import AudioWarning
+from ..errors import AudioWarning, InputError
 from .tasks import Setup, Task
 
 PAUSE = 0.1  # seconds between two messages about one recording
@@ -23,7 +23,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     warnings.simplefilter("ignore", AudioWarning)  # they stand in the entries
     setup: Setup = receive(requests)
-    setup.converter.bundle.session("converter")
+    try:
+        setup.converter.bundle.session("converter")
+    except InputError as error:
+        send(replies, error)
+        return
     send(replies, "ready")
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, tasks), daemon=True).start()

@@ -122,7 +122,7 @@ def live(
                 assert microphone is not None
                 assert headphones is not None
                 state = stack.enter_context(sound.opened(engine, count, microphone, headphones, second))
-                session.beside = state.latency
+                session.devices = state
                 _wait(session, state, seconds, show)
     finally:
         engine.stop()

@@ -130,7 +130,7 @@ class Engine:
         self._idle = threading.Condition()
         self._times, self._meters = _Times(), (Meter(), Meter())
         self._missing = self._lost = self._skipped = self._late = 0
-        self._lacking, self._last = False, 0.0
+        self._lacking, self._last, self._gain = False, 0.0, self.controls.gain
         self.failure: BaseException | None = None
         self._worker = threading.Thread(target=self._run, name="conversion", daemon=True)
 
@@ -202,8 +202,8 @@ class Engine:
         if self.failure is not None:
             raise self.failure
 
-    def settle(self, seconds: float = 60.0) -> None:
-        """Waits until the worker has nothing to do. For tests and for files without a clock."""
+    def settle(self, seconds: float | None = None) -> None:
+        """Waits until the worker has nothing to do; None: as long as it takes. For tests and files without a clock."""
         with self._idle:
             done = self._idle.wait_for(lambda: self.failure is not None or not self._busy(), seconds)
         if not done or self.failure is not None:
@@ -250,9 +250,14 @@ class Engine:
             for sink in self.sinks:
                 sink.write(output)
 
+    def _gains(self, count: int) -> Array:
+        """Factors of the next samples, in a straight line to the gain that is wanted: a step would click."""
+        before, self._gain = self._gain, self.controls.gain
+        return np.linspace(before, self._gain, count, dtype=np.float32)
+
     def _converted(self, samples: Array) -> Array:
         """Gain, conversion or pass-through, gate and meters."""
-        samples = samples * np.float32(self.controls.gain)
+        samples = np.where(np.isfinite(samples), samples, np.float32(0)) * self._gains(len(samples))
         self._meters[0].add(samples, self.rate)
         converted, dry = self.stream.push(samples), self._dry.push(samples)
         share = self._mix.run(1.0 if self.controls.passing else 0.0, len(samples))

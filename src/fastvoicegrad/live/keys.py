@@ -38,10 +38,13 @@ def _unbuffered(terminal: int) -> Iterator[Pressed]:
 
     def ready() -> bool:
         nonlocal before
-        if before is None and _in_front(terminal):
-            before = termios.tcgetattr(terminal)
+        if not _in_front(terminal):
+            return False
+        now = termios.tcgetattr(terminal)
+        if now[3] & termios.ICANON:  # also after the job was stopped: the shell sets its terminal back
+            before = before or now
             tty.setcbreak(terminal, termios.TCSADRAIN)
-        return _in_front(terminal)
+        return True
 
     try:
         ready()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..settings import MOST_SEMITONES
 from ..stream.bundle import StreamVoice
+from .devices import Open
 from .effects import SILENCE, Meter
 from .engine import Engine
 from .recorder import Recorder
@@ -23,19 +24,29 @@ class Session:
 
     Args:
         voices: names and voices, in the order of the keys 1 to 9; the first one is the stream's.
-        beside: seconds of the device's own delay.
+        devices: what is open; None: files in their place.
     """
 
     engine: Engine
     voices: Sequence[tuple[str, StreamVoice]]
     semitones: float = 0.0
     keep_pitch: bool = False
-    beside: float = 0.0
+    devices: Open | None = None
     voice: int = 0
     ended: bool = False
     recorder: Recorder | None = None
     messages: list[str] = field(default_factory=list)
     _missing: float = 0.0
+
+    @property
+    def beside(self) -> float:
+        """Seconds of the devices' own delay."""
+        return self.devices.latency if self.devices else 0.0
+
+    @property
+    def faults(self) -> int:
+        """Times that the system reported lost or missing sound."""
+        return self.devices.faults if self.devices else 0
 
     def press(self, key: str) -> None:
         """What a key does; others do nothing."""
@@ -76,7 +87,7 @@ class Session:
             f"input   {bar(status.input)}",
             f"output  {bar(status.output)}",
             f"delay   {1000 * (status.delay + self.beside):.0f} ms · queued {1000 * status.queued:.0f} ms"
-            f" · late blocks {status.late}",
+            f" · late blocks {status.late}{f' · faults of the devices {self.faults}' if self.faults else ''}",
             f"compute {p50:.1f} ms, 99 % below {p99:.1f} ms · load {100 * status.load:.0f} %",
             *problems,
             *self.messages,
@@ -91,6 +102,7 @@ class Session:
         return (
             f"delay {delay:.1f} ms, compute p50 {p50:.1f} ms and p99 {p99:.1f} ms, load {100 * status.load:.0f} %, "
             f"late blocks {status.late}, left out {1000 * status.missing:.0f} ms"
+            + (f", faults of the devices {self.faults}" if self.faults else "")
         )
 
 

@@ -20,8 +20,8 @@ def is_loopback(host: str) -> bool:
 def is_foreign(headers: Mapping[str, str]) -> bool:
     """Whether a request to a server of this machine alone names another host, or comes from another site's page.
 
-    A name of another host may resolve to this machine (DNS rebinding). With a page's images and sounds, browsers send no
-    origin, but the relation of the two sites.
+    A name of another host may resolve to this machine (DNS rebinding). With a page's images and sounds, browsers send
+    no origin, but the relation of the two sites.
     """
     host, origin = headers.get("host", ""), headers.get("origin")
     elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")

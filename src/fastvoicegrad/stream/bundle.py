@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from .config import StreamConfig, parse_stream_config
 DEFAULT = Path(__file__).parents[1] / "bundles" / "stream"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StreamVoice:
     """What the networks read of a voice, computed once.
 
@@ -30,11 +31,13 @@ class StreamVoice:
         film: gains and biases of the converter's blocks.
         memory: keys and values of its attention.
         pitch: median F0 in Hz.
+        converter: fingerprint of that converter.
     """
 
     film: Array
     memory: Array
     pitch: float
+    converter: str
 
 
 class StreamBundle(Networks):
@@ -83,7 +86,7 @@ class StreamBundle(Networks):
         """A network's state before the first frame."""
         return np.zeros(self.config.networks[name].state, np.float32)
 
-    @property
+    @cached_property
     def converter_fingerprint(self) -> str:
         """Identifies the converter and what it reads of a voice: an adapter for streams fits no other one."""
         checksums = self.config.networks["converter"].sha256 + self.config.networks["voice"].sha256
@@ -106,7 +109,7 @@ class StreamBundle(Networks):
         adapter = voice.adapter.stream if voice.adapter else None
         if adapter and (adapter.converter, adapter.values.size) == (self.converter_fingerprint, film.size):
             film = film + adapter.values.reshape(film.shape).astype(np.float32)
-        return StreamVoice(film, memory, voice.pitch)
+        return StreamVoice(film, memory, voice.pitch, self.converter_fingerprint)
 
     def warm_up(self) -> None:
         """Load every network: the first frames of a stream then take no longer than the others."""

@@ -65,13 +65,13 @@ class StreamingConverter:
         source_pitch: float | None = None,
         seed: int = 0,
     ) -> None:
-        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise InputError(f"rate must lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz, got {rate}")
+        if not (LOWEST_RATE <= rate <= HIGHEST_RATE and rate == int(rate)):
+            raise InputError(f"rate must be whole and lie between {LOWEST_RATE} and {HIGHEST_RATE} Hz, got {rate}")
         check_seed(seed)
         check_semitones(semitones)
         if not all(value is None or 0 < value < 1e4 for value in (gain, source_pitch)):
             raise InputError("gain and source_pitch must be above 0 and below 10000")
-        self.bundle, self.rate, self.seed = bundle, rate, seed
+        self.bundle, self.rate, self.seed = bundle, int(rate), seed
         self._gain, self._source_pitch = gain, source_pitch
         self._target = Target(self._prepared(voice), semitones, keep_pitch)
         bundle.warm_up()
@@ -80,7 +80,11 @@ class StreamingConverter:
     def _prepared(self, voice: Voice | StreamVoice) -> StreamVoice:
         if not isinstance(voice, Voice | StreamVoice):
             raise TypeError(f"a stream takes a Voice, not {type(voice).__name__}; VoiceConverter.voice gives one")
-        return voice if isinstance(voice, StreamVoice) else self.bundle.voice(voice)
+        if isinstance(voice, Voice):
+            return self.bundle.voice(voice)
+        if voice.converter != self.bundle.converter_fingerprint:
+            raise InputError("the voice was prepared for another stream bundle; prepare it again with this one")
+        return voice
 
     @property
     def latency(self) -> int:
@@ -188,8 +192,10 @@ def push_all(converters: Sequence[StreamingConverter], blocks: Sequence[Array]) 
     Returns:
         for each stream as many samples, or the error that its `push` would raise: the other streams go on.
     Raises:
-        InputError: a block of another shape or type.
+        InputError: a block of another shape or type, or converters of several bundles.
     """
+    if len({converter.bundle.converter_fingerprint for converter in converters}) > 1:
+        raise InputError("streams of several bundles cannot be converted together")
     blocks = [_block(block) for block in blocks]
     arrived = [converter._arrive(block) for converter, block in zip(converters, blocks, strict=True)]
     states = [converter._state.core for converter in converters]

@@ -93,10 +93,12 @@ class Resampler:
 
     def _one_by_one(self, ready: int) -> Array:
         """The same of a rate that has a filter for nearly each output sample."""
-        numbers = np.arange(self.given, ready, dtype=np.int64) * self.source
-        starts = numbers // self.target + 1 - self.reach - self._first
-        windows = framed(self._kept, 2 * self.reach)[starts]
-        return np.asarray(np.einsum("nt,nt->n", windows, self._filters_at(numbers % self.target)))
+        windows, parts = framed(self._kept, 2 * self.reach), list[Array]()
+        for first in range(self.given, ready, ROWS):
+            numbers = np.arange(first, min(first + ROWS, ready), dtype=np.int64) * self.source
+            starts = numbers // self.target + 1 - self.reach - self._first
+            parts.append(np.einsum("nt,nt->n", windows[starts], self._filters_at(numbers % self.target)))
+        return np.concatenate(parts)
 
     def _filters_at(self, parts: NDArray[np.int64]) -> Array:
         """Filters ``(n, 2 reach)`` for places between two input samples, in units of 1 / `target`."""
