@@ -68,8 +68,8 @@ def test_an_old_recipe_is_a_recipe_of_today() -> None:
     assert (recipe.data.parallel, recipe.speaker, recipe.adversary.input) == (0.7, "s.pt", "mel")
     assert recipe.source_perturbation is not None
     assert recipe.source_perturbation.formant == 1.3
-    assert recipe.weights == {"adv": 1.0, "speaker": 2.0, "consistency": 3.0, "recogniser": 4.0}
-    assert (recipe.recogniser_margins, recipe.conversions, recipe.guidance) == ((0.1,), 3, {"unconditional": 1.0})
+    assert recipe.weights.items() >= {"adv": 1.0, "speaker": 2.0, "consistency": 3.0, "recogniser": 4.0}.items()
+    assert (recipe.recogniser_margins, recipe.conversions, recipe.guidance["unconditional"]) == ((0.1,), 3, 1.0)
     assert (recipe.conversion_guidance, recipe.conversion_guidance_cosines) == (0.6, 30)
 
 

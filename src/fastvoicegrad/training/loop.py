@@ -39,6 +39,8 @@ class NonFiniteLoss(RuntimeError):
 def _check_parts(config: LoopConfig, recipe: Any, processes: int) -> None:
     """Raises InputError where a batch or a part of it would be empty, or would hold no conversion."""
     parts, items = config.accumulate * processes, config.batch_size
+    if not items:  # the task chooses its batch by itself
+        return
     converting = hasattr(recipe, "conversions") and getattr(recipe, "converting", True)
     conversions = min(recipe.conversions, items - 1) if converting else items  # see `conversion_targets`
     if converting and conversions < 1:
@@ -48,6 +50,11 @@ def _check_parts(config: LoopConfig, recipe: Any, processes: int) -> None:
             f"{parts} parts of a batch need as many items and conversions, not {items} and {conversions}; "
             "raise loop.batch_size and conversions, or lower loop.accumulate or the number of processes"
         )
+
+
+def _size(batch: Batch) -> int:
+    """Its items: the first entry has all of them, others may have fewer."""
+    return len(next(iter(batch.values())))
 
 
 @contextmanager
@@ -273,8 +280,8 @@ class Trainer:
         self._set_learning_rates()
         parts = [share(batch, part, config.accumulate) for part in range(config.accumulate)]
         # Every item of the batch counts alike. Processes then take the mean of their gradients.
-        whole = config.batch_size / self.accelerator.num_processes
-        weights = [len(next(iter(part.values()))) / whole for part in parts]
+        whole = config.batch_size / self.accelerator.num_processes or _size(batch)
+        weights = [_size(part) / whole for part in parts]
         sums: Scalars = defaultdict(float)
         if self._adversarial:
             self._descend([DISCRIMINATOR], self._discriminator_losses(parts, sums), weights)

@@ -48,7 +48,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         """Raises InputError where a number is too small, or a precision has another name."""
-        above_0 = ("batch_size", "accumulate", "save_every", "validate_every", "log_every")
+        above_0 = ("accumulate", "save_every", "validate_every", "log_every")
         for name, least in {"steps": 0, "seed": 0, "threads": 0, **dict.fromkeys(above_0, 1)}.items():
             if getattr(self, name) < least:
                 raise InputError(f"loop.{name} must be {least} or more, got {getattr(self, name)}")
