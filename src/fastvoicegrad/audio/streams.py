@@ -164,26 +164,33 @@ def _ogg_streams(file: BinaryIO, start: int, size: int) -> list[Stream]:
 # -- WAV and CAF ----------------------------------------------------------------------------------------------
 
 
-def _wave_stream(file: BinaryIO, size: int, kind: bytes) -> Stream:
-    order, at, ds64, long_size = ">" if kind == b"RIFX" else "<", 12, 0, None
+def _chunks(file: BinaryIO, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and claimed length of what each chunk of a RIFF or FORM file holds."""
+    at = 12
     while at + 8 <= size:
         file.seek(at)
         name, length = struct.unpack(order + "4sI", file.read(8))
+        yield name, at + 8, length
+        at += 8 + length + length % 2
+
+
+def _wave_stream(file: BinaryIO, size: int, kind: bytes) -> Stream:
+    order, sizes, long_size = ">" if kind == b"RIFX" else "<", 0, None
+    for name, at, length in _chunks(file, size, order):
         if name == b"ds64":
-            ds64, long_size = at, struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
+            sizes, long_size = at, struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
         if name == b"data":
-            there = size - at - 8
-            empty = length == 0 and there > 0 and not _chunk_follows(file, at + 8, size, order)
+            there = size - at
+            empty = length == 0 and there > 0 and not _chunk_follows(file, at, size, order)
             if kind == b"RF64" and length == 0xFFFFFFFF and long_size is not None:
                 if long_size == 0 and there:
-                    return _with_size(file, ds64 + 16, there, "<Q", size)
+                    return _with_size(file, sizes + 8, there, "<Q", size)
                 return Stream([range(size)], there=_share(there, long_size, 1 << 62))
             if kind == b"RIFF" and there > 0xFFFFFFFF and (empty or length >= PLACEHOLDER):
-                return _as_rf64(at, size)
+                return _as_rf64(at - 8, size)
             if empty:
-                return _with_size(file, at + 4, min(there, 0xFFFFFFFF), order + "I", size)
+                return _with_size(file, at - 4, min(there, 0xFFFFFFFF), order + "I", size)
             return Stream([range(size)], there=_share(there, length, PLACEHOLDER))
-        at += 8 + length + length % 2
     return Stream([range(size)])
 
 
@@ -205,14 +212,9 @@ def _chunk_follows(file: BinaryIO, at: int, size: int, order: str) -> bool:
 
 def _aiff_stream(file: BinaryIO, size: int) -> Stream:
     """A recorder that was stopped leaves an SSND chunk that ends before the first sample."""
-    at = 12
-    while at + 8 <= size:
-        file.seek(at)
-        name, length = struct.unpack(">4sI", file.read(8))
-        there = size - at - 8
-        if name == b"SSND" and length == 8 and there > 8 and not _chunk_follows(file, at + 16, size, ">"):
-            return _with_size(file, at + 4, min(there, 0xFFFFFFFF), ">I", size)
-        at += 8 + length + length % 2
+    for name, at, length in _chunks(file, size, ">"):
+        if name == b"SSND" and length == 8 and size - at > 8 and not _chunk_follows(file, at + 8, size, ">"):
+            return _with_size(file, at - 4, min(size - at, 0xFFFFFFFF), ">I", size)
     return Stream([range(size)])
 
 
