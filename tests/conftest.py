@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 RATE = 22050
+DAY = 24 * 3600.0  # seconds
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -47,7 +48,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
-def exported_once(request: pytest.FixtureRequest, name: str, make: Callable[[Path], Any]) -> Path:
+def exported_once(request: pytest.FixtureRequest, name: str, make: Callable[[Path], Any], key: str = "") -> Path:
     """`made_once` for exported networks, kept in the cache of pytest while the code is the same: exports take long."""
     kept = getattr(request.config, "cache", None)
     if kept is None:
@@ -55,11 +56,12 @@ def exported_once(request: pytest.FixtureRequest, name: str, make: Callable[[Pat
     from filelock import FileLock
 
     top = Path(kept.mkdir("exports"))
-    folder, part = top / f"{name}-{code_digest()}", top / f"{name}.part"
+    folder, part = top / f"{name}-{code_digest()}{key}", top / f"{name}.part"
     with FileLock(top / f"{name}.lock"):
         if not folder.exists():
             for old in (part, *top.glob(f"{name}-*")):
-                shutil.rmtree(old, ignore_errors=True)
+                if old == part or time.time() - old.stat().st_mtime > DAY:  # another session may read a younger one
+                    shutil.rmtree(old, ignore_errors=True)
             part.mkdir()
             make(part)
             part.rename(folder)
@@ -163,7 +165,7 @@ def stream_folder(request: pytest.FixtureRequest, converter: Any, stream_network
     from tests.tiny_stream import make_stream_bundle
 
     encoder = converter.bundle.fingerprint
-    return exported_once(request, f"stream-{encoder}", lambda path: make_stream_bundle(path, encoder, stream_networks))
+    return exported_once(request, "stream", lambda path: make_stream_bundle(path, encoder, stream_networks), encoder)
 
 
 @pytest.fixture(scope="session")

@@ -65,11 +65,13 @@ def test_fields_of_other_containers(tmp_path: Path) -> None:
 def test_fields_of_older_programs_of_windows(tmp_path: Path) -> None:
     pytest.importorskip("av")
     name = "Björn Müller".encode("cp1252") + bytes(2)
-    field = b"INFOIART" + struct.pack("<I", len(name)) + name
+    title = "Müller 日本".encode() + b"\0"
+    title += b"\0" * (len(title) % 2)
+    field = b"INFOIART" + struct.pack("<I", len(name)) + name + b"INAM" + struct.pack("<I", len(title)) + title
     soundfile.write(tmp_path / "x.wav", vowels(0.5), 22050)
     data = (tmp_path / "x.wav").read_bytes() + b"LIST" + struct.pack("<I", len(field)) + field
     (tmp_path / "x.wav").write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
-    assert audio.read_tags(tmp_path / "x.wav") == {"artist": "Björn Müller"}
+    assert audio.read_tags(tmp_path / "x.wav") == {"artist": "Björn Müller", "title": "Müller 日本"}
 
 
 @pytest.mark.parametrize("letter", ["声", "é", "x"])

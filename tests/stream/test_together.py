@@ -96,7 +96,7 @@ def test_voices_and_streams_of_other_bundles_are_refused(make: Make, bundle: Str
         with pytest.raises(InputError, match="prepared for another stream bundle"):
             other()
     streams = [make(), make()]
-    streams[1].bundle = SimpleNamespace(converter_fingerprint="another")  # type: ignore[assignment]
+    streams[1].bundle = SimpleNamespace(config="another")  # type: ignore[assignment]
     with pytest.raises(InputError, match="several bundles"):
         push_all(streams, [np.zeros(10)] * 2)
 

@@ -139,6 +139,20 @@ def test_a_batch_in_parts_is_the_same_step(runs: Path, store: Path, tmp_path: Pa
         assert found[name] == pytest.approx(expected[name], rel=0.02), name
 
 
+def test_every_item_counts_alike(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a batch has another number of items than the recipe: those of short windows are more."""
+    for number in (1, 2):
+        run = trainer(store, tmp_path, "speaker", f"loop.accumulate={number}", name=str(number))
+        shares: list[float] = []
+        monkeypatch.setattr(
+            run, "_descend", lambda _, losses, weights, kept=shares: kept.extend(weights) or {"speaker": 0.0}
+        )
+        for _ in range(3):
+            shares.clear()
+            run.train_step()
+            assert sum(shares) == pytest.approx(1)
+
+
 def test_non_finite_loss_stops_with_a_hint(store: Path, tmp_path: Path) -> None:
     run = trainer(store, tmp_path, "teacher")
     next(run.task.modules["teacher"].parameters()).data.fill_(float("nan"))

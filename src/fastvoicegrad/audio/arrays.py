@@ -62,9 +62,9 @@ def _within_full_scale(wave: np.ndarray, warn: Callable[[str], None]) -> Array:
     if not np.isfinite(wave).all():
         raise InputError("the samples hold NaN or infinite values; clean them first")
     peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
-    if is_absurd(peak, int(np.count_nonzero(np.abs(wave) > 1.0)), wave.size):
-        raise InputError(f"the samples reach {peak:.3g} times full scale; they are no recording")
     if peak > 1.0:
+        if is_absurd(peak, int(np.count_nonzero(np.abs(wave) > 1.0)), wave.size):
+            raise InputError(f"the samples reach {peak:.3g} times full scale; they are no recording")
         warn(f"the samples reach {peak:.3g} times full scale; they are scaled to full scale")
         wave = wave / peak
     return wave.astype(np.float32, copy=False)

@@ -52,10 +52,12 @@ class Damage(Exception):
 
 
 def _within(worker: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
-    """What a function gives in another thread, or in this one where none starts any more: the interpreter ends."""
+    """What a function gives in another thread, or in this one where the interpreter ends and takes no more work."""
     try:
         future = worker.submit(work, *arguments)
-    except RuntimeError:
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
         return work(*arguments)
     return future.result()
 

@@ -213,8 +213,10 @@ def _chunk_follows(file: BinaryIO, at: int, size: int, order: str) -> bool:
 def _aiff_stream(file: BinaryIO, size: int) -> Stream:
     """A recorder that was stopped leaves an SSND chunk that ends before the first sample."""
     for name, at, length in _chunks(file, size, ">"):
-        if name == b"SSND" and length == 8 and size - at > 8 and not _chunk_follows(file, at + 8, size, ">"):
-            return _with_size(file, at - 4, min(size - at, 0xFFFFFFFF), ">I", size)
+        if name == b"SSND":
+            if length == 8 and size - at > 8 and not _chunk_follows(file, at + 8, size, ">"):
+                return _with_size(file, at - 4, min(size - at, 0xFFFFFFFF), ">I", size)
+            break
     return Stream([range(size)])
 
 

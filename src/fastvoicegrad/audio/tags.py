@@ -31,7 +31,8 @@ def read_tags(path: str | Path) -> dict[str, str]:
     except (soundfile.SoundFileError, OSError, ValueError, TypeError):  # TypeError: by the name it is raw samples
         found = foreign_tags(Path(path))
     if any(UNKNOWN in str(text) for text in found.values()):
-        found = found | foreign_tags(Path(path), "cp1252")
+        others = foreign_tags(Path(path), "cp1252")
+        found = found | {name: text for name, text in others.items() if UNKNOWN in str(found.get(name))}
     texts = {name: plain_text(str(found[name])) for name in FIELDS if found.get(name)}
     return {name: text for name, text in texts.items() if text}
 

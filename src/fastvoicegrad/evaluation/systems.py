@@ -24,9 +24,8 @@ from .cache import digest, fingerprint
 from .pairs import Pair
 
 THREADS = 1  # of a system while it renders; several processes render at once
-_VOICES: dict[
-    tuple[str, ...], Voice
-] = {}  # of this process, by the encoders and the recording; the last used at the end
+# Of this process, by the encoders and the recording; the one that was used last is at the end.
+_VOICES: dict[tuple[str, ...], Voice] = {}
 MOST_VOICES = 300  # about a third of a megabyte each
 
 

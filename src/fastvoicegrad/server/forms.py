@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from python_multipart.multipart import parse_options_header
 
 from .errors import ApiError
 
 MOST_FILES, MOST_FIELDS = 50, 50
 MOST_TEXT = 1 << 16  # bytes of a text
-CHARSET = re.compile(r"charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 ENCODINGS = ("utf-8", "utf-16", "ascii", "iso8859", "cp125")  # beginnings of Python's names
 URL_ENCODED = "application/x-www-form-urlencoded"  # older versions of Starlette have no limits on such forms
 
@@ -32,10 +31,10 @@ class _LimitedRequest(Request):
 
 def _is_text_encoding(content_type: str) -> bool:
     """Whether a form's charset is one of those that are decoded in linear time. Punycode and others are not."""
-    found = CHARSET.search(content_type)
+    _, options = parse_options_header(content_type)
     try:
-        return found is None or codecs.lookup(found[1]).name.startswith(ENCODINGS)
-    except LookupError:
+        return codecs.lookup(options.get(b"charset", b"utf-8").decode("latin-1")).name.startswith(ENCODINGS)
+    except (LookupError, ValueError):
         return False
 
 

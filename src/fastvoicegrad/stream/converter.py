@@ -194,7 +194,8 @@ def push_all(converters: Sequence[StreamingConverter], blocks: Sequence[Array]) 
     Raises:
         InputError: a block of another shape or type, or converters of several bundles.
     """
-    if len({converter.bundle.converter_fingerprint for converter in converters}) > 1:
+    bundles = {id(converter.bundle): converter.bundle.config for converter in converters}
+    if len(bundles) > 1 and any(config != converters[0].bundle.config for config in bundles.values()):
         raise InputError("streams of several bundles cannot be converted together")
     blocks = [_block(block) for block in blocks]
     arrived = [converter._arrive(block) for converter, block in zip(converters, blocks, strict=True)]

@@ -255,16 +255,13 @@ class Trainer:
                     own = torch.zeros_like(weight) if weight.grad is None else weight.grad
                     weight.grad = self.accelerator.reduce(own, "mean")
 
-    def _draw_batch(self) -> Batch:
-        """This process's part of the step's batch, on its device."""
+    def _draw_batch(self) -> tuple[Batch, int]:
+        """This process's part of the step's batch, on its device, and the items of the whole batch."""
         random = np.random.default_rng((self.config.seed, self.step))
         torch.manual_seed(int(random.integers(2**31)))  # for dropout, the only draw outside the batch
-        batch = share(
-            self.task.batch(random, self.config.batch_size),
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        return {key: value.to(self.accelerator.device) for key, value in batch.items()}
+        whole = self.task.batch(random, self.config.batch_size)
+        batch = share(whole, self.accelerator.process_index, self.accelerator.num_processes)
+        return {key: value.to(self.accelerator.device) for key, value in batch.items()}, _size(whole)
 
     def _set_learning_rates(self) -> None:
         rate = self.config.learning_rate * learning_rate_factor(self.step, self.config)
@@ -276,12 +273,11 @@ class Trainer:
         """One step of every network; returns losses and gradient norms by name."""
         task, config = self.task, self.config
         task.step = self.step
-        batch = self._draw_batch()
+        batch, items = self._draw_batch()
         self._set_learning_rates()
         parts = [share(batch, part, config.accumulate) for part in range(config.accumulate)]
         # Every item of the batch counts alike. Processes then take the mean of their gradients.
-        whole = config.batch_size / self.accelerator.num_processes or _size(batch)
-        weights = [_size(part) / whole for part in parts]
+        weights = [_size(part) * self.accelerator.num_processes / items for part in parts]
         sums: Scalars = defaultdict(float)
         if self._adversarial:
             self._descend([DISCRIMINATOR], self._discriminator_losses(parts, sums), weights)
