@@ -102,6 +102,23 @@ def test_speech_far_below_something_else_is_still_a_voice(converter: VoiceConver
     assert encoded(converter, wave).seconds > 1
 
 
+@pytest.mark.parametrize("decibels", [-20, -24])
+def test_a_voice_is_made_of_all_speech_whatever_is_louder(converter: VoiceConverter, decibels: int) -> None:
+    speech, time = vowels(5.0), np.arange(3 * RATE) / RATE
+    hum = np.float32(0.5) * np.sin(2 * np.pi * 50 * time).astype(np.float32)
+    plain = encoded(converter, speech)
+    behind = encoded(converter, np.concatenate([hum, speech * np.float32(10 ** (decibels / 20))]))
+    assert behind.seconds > 0.6 * plain.seconds
+    assert behind.embedding @ plain.embedding > 0.7
+
+
+@pytest.mark.parametrize("minutes", [1, 5])
+def test_noise_behind_the_speech_adds_no_speech(converter: VoiceConverter, minutes: int) -> None:
+    speech, tail = vowels(14.0), noise(10.0) * np.float32(0.002)
+    plain, left_running = (encoded(converter, np.concatenate([speech, *[tail] * n])) for n in (0, 6 * minutes))
+    assert left_running.seconds == pytest.approx(plain.seconds, rel=0.2)
+
+
 LEADS = ["white noise", "hum of 50 Hz", "hum of 150 Hz", "beeps of 440 Hz", "piano, quick", "organ, slow", "engine"]
 
 

@@ -53,7 +53,7 @@ def test_an_hour_costs_no_more_than_34_seconds() -> None:
         assert kept(sampler) <= (MOST_SEGMENTS + 1) * SEGMENT
         assert sum(len(tier.kept) for tier in sampler._tiers) <= MOST_SEGMENTS
     assert kept(sampler) >= MOST_SEGMENTS * SEGMENT // 2
-    assert sampler.weight == pytest.approx(3600 * RATE / kept(sampler), rel=0.1)
+    assert sum(weight.sum() for weight in sampler.weights()) == pytest.approx(3600 * RATE, rel=0.1)
 
 
 def test_steady_noise_never_displaces_speech() -> None:
@@ -68,6 +68,15 @@ def test_the_sample_of_a_long_recording_is_spread_evenly() -> None:
     peaks = [np.abs(wave).max() for wave in sampled(blocks).segments()]
     assert min(peaks) < 0.1 * max(peaks)
     assert np.median(peaks) == pytest.approx(max(peaks) / 2, rel=0.2)
+
+
+def test_a_sample_stands_for_its_own_kind_of_sound() -> None:
+    speech, hiss = vowels(20.0), noise(10.0) * np.float32(0.02)
+    sampler = sampled([speech, *[hiss] * 60])
+    (weights,), (segments,) = sampler.weights()[:1], sampler.segments()[:1]
+    assert weights.shape == segments.shape
+    assert (weights[: len(speech)] == 1).all()
+    assert sum(weight.sum() for weight in sampler.weights()) == pytest.approx(620 * RATE, rel=0.1)
 
 
 def test_silence_gives_no_segments() -> None:

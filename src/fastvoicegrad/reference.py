@@ -16,7 +16,7 @@ from .bundle import Bundle
 from .errors import InputError
 from .judgement import LEAST_TURNS, TURN, holds_speech, judge_reference, judge_source
 from .mel import MEL, Array
-from .speech import Frames, SpeechSampler, analyse, seconds
+from .speech import Frames, SpeechSampler, analyse, spoken_seconds
 from .voice import MOST_FRAMES, Voice, evenly_spaced
 
 SHORTEST_WINDOW = 16  # frames below which a speaker embedding means nothing
@@ -61,7 +61,7 @@ def encode_voice(
     if warn:
         for sentence in judge_reference(label, segments, frames, turns(bundle, frames)):
             warn(sentence)
-    duration = seconds(frames.spoken) * sampler.weight
+    duration = spoken_seconds(frames, sampler.weights())
     return Voice(embedding, keys, mel, _median_pitch(frames), bundle.fingerprint, duration, [name])
 
 

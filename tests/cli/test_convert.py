@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fastvoicegrad.batch import Advance, Outcome, Task
-from fastvoicegrad.cli.convert_many import Bar
+from fastvoicegrad.cli.convert_many import Bar, folder_names
 from tests.cli.conftest import Inside
 from tests.conftest import vowels
 
@@ -206,7 +206,7 @@ def test_a_bad_pipe(place: Path) -> None:
         assert (done.returncode, done.stdout) == (2, b"")
         assert text(done.stderr).startswith("fastvoicegrad: standard input is ")
     done = run("-", "--to", "anna.wav", "--format", "exe", cwd=place, data=(place / "in/a.wav").read_bytes())
-    assert text(done.stderr).startswith("fastvoicegrad: standard output: unknown kind of file '.exe'")
+    assert text(done.stderr).startswith("fastvoicegrad: the format must be one of wav, ")
     done = run("in/a.wav", "--to", "anna.wav", "-o", "-", "--bitrate", "64", cwd=place)
     assert text(done.stderr).startswith("fastvoicegrad: standard output: WAV has no fixed bitrate")
 
@@ -357,6 +357,33 @@ def test_watch_converts_what_arrives_and_ends_by_ctrl_c(place: Path, tmp_path: P
 def _copy(source: Path, target: Path) -> Path:
     target.write_bytes(source.read_bytes())
     return target
+
+
+def test_each_voice_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("nora.wav", "a/x/me.wav", "b/x/me.wav", "me.voice"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    home = tmp_path.name
+    for given, folders in (
+        (["nora", "nora.wav"], ["nora", f"{home}_nora"]),
+        (["a/x/me.wav", "b/x/me.wav"], ["x_me", "x_me-2"]),
+        (["me.wav", "me.voice"], ["me.wav", "me"]),
+        (["nora", "ben"], ["nora", "ben"]),
+        (["nora.wav", "./nora.wav"], [f"{home}_nora"] * 2),  # one voice twice, which is refused
+    ):
+        assert folder_names(given) == folders
+
+
+def test_names_of_files_are_printed_whole(inside: Inside, place: Path, tmp_path: Path) -> None:
+    name = str(tmp_path / ("out:dog:" + "x" * 120 + ".wav"))
+    done = inside("convert", place / "in/a.wav", "--to", place / "anna.wav", "-o", name)
+    assert done.stdout.startswith(f"{name}: ")
+
+
+def test_a_format_that_a_pipe_cannot_have_is_named(inside: Inside, place: Path) -> None:
+    done = inside("convert", place / "in/a.wav", "--to", place / "anna.wav", "-o", "-", "--format", "m4a")
+    assert done.stderr.startswith("fastvoicegrad: the format must be one of wav, ")
 
 
 def test_the_bar_counts_files_and_leaves_out_what_is_skipped(tmp_path: Path) -> None:

@@ -178,6 +178,25 @@ def test_a_damaged_voice_is_listed(two: VoiceLibrary) -> None:
     assert entries["My-Anna"]["description"] == "high, clear"
 
 
+def test_no_line_of_the_list_is_cut(two: VoiceLibrary, voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, about = "a" * 60, "the voice of " + "a long description " * 9
+    two.add(name, voice, description=about)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line for line in text_of("list").splitlines() if line.startswith(name)]
+    assert lines == [f"{name}  own     {voice.pitch:.0f} Hz  {voice.seconds:.0f} s     {about.strip()}"]
+
+
+def test_a_voice_that_stays_as_it_is_is_not_made_again(
+    library: VoiceLibrary, folder: Path, reference_file: Path, tmp_path: Path
+) -> None:
+    text_of("make", reference_file, "--name", "my-anna", "--keep-audio")
+    copy = tmp_path / "copy.voice"
+    copy.write_bytes(library.entry("my-anna").path.read_bytes())
+    assert "no; make the voice again" in text_of("show", copy, "--bundle", folder)
+    if presets := [name for name in library.names() if library.entry(name).preset]:
+        assert "no; presets fit the built-in bundle alone" in text_of("show", presets[0], "--bundle", folder)
+
+
 def test_another_bundle_makes_a_voice_again(
     library: VoiceLibrary, folder: Path, reference_file: Path, speech_file: Path, tmp_path: Path
 ) -> None:

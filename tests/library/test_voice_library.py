@@ -234,6 +234,9 @@ def test_a_voice_never_takes_the_place_of_another_spelling(library: VoiceLibrary
 
 
 def test_the_folder_may_lie_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTVOICEGRAD_VOICES", "~nosuchuser/voices")
+    with pytest.raises(InputError, match=r"^FASTVOICEGRAD_VOICES=~nosuchuser/voices: there is no such home"):
+        user_folder()
     monkeypatch.setenv("FASTVOICEGRAD_VOICES", "~/voices")
     assert user_folder() == Path.home() / "voices"
 

@@ -349,6 +349,7 @@ def test_a_file_that_is_cut_off_is_named(stream_folder: Path, tmp_path: Path) ->
     ("arguments", "message"),
     [
         (["--to", "nora", "--from", "a.wav"], "--from and --to-file belong together"),
+        (["--to", "nora", "--clock", "fast"], "--clock is the pace of --from; leave it out"),
         (
             ["--to", "nora", "--from", "a.wav", "--to-file", "b.wav", "--input", "1"],
             "--from takes the place of devices",

@@ -26,8 +26,8 @@ STDIN, STDOUT = "standard input", "standard output"  # in messages
 F = TypeVar("F", bound=Callable[..., Any])
 Names = Mapping[Path, str]
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder or .zip; default: the built-in.")]
 StreamBundleOption = Annotated[
@@ -97,6 +97,23 @@ def finite(number: float | None) -> float | None:
     if number is not None and not math.isfinite(number):
         raise typer.BadParameter("give a finite number")
     return number
+
+
+def positive(number: float | None) -> float | None:
+    """For options: refuses 0, too. Ranges hold their ends."""
+    if (number := finite(number)) is not None and number <= 0:
+        raise typer.BadParameter("give a number above 0")
+    return number
+
+
+def path_of(text: str) -> Path:
+    """For options: refuses an empty text, as that of an unset variable of the shell is. It would be this folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; give it a name")
+    return Path(text)
+
+
+path_of.__name__ = "path"  # what the help shows as the type
 
 
 def developer_module(module: str) -> Any:

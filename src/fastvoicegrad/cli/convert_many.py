@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import typer
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from ..batch import Advance, Batch, Event, Outcome, Settings, Target, Task, make_target
 from ..converter import VoiceConverter
-from ..files import shown
+from ..files import same_file, shown
 from ..library import reference_name
 from ..stopping import until_stopped
 from .common import console, errors, findings, printable
@@ -105,7 +106,7 @@ class Run:
         elif outcome.state == "failed":
             errors.print(f"fastvoicegrad: {printable(outcome.error)}", style="red")
         elif outcome.state == "converted":
-            console.print(shown(outcome.output))
+            console.print(printable(str(outcome.output)))  # whole: other programs read it
 
     def _summary(self, batch: Batch, found: list[str]) -> None:
         elapsed = time.perf_counter() - self.started
@@ -131,7 +132,7 @@ class Run:
         if self.states["with warnings"]:
             counts += f", {self.states['with warnings']} with warnings"
         console.print(f"{shown(batch.folder)}: {counts}; {self.seconds:.1f} s of sound in {elapsed:.1f} s")
-        console.print(f"  log: {shown(batch.log)}", style="dim")
+        console.print(f"  log: {printable(str(batch.log))}", style="dim")
 
 
 def targets_of(converter: VoiceConverter, to: list[str], each: list[str]) -> list[Target]:
@@ -146,13 +147,26 @@ def targets_of(converter: VoiceConverter, to: list[str], each: list[str]) -> lis
 
 
 def folder_names(texts: list[str]) -> list[str]:
-    """A folder for each voice. Equal names get that of the recording's own folder in front: "home_x"."""
+    """A folder for each voice. Equal names get that of the recording's own folder in front, "home_x", or a number.
+
+    A voice that is given twice has one folder.
+    """
     names = [reference_name(text) for text in texts]
     counts = Counter(name.casefold() for name in names)
-    return [
-        folder_name(f"{Path(text).absolute().parent.name}_{name}" if counts[name.casefold()] > 1 else name)
-        for text, name in zip(texts, names, strict=True)
-    ]
+    folders = dict[str, str]()
+    for text, name in zip(texts, names, strict=True):
+        is_file = counts[name.casefold()] > 1 and os.path.lexists(text)
+        inside = f"{Path(text).absolute().parent.name}_" if is_file else ""
+        same = next((known for known in folders if known == text or same_file(known, text)), None)
+        folders[text] = _free(folder_name(inside + name), list(folders.values())) if same is None else folders[same]
+    return [folders[text] for text in texts]
+
+
+def _free(name: str, taken: list[str]) -> str:
+    """A name that is not taken: itself, or with a number."""
+    used = {one.casefold() for one in taken}
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(one for one in numbered if one.casefold() not in used)
 
 
 def folder_name(name: str) -> str:

@@ -47,6 +47,8 @@ def convert_one(
         raise InputError(f"{STDOUT} is closed; send it to a file or a program")
     if output == PIPE and sys.stdout.isatty():
         raise InputError(f"{STDOUT} is a terminal; send it to a file or a program")
+    if output == PIPE:
+        settings.check_storage()
     piped = PIPE in (source, output)
     with scratch_folder() if piped else nullcontext(Path()) as folder:
         path = from_stdin(folder) if source == PIPE else Path(source)

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from .common import BundleOption, console, friendly, printable
+from .common import BundleOption, console, friendly, path_of, printable
 
 
 @friendly
 def demo(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of the recordings and the page: new, or of an earlier demo.")
+        Path,
+        typer.Argument(parser=path_of, help="Folder of the page: new, or of an earlier demo."),
     ] = Path("fastvoicegrad-demo"),
     bundle: BundleOption = None,
 ) -> None:

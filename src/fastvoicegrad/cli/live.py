@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, StreamBundleOption, console, errors, findings, finite, friendly, known_names
+from .common import BundleOption, StreamBundleOption, console, errors, findings, finite, friendly, known_names, positive
 
 if TYPE_CHECKING:
     from ..live.devices import Open
@@ -66,13 +66,14 @@ def live(
         float, typer.Option(min=0, max=500, callback=finite, help="Milliseconds that wait against stutter.")
     ] = 15.0,
     seconds: Annotated[
-        float | None, typer.Option(min=0, callback=finite, help="Ends after this time; default: on q or Ctrl-C.")
+        float | None, typer.Option(callback=positive, help="Ends after this time; default: on q or Ctrl-C.")
     ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="Sound file in place of the microphone.")] = None,
     to_file: Annotated[Path | None, typer.Option(help="Sound file in place of the output; needs --from.")] = None,
     clock: Annotated[
-        Clock, typer.Option(case_sensitive=False, help="Pace of --from: real time, or as fast as it goes.")
-    ] = Clock.real,
+        Clock | None,
+        typer.Option(case_sensitive=False, help="Pace of --from: real time (default), or as fast as it goes."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No screen, only the line at the end.")] = False,
     stream_bundle: StreamBundleOption = None,
     bundle: BundleOption = None,
@@ -92,6 +93,9 @@ def live(
         raise InputError("--from and --to-file belong together")
     if source is not None and (input_device or output_device or monitor):
         raise InputError("--from takes the place of devices; leave --input, --output and --monitor out")
+    if clock is not None and source is None:
+        raise InputError("--clock is the pace of --from; leave it out")
+    clock = clock or Clock.real
     _check_files(source, to_file, record, to or [])
     opened, voices = _voices(to or [], stream_bundle, bundle)
     if source is not None and to_file is not None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .common import BundleOption, StreamBundleOption, console, finite, friendly
+from .common import BundleOption, StreamBundleOption, console, finite, friendly, path_of
 
 
 @friendly
@@ -21,7 +21,10 @@ def serve(
         str | None,
         typer.Option(envvar="FASTVOICEGRAD_API_KEY", help="Key that requests must carry as xi-api-key."),
     ] = None,
-    voices: Annotated[Path | None, typer.Option(help="Folder of the voice library; default: your own.")] = None,
+    voices: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, help="Folder of the voice library; default: your own."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Conversions that run at once.")] = 2,
     waiting: Annotated[int, typer.Option(min=0, max=1000, help="Conversions that may wait.")] = 16,
     max_upload: Annotated[int, typer.Option(min=1, max=4096, help="MiB that a request may have.")] = 64,

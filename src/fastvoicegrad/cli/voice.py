@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.cells import cell_len, set_cell_size
 
 from ..errors import InputError
 from .common import BundleOption, console, findings, friendly, known_names, printable
@@ -104,18 +104,15 @@ def show_all(as_json: JsonOption = False) -> None:
     if not found:
         console.print("There is no voice yet. 'fastvoicegrad voice make RECORDINGS --name NAME' makes one.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "kind", "pitch", "speech"):
-        table.add_column(column, no_wrap=True, overflow="ignore")
-    table.add_column("description")
+    rows = [("name", "kind", "pitch", "speech", "description")]
     for name, entry in found:
         if isinstance(entry, str):
-            table.add_row(name, "damaged", "", "", printable(entry))
+            rows.append((name, "damaged", "", "", printable(entry)))
         else:
             kind = "preset" if entry.preset else "own"
             facts = f"{entry.pitch:.0f} Hz", f"{entry.seconds:.0f} s", printable(entry.description)
-            table.add_row(name, kind, *facts)
-    console.print(table)
+            rows.append((name, kind, *facts))
+    _print_columns(rows)
 
 
 @voices.command("show")
@@ -135,7 +132,7 @@ def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json
     if as_json:
         print(json.dumps(_as_json(entry) | {"fits": fits, "adapted_for": adapted, "streams_adapted_for": streams}))
         return
-    otherwise = "no; it is made again when it is used" if entry.recordings else "no; make the voice again"
+    fit = "yes" if fits else _otherwise(entry, is_file or adapter is not None)
     facts = {
         "name": entry.name + (" (preset)" if entry.preset else ""),
         "description": entry.description or "none",
@@ -143,7 +140,7 @@ def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json
         "speech": f"{entry.seconds:.1f} s",
         "sources": ", ".join(entry.sources) or "unknown",
         "kept recordings": str(entry.recordings),
-        "encoders": f"{entry.encoder}; fits the bundle: {'yes' if fits else otherwise}",
+        "encoders": f"{entry.encoder}; fits the bundle: {fit}",
         "file": str(entry.path),
     }
     if adapted:
@@ -152,6 +149,13 @@ def show(name: Annotated[str, KnownOrFile], bundle: BundleOption = None, as_json
         facts["streams"] = f"adapted for converter {streams}" if streams else "not adapted; they use the plain voice"
     for fact, value in facts.items():
         console.print(printable(f"{fact}: {value}"))
+
+
+def _otherwise(entry: VoiceEntry, fixed: bool) -> str:
+    """What becomes of a voice of other encoders; `fixed`: it is never made again."""
+    if entry.preset:
+        return "no; presets fit the built-in bundle alone"
+    return "no; it is made again when it is used" if entry.recordings and not fixed else "no; make the voice again"
 
 
 @voices.command("play")
@@ -281,6 +285,14 @@ def _entry_or_problem(library: VoiceLibrary, name: str) -> VoiceEntry | str:
         return library.entry(name)
     except InputError as error:
         return str(error)
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Cells below each other. No line is cut or wrapped, whatever the width of the terminal: names are copied."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True))
+        console.print("  ".join(cells).rstrip())
 
 
 def _as_json(entry: VoiceEntry) -> dict[str, Any]:

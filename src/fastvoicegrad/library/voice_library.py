@@ -300,10 +300,17 @@ class VoiceLibrary:
 
 
 def user_folder() -> Path:
-    """The folder of the user's voices."""
+    """The folder of the user's voices.
+
+    Raises:
+        InputError: the variable names the home of a user whom the system does not know.
+    """
     chosen = os.environ.get(VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise InputError(f"{VARIABLE}={shown(chosen)}: there is no such home; name the whole path") from error
     return platformdirs.user_data_path("fastvoicegrad", appauthor=False) / "voices"
 
 
