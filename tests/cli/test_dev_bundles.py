@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ pytest.importorskip("onnx")
 from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad.bundle import Bundle  # noqa: E402
+from fastvoicegrad.errors import AudioWarning  # noqa: E402
+from fastvoicegrad.training import quantise  # noqa: E402
 from fastvoicegrad.training.networks import load_content  # noqa: E402
 from fastvoicegrad.version import __version__  # noqa: E402
 from tests.cli.conftest import Inside  # noqa: E402
@@ -76,3 +79,17 @@ def test_an_encoder_aligned_to_itself_stays_as_it_is(runs: Path, store: Path, tm
     mel = torch.randn(1, 80, 20)
     with torch.inference_mode():
         assert load_content(out)(mel)["content"].shape == load_content(path)(mel)["content"].shape
+
+
+def test_findings_about_calibration_data_are_lines(
+    tmp_path: Path, speech_file: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(bundle: object, speech: list[Path], out: Path) -> None:
+        out.mkdir()
+        for _ in range(2):
+            warnings.warn(f"{speech[0].name} is quiet", AudioWarning, stacklevel=1)
+
+    monkeypatch.setattr(quantise, "quantise", found)
+    done = inside("dev", "quantise", speech_file, speech_file, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"fastvoicegrad: warning: {speech_file.name} is quiet\n"

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
 from fastvoicegrad import InputError
+from fastvoicegrad.cli import app
 from fastvoicegrad.evaluation.pairs import read_pairs
 from fastvoicegrad.evaluation.reference_length import plot, reference_length
 from fastvoicegrad.evaluation.specs import make_system
@@ -38,6 +40,7 @@ def test_the_report_has_a_row_for_every_length_and_a_plot(folder: Path, two_pair
     table = reference_length(two_pairs, tmp_path / "out", tmp_path, str(folder), (1.0, 2.0), jobs=1).read_text()
     assert "| 1 s |" in table
     assert "| 2 s |" in table
+    assert "\n- ge2e.pt: left out" in table, "what is left out is named"
     assert (tmp_path / "out" / "reference-length.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -46,6 +49,17 @@ def test_a_plot_needs_no_particular_metric(tmp_path: Path) -> None:
     report = {"summary": {"1 s": {"CAM++ target": found}, "3 s": {"CAM++ target": found}}}
     plot(report, (1.0, 3.0), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_lengths_count_once(two_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(
+        "fastvoicegrad.evaluation.reference_length.reference_length",
+        lambda pairs, out, weights, bundle, seconds, jobs: given.append(seconds) or two_pairs,
+    )
+    words = ("dev", "reference-length", "--pairs", str(two_pairs), "--seconds", "3", "--seconds", "1", "--seconds", "3")
+    assert CliRunner().invoke(app, [*words, "-o", str(tmp_path)]).exit_code == 0
+    assert given == [[1.0, 3.0]]
 
 
 @pytest.mark.parametrize("spec", ["reference:default", "reference::default", "reference:-1:default"])

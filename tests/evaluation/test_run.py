@@ -181,6 +181,30 @@ def test_a_report_needs_a_folder(two_pairs: Path, tmp_path: Path) -> None:
     assert "is not a folder" in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize("command", ["evaluate source", "diagnose", "reference-length"])
+def test_a_folder_of_weights_that_is_missing_is_named(two_pairs: Path, tmp_path: Path, command: str) -> None:
+    words = [*command.split(), "--pairs", two_pairs, "-o", tmp_path / "out", "--metric-weights", tmp_path / "nope"]
+    done = CliRunner().invoke(app, ["dev", *map(str, words)])
+    assert done.exit_code == 2
+    assert "nope: no such folder of metric weights" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_metric_cannot_do_is_one_line(two_pairs: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    (weights / "moonshine").mkdir(parents=True)
+    words = ["source", "--pairs", two_pairs, "-o", tmp_path / "out", "--metric-weights", weights, "--no-speed"]
+    done = CliRunner().invoke(app, ["dev", "evaluate", *map(str, words), "--jobs", "1"])
+    assert done.exit_code == 2
+    assert "moonshine has no encoder_model.ort or .onnx" in " ".join(done.output.split())
+
+
+def test_pairs_below_a_file_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made a folder"):
+        write_pairs(tmp_path / "file" / "pairs.jsonl", [])
+
+
 def test_pairs_never_replace_their_manifest(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text("{}\n")

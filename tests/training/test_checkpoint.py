@@ -11,7 +11,9 @@ from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.training import checkpoint  # noqa: E402
+from fastvoicegrad.training.align import align  # noqa: E402
 from fastvoicegrad.training.checkpoint import average, load_matching, read_meta, save, write  # noqa: E402
+from fastvoicegrad.training.deepen import deepen  # noqa: E402
 from fastvoicegrad.training.networks import load_content  # noqa: E402
 from fastvoicegrad.training.stream_networks import load_stream_content  # noqa: E402
 from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
@@ -115,3 +117,30 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InputError, match="cannot be written .*No space"):
         write(path, {"a": torch.ones(3)}, {"step": 2})
     assert read_meta(path)["step"] == 1
+
+
+def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+    none = tmp_path / "none.safetensors"
+    for command in (
+        lambda: average([none, none], tmp_path),
+        lambda: deepen(none, tmp_path, []),
+        lambda: align(none, none, tmp_path, tmp_path),
+        lambda: write(tmp_path, {"a": torch.zeros(3)}, {"step": 1}),
+    ):
+        with pytest.raises(InputError, match="is a folder; name a file in it"):
+            command()
+    with pytest.raises(InputError, match="is not a folder; make it first"):
+        write(tmp_path / "nowhere" / "a.safetensors", {"a": torch.zeros(3)}, {"step": 1})
+    assert not list(tmp_path.parent.glob("*.part"))
+
+
+def test_a_checkpoint_that_cannot_take_its_place_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(InputError, match=r"last\.safetensors cannot be written .*Permission denied"):
+        write(tmp_path / "last.safetensors", {"a": torch.zeros(3)}, {"step": 1})
+    assert not list(tmp_path.iterdir())

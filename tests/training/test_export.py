@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,21 @@ from fastvoicegrad.frames import Window  # noqa: E402
 from fastvoicegrad.pipeline import Request, convert_mel  # noqa: E402
 from fastvoicegrad.postfilter import PostFilter  # noqa: E402
 from fastvoicegrad.settings import ConversionSettings  # noqa: E402
-from fastvoicegrad.training.export import with_converter  # noqa: E402
-from fastvoicegrad.training.models.unet import Denoiser  # noqa: E402
+from fastvoicegrad.training import export as exporter  # noqa: E402
+from fastvoicegrad.training.export import (  # noqa: E402
+    ExportSettings,
+    export,
+    settings_of,
+    with_converter,
+    write_bundle,
+)
+from fastvoicegrad.training.models.unet import Denoiser, UNet  # noqa: E402
+from fastvoicegrad.training.onnx_graphs import Graph  # noqa: E402
+from fastvoicegrad.training.schedule import ScheduleConfig  # noqa: E402
 from fastvoicegrad.voice_file import Adapter  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 from tests.tiny import Networks  # noqa: E402
+from tests.training import checkpoints  # noqa: E402
 
 
 @pytest.mark.parametrize("frames", [16, 100, 640])
@@ -139,3 +151,108 @@ def test_another_converter_leaves_the_other_networks_as_they_are(folder: Path, r
     assert other.fingerprint == base.fingerprint
     assert [n for n in base.config.networks if other.graph(n) != base.graph(n)] == ["converter"]
     assert other.config.postfilter == PostFilter()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write_again(made: Path, unet: UNet, corrections: int) -> None:
+    """Write a bundle of the same graphs in its place."""
+    base = Bundle.open(made)
+    graphs = {n: Graph(base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
+    write_bundle(made, ExportSettings("again"), graphs, unet, ScheduleConfig(), 1, corrections=corrections)
+
+
+def test_a_bundle_that_could_not_be_opened_replaces_none(networks: Networks, folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "bundle"
+    shutil.copytree(folder, made)
+    before = files_of(made)
+    with pytest.raises(InputError, match=r"the bundle could not be opened: .*corrections.*; correct the export"):
+        write_again(made, networks[3], 9)
+    assert files_of(made) == before
+    write_again(made, networks[3], 2)
+    assert Bundle.open(made).config.name == "again"
+    assert files_of(made).keys() == before.keys()
+
+
+def test_a_full_disk_leaves_the_older_bundle(
+    networks: Networks, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, written = tmp_path / "bundle", Path.write_bytes
+    shutil.copytree(folder, made)
+    before, count = files_of(made), 0
+
+    def third_fails(path: Path, data: bytes) -> int:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", third_fails)
+    with pytest.raises(InputError, match="no room left"):
+        write_again(made, networks[3], 2)
+    assert files_of(made) == before
+
+
+def test_what_a_bundle_may_have_can_be_exported_again(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "bundle"
+    shutil.copytree(folder, made)
+    config = json.loads((made / "config.json").read_text())
+    config |= {"temperature": 1.2, "guidance": 3.0, "postfilter": {"smoothing": 0.4, "sharpening": 2.5}}
+    (made / "config.json").write_text(json.dumps(config))
+    settings = settings_of(Bundle.open(made))
+    assert (settings.temperature, settings.guidance, settings.postfilter.smoothing) == (1.2, 3.0, 0.4)
+
+
+# -- networks that do not fit -------------------------------------------------------------------------------
+
+
+def exported(folder: Path, lines: list[str] | None = None, teacher: bool = False, **parts: Path) -> None:
+    """Export with checkpoints of `parts` in place of the usual ones; `lines` receive warnings."""
+    made = checkpoints.networks()
+    usual = {task: checkpoints.saved(folder, task, made[task]) for task in ("content", "speaker", "pitch", "vocoder")}
+    usual["converter"] = checkpoints.saved(folder, "student", made["student"])
+    more: dict[str, Any] = {} if lines is None else {"warn": lines.append}
+    export(folder / "bundle", ExportSettings(), **usual | parts, teacher=teacher, **more)
+
+
+@pytest.fixture
+def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports that end before any graph is made."""
+    for name in ("content", "pitch", "speaker", "vocoder"):
+        monkeypatch.setattr(exporter, f"{name}_graph", lambda network: None)
+    monkeypatch.setattr(exporter, "_write_with", lambda *arguments: None)
+
+
+@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.parametrize(("part", "model"), [("content", checkpoints.content), ("speaker", checkpoints.speaker)])
+def test_encoders_of_other_sizes_are_refused(tmp_path: Path, part: str, model: Callable[[int], Any]) -> None:
+    (tmp_path / "other").mkdir()
+    path = checkpoints.saved(tmp_path / "other", part, model(24))
+    with pytest.raises(InputError, match=rf"reads {part} embeddings of \d+ numbers, the {part} encoder gives 24; give"):
+        exported(tmp_path, **{part: path})
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_teacher_is_no_student(tmp_path: Path) -> None:
+    path = checkpoints.saved(tmp_path, "teacher", checkpoints.networks()["teacher"])
+    with pytest.raises(InputError, match=r"teacher\.safetensors is a teacher's checkpoint; name it with --teacher"):
+        exported(tmp_path, converter=path)
+    exported(tmp_path, converter=path, teacher=True)
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_another_content_encoder_than_the_converters_own_is_a_warning(tmp_path: Path) -> None:
+    made, lines = checkpoints.networks(), list[str]()
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    joint = checkpoints.saved(tmp_path / "one", "student", made["student"], content=made["content"])
+    exported(tmp_path, lines, converter=joint, content=joint)
+    exported(tmp_path, lines, converter=joint)  # its content encoder has the same weights
+    assert lines == []
+    other = checkpoints.saved(tmp_path / "other", "content", checkpoints.content())
+    exported(tmp_path, lines, converter=joint, content=other)
+    assert len(lines) == 1
+    assert "holds its own content encoder" in lines[0]

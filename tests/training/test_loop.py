@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ def test_a_batch_in_parts_is_the_same_step(runs: Path, store: Path, tmp_path: Pa
 def test_every_item_counts_alike(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a batch has another number of items than the recipe: those of short windows are more."""
     for number in (1, 2):
-        run = trainer(store, tmp_path, "speaker", f"loop.accumulate={number}", name=str(number))
+        settings = ("loop.batch_size=4", f"loop.accumulate={number}")
+        run = trainer(store, tmp_path, "speaker", *settings, name=str(number))
         shares: list[float] = []
         monkeypatch.setattr(
             run, "_descend", lambda _, losses, weights, kept=shares: kept.extend(weights) or {"speaker": 0.0}
@@ -156,9 +158,41 @@ def test_every_item_counts_alike(store: Path, tmp_path: Path, monkeypatch: pytes
 def test_non_finite_loss_stops_with_a_hint(store: Path, tmp_path: Path) -> None:
     run = trainer(store, tmp_path, "teacher")
     next(run.task.modules["teacher"].parameters()).data.fill_(float("nan"))
-    with pytest.raises(NonFiniteLoss, match="lower learning_rate"):
+    with pytest.raises(NonFiniteLoss, match="lower learning_rate or clip and start again$"):
         run.train_step()
     assert not run.last.exists()
+    run.save()
+    with pytest.raises(NonFiniteLoss, match=r"start again \(it resumes from .*last\.safetensors\)$"):
+        run.train_step()
+
+
+def test_the_speed_of_a_run_leaves_its_first_steps_out(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They also start threads and fill caches, so a trial of a few steps would promise too little."""
+    run = trainer(store, tmp_path, "pitch", "loop.steps=8", "loop.save_every=8", "loop.validate_every=8")
+
+    def step() -> dict[str, float]:
+        time.sleep(0.5 if run.step < 2 else 0.01)
+        run.step += 1
+        return {}
+
+    monkeypatch.setattr(run, "train_step", step)
+    run.run()
+    assert run.cost["steps_per_second"] > 20
+
+
+@pytest.mark.parametrize(("size", "parts"), [(1, 1), (2, 2), (3, 2)])
+def test_batches_of_long_windows_must_not_be_empty(store: Path, tmp_path: Path, size: int, parts: int) -> None:
+    """They have half as many items as the recipe names."""
+    settings = (f"loop.batch_size={size}", f"loop.accumulate={parts}")
+    with pytest.raises(InputError, match=f"may have {size // 2} items for {parts} parts; raise loop.batch_size"):
+        trainer(store, tmp_path, "speaker", *settings)
+
+
+def test_parts_without_items_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="may have 2 items for 3 parts; raise loop.batch_size"):
+        trainer(store, tmp_path, "pitch", "loop.batch_size=2", "loop.accumulate=3")
 
 
 def test_schedule_of_the_learning_rate() -> None:

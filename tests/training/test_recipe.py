@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,10 +12,17 @@ torch = pytest.importorskip("torch")
 
 from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.cli.dev.voices import PresetsRecipe  # noqa: E402
+from fastvoicegrad.training.adapt.settings import Plan, adapter_loop  # noqa: E402
+from fastvoicegrad.training.data.perturb import PerturbConfig  # noqa: E402
 from fastvoicegrad.training.export import ExportSettings  # noqa: E402
+from fastvoicegrad.training.models.attention import AttentionConfig  # noqa: E402
+from fastvoicegrad.training.models.stream import StreamConverterConfig  # noqa: E402
 from fastvoicegrad.training.recipe import build, overridden, read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings  # noqa: E402
+from fastvoicegrad.training.task import LoopConfig  # noqa: E402
 from fastvoicegrad.training.tasks.registry import TASKS, make_task, section  # noqa: E402
+from fastvoicegrad.training.tasks.speaker import SpeakerRecipe  # noqa: E402
+from fastvoicegrad.training.tasks.stream_converter import StreamConverterRecipe  # noqa: E402
 from fastvoicegrad.training.tasks.student_recipe import EXTRA_WEIGHTS, PAPER_WEIGHTS, StudentRecipe  # noqa: E402
 from tests.cli.conftest import Inside, inside  # noqa: E402, F401
 from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
@@ -47,12 +56,30 @@ def test_losses_judge_the_sound_behind_the_releases_post_filter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "name"),
-    [("guidance=3", "guidance"), ("postfilter.smoothing=0.5", "smoothing"), ("guidance_cosines=0", "cosines")],
+    ("change", "message"),
+    [
+        ("guidance=11", "guidance cannot be used"),
+        ("postfilter.smoothing=0.6", r"postfilter cannot be used .*\.smoothing"),
+        ("guidance_cosines=0", "guidance_cosines cannot be used"),
+        ("temperature=.nan", "temperature cannot be written"),
+        ("encoder=abc", "encoder cannot be used"),
+        (f"name={'x' * 201}", "name cannot be used"),
+        ("notes.date=2026-11-30", "notes cannot be written as JSON .*; use finite numbers, and text in quotes"),
+        ("notes.figures={score: .nan}", "notes cannot be written"),
+    ],
 )
-def test_export_settings_out_of_range_are_refused(change: str, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name} must lie between"):
+def test_export_settings_that_no_bundle_may_have_are_refused(change: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build(ExportSettings, read_yaml(RECIPES / "release" / "export.yaml", [change]))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [("sharpening=12", "sharpening"), (f"name={'x' * 201}", "name"), ("notes.date=2026-11-30", "notes")],
+)
+def test_export_settings_that_no_stream_bundle_may_have_are_refused(change: str, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} cannot be"):
+        build(StreamExportSettings, read_yaml(RECIPES / "release" / "export-stream.yaml", [change]))
 
 
 def test_an_ablation_holds_only_its_change() -> None:
@@ -75,6 +102,72 @@ def test_a_table_keeps_its_other_defaults() -> None:
     assert recipe.weights == {**PAPER_WEIGHTS, **EXTRA_WEIGHTS, "dist": 1.0}
 
 
+@pytest.mark.parametrize("part", TASKS)
+def test_a_table_with_few_settings_keeps_the_parts_own_defaults(part: str) -> None:
+    """They may differ from those of the table's dataclass: the speaker encoder's perturbations stretch nothing."""
+    kind, _ = TASKS[part]
+    path = RECIPES / "smoke" / ("streaming.yaml" if part.startswith("stream-") else f"{part}.yaml")
+    data = section(part, read_yaml(path))
+    for entry in dataclasses.fields(kind):
+        if entry.default_factory is dataclasses.MISSING or not dataclasses.is_dataclass(entry.default_factory()):
+            continue
+        default: Any = entry.default_factory()
+        for table in ({}, *({f.name: {}} for f in dataclasses.fields(default) if _is_table(default, f.name))):
+            assert getattr(build(kind, data | {entry.name: table}), entry.name) == default, (entry.name, table)
+
+
+def _is_table(settings: Any, name: str) -> bool:
+    return dataclasses.is_dataclass(getattr(settings, name))
+
+
+def test_one_setting_changes_only_itself() -> None:
+    speaker = build(SpeakerRecipe, read_yaml(RECIPES / "smoke" / "speaker.yaml", ["perturb.noise=0.5"]))
+    assert speaker.perturb == PerturbConfig(formant=1.0, pitch=1.0, equaliser=0.15, gain=0.2, noise=0.5)
+    data = section("stream-converter", read_yaml(RECIPES / "smoke" / "streaming.yaml"))
+    converter = build(StreamConverterRecipe, data | {"model": {"attention": {"heads": 8}}})
+    assert converter.model == StreamConverterConfig(attention=AttentionConfig(width=128, layers=1, heads=8))
+
+
+@pytest.mark.parametrize("part", TASKS)
+def test_a_recipe_of_another_part_is_refused(part: str) -> None:
+    """Some of its settings have names of parts, and hold paths."""
+    other = RECIPES / ("smoke/content.yaml" if part == "student" else "release/student.yaml")
+    with pytest.raises(InputError, match="recipe: "):
+        make_task(part, read_yaml(other))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("clip=0", "clip must be above 0, got 0"),
+        ("clip=-1", "clip must be above 0"),
+        ("clip=.nan", "clip must be above 0, got nan"),
+        ("learning_rate=0", "learning_rate must be above 0"),
+        ("learning_rate=-1e-3", "learning_rate must be above 0"),
+        ("warmup=-1", "warmup must be 0 or more, got -1"),
+        ("cooldown=-0.1", "cooldown, a share of the steps, must lie between 0 and 1"),
+        ("cooldown=1.5", "cooldown, a share of the steps, must lie between 0 and 1, got 1.5"),
+        ("ema=1", "ema must be 0 or more and below 1, got 1"),
+        ("ema=-0.1", "ema must be 0 or more and below 1"),
+        ("betas=[1.0, 0.9]", r"betas\[0\] must be 0 or more and below 1"),
+        ("betas=[0.9, -0.5]", r"betas\[1\] must be 0 or more and below 1, got -0.5"),
+        ("weight_decay=-1", "weight_decay must be 0 or more"),
+        ("adversary_rate=-1", "adversary_rate must be 0 or more"),
+        ("batch_size=-1", "batch_size must be 0 or more"),
+        ("batch_size=0", "batch_size must be 1 or more, got 0"),
+        ("mixed_precision=fp16", "mixed_precision is one of no, bf16, not 'fp16'"),
+    ],
+)
+def test_settings_of_a_run_out_of_their_range_are_refused(store: Path, change: str, message: str) -> None:
+    changes = [f"loop.{change}", f"store={store}"]
+    with pytest.raises(InputError, match=f"loop.{message}"):
+        make_task("pitch", read_yaml(RECIPES / "smoke" / "pitch.yaml", changes))
+
+
+def test_an_adaptation_chooses_its_batch_by_itself() -> None:
+    assert adapter_loop(Plan(10, 1)).batch_size == 0
+
+
 def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lerning_rate"):
         trainer(store, tmp_path, "teacher", "loop.lerning_rate=1")
@@ -89,7 +182,7 @@ def test_wrong_settings_are_refused(store: Path, tmp_path: Path) -> None:
         ("distill_steps=[0, 9]", "distill_steps must be two steps in order"),
         ("loop.validate_every=0", "loop.validate_every must be 1 or more, got 0"),
         ("loop.seed=-1", "loop.seed must be 0 or more"),
-        ("loop.mixed_precision=bfloat16", "loop.mixed_precision is one of no, fp16, bf16, not 'bfloat16'"),
+        ("loop.mixed_precision=bfloat16", "loop.mixed_precision is one of no, bf16, not 'bfloat16'"),
     ):
         with pytest.raises(InputError, match=message):
             build(StudentRecipe, read_yaml(RECIPES / "smoke" / "student.yaml", [change]))
@@ -124,3 +217,8 @@ def test_command_trains_and_bad_recipes_are_one_line(
         bad = inside("dev", "train", *arguments, "-o", tmp_path / "bad")
         assert bad.returncode == 2
         assert len(bad.stderr.strip().splitlines()) == 1
+
+
+def test_the_word_no_is_a_text() -> None:
+    recipe = build(LoopConfig, overridden({}, ["mixed_precision=no"]))
+    assert recipe.mixed_precision == "no"

@@ -17,6 +17,7 @@ from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.diffusion import laplace_schedule  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
 from fastvoicegrad.graphs import session_options  # noqa: E402
+from fastvoicegrad.stream.bundle import DEFAULT as STREAM  # noqa: E402
 from fastvoicegrad.training.checkpoint import read_meta  # noqa: E402
 from fastvoicegrad.training.export import with_converter  # noqa: E402
 from fastvoicegrad.training.models.content import ContentConfig, ContentModel  # noqa: E402
@@ -131,3 +132,14 @@ def test_a_schedule_passes_through_a_bundle(folder: Path, runs: Path, store: Pat
     restore(tmp_path / "bundle", tmp_path / "restored")
     schedule = build(ScheduleConfig, read_meta(tmp_path / "restored" / "student.safetensors")["recipe"]["schedule"])
     assert schedule == ScheduleConfig(kind="laplace", start=997)
+
+
+def test_a_bundle_for_streams_names_its_own_command(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"is a bundle for streams; restore it with 'fastvoicegrad dev restore-stream'"
+    ):
+        restore(STREAM, tmp_path / "out")
+    (tmp_path / "config.json").write_text('{"kind": "stream"}')
+    with pytest.raises(InputError, match="this is a bundle for streams"):  # which cannot be restored either
+        restore(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

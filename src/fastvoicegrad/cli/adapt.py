@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
+from ..files import check_target
 from .common import (
     BundleOption,
     StreamBundleOption,
@@ -53,6 +54,8 @@ def adapt(
         raise InputError(f"{metric_weights}: no such folder of metric weights")
     if bundle_out is not None and (metric_weights or stream_bundle):
         raise InputError("--metric-weights and --stream-bundle are for one voice; leave them out with --bundle-out")
+    if output is not None:
+        check_target(output)  # the judges take seconds to load
     run = developer_module("training.adapt.run")
     judges = developer_module("evaluation.judges").judges(metric_weights, TRAINED) if metric_weights else None
     shared = {"budget": run.Budget(minutes, steps, threads), "bundle": bundle, "warn": _warn, "note": _note}

@@ -15,6 +15,7 @@ import onnxruntime
 import tokenizers
 import torch
 
+from ..errors import InputError
 from .cache import fingerprint
 from .metrics import RATE, Column, Figures, Metric, Utterance
 
@@ -76,7 +77,9 @@ class Moonshine:
         self.version = f"Moonshine base en, {fingerprint(folder)[:8]}"
 
     def _session(self, stem: str) -> onnxruntime.InferenceSession:
-        path = next(self.folder.glob(f"{stem}.o*"))
+        path = next(self.folder.glob(f"{stem}.o*"), None)
+        if path is None:
+            raise InputError(f"{self.folder} has no {stem}.ort or .onnx; see 'Metric weights' of the manual")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # one token at a time gives several threads no work
         model = ort_to_onnx(path) if path.suffix == ".ort" else path.read_bytes()

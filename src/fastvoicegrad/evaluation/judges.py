@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from ..errors import InputError
 from ..training.adapt.report import Judges
 from .asr import ErrorRates, TextLikelihood, error_rates, normalise
+from .metrics import RATE, in_one_line
 from .quality import DistillMos
 from .registry import METRICS
 from .speaker import SpeakerSimilarity
@@ -19,10 +21,12 @@ from .speaker import SpeakerSimilarity
 def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
     """Speaker encoders, recognisers and DistillMOS, as far as their weights and packages are there.
 
+    Each is loaded and tried on a second of noise: one that cannot judge is found before a training, not after it.
+
     Args:
         trained: names of speaker encoders that took part in the training.
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or a judge cannot be loaded.
     """
     if not metric_weights.is_dir():
         raise InputError(f"{metric_weights}: no such folder of metric weights")
@@ -39,7 +43,21 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
             likelihoods[metric.recogniser.name] = metric.nats
         elif isinstance(metric, DistillMos):
             qualities["DistillMOS"] = _opinion(metric)
-    return Judges(encoders, rates, likelihoods, qualities, frozenset(trained))
+    found = Judges(encoders, rates, likelihoods, qualities, frozenset(trained))
+    _try(found, metric_weights)
+    return found
+
+
+def _try(found: Judges, metric_weights: Path) -> None:
+    """Raises InputError where a judge cannot be loaded."""
+    noise = np.float32(0.01) * np.random.default_rng(0).standard_normal(RATE, dtype=np.float32)
+    of_waves = (*found.encoders.items(), *found.qualities.items())
+    of_texts = (*found.error_rates.items(), *found.likelihoods.items())
+    trials: list[tuple[str, Callable[[], object]]] = [(name, partial(judge, noise)) for name, judge in of_waves]
+    trials += [(name, partial(judge, noise, "a")) for name, judge in of_texts]
+    for name, trial in trials:
+        with in_one_line(f"the judge {name} cannot be loaded", f"check {metric_weights}"):
+            trial()
 
 
 def _error_rate(metric: ErrorRates) -> Callable[[np.ndarray, str], float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeVar
@@ -11,11 +12,13 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from .. import audio
+from ..errors import InputError
 from ..training.data.corpus import Recording
 from .cache import FileState, digest, file_state, fingerprint
 from .pairs import Pair
 
 RATE = 16000  # Hz, of every wave that a metric measures
+REASON = 200  # characters of an error that a message quotes
 Figures = dict[str, float | str]
 Result = TypeVar("Result")
 
@@ -34,6 +37,24 @@ class Column:
     better: Literal["higher", "lower", ""] = ""
     weight: str = ""
     digits: int = 2
+
+
+@contextmanager
+def in_one_line(what: str, advice: str) -> Iterator[None]:
+    """Turns whatever goes wrong into one line: packages and weights raise many kinds of errors.
+
+    Args:
+        what: goes wrong, and `advice`: what to do about it; the message's first and last words.
+    Raises:
+        InputError: in place of any other error but MemoryError.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:REASON] or type(error).__name__
+        raise InputError(f"{what} ({reason}); {advice}") from error
 
 
 def is_english(language: str | None) -> bool:

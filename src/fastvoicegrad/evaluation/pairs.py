@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import replacing, text_lines
+from ..files import new_folder, replacing, text_lines
 from ..training.data.corpus import Recording, read_manifest
 
 ADVICE = "make one with 'fastvoicegrad dev pairs'"
@@ -191,7 +191,7 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
             return {k: os.path.relpath(v, folder) if k == "path" else relative(v) for k, v in value.items()}
         return [relative(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder)
     with replacing(path) as part:
         part.write_text("".join(json.dumps(relative(asdict(pair))) + "\n" for pair in pairs))
 

@@ -67,6 +67,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"# Seconds of reference\n\n{conditions}. Means with 95 % confidence intervals.\n\n"
         + markdown_table(["reference", *(c.name for c in columns)], rows)
         + "\n![likeness and words over the seconds of reference](reference-length.png)\n"
+        + "".join(f"\n- {line}" for line in report["missing"])
     )
 
 

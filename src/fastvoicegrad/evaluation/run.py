@@ -20,7 +20,7 @@ from ..files import new_folder, regular_file
 from ..threads import available_cores
 from ..training.verification import equal_error
 from .cache import Cache, digest, fingerprint
-from .metrics import Metric, Utterance, english_text, load_16k
+from .metrics import Metric, Utterance, english_text, in_one_line, load_16k
 from .pairs import Pair, read_pairs
 from .registry import available
 from .report import write_report
@@ -99,7 +99,8 @@ class Evaluator:
         key = digest(metric.version, fingerprint(str(path)), *metric.depends(utterance))
         figures: Row | None = self.cache.get(key)
         if figures is None:
-            figures = dict(metric(utterance))
+            with in_one_line(f"{metric.version} cannot be computed", "check its weights and packages"):
+                figures = dict(metric(utterance))
             self.cache.put(key, figures)
         return figures
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..training import ge2e
 from ..training.data.corpus import Recording
-from ..training.data.teachers import SpeakerTeacher
+from ..training.data.teachers import UNREADABLE, SpeakerTeacher
 from .cache import fingerprint
 from .metrics import Column, Figures, Metric, Utterance, fingerprints, load_16k, memoised
 from .pairs import Pair
@@ -62,7 +63,12 @@ class Ecapa(Encoder):
             attention_channels=128,
             lin_neurons=192,
         )
-        model.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
+        try:
+            model.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
+        except UNREADABLE as error:
+            raise InputError(
+                f"ECAPA's weights {self.weights} cannot be read; name SpeechBrain's embedding_model.ckpt"
+            ) from error
         return Fbank(n_mels=80), model.eval()
 
     @torch.inference_mode()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files import check_target
 from . import checkpoint
 from .data.store import Store
 from .models.content import ContentHeads, ContentModel
@@ -75,8 +76,9 @@ def align(new: Path, to: Path, store: Path, out: Path, fresh_heads: bool = False
     Returns:
         the explained share of the variance of `to`'s contents.
     Raises:
-        InputError: the two contents have different sizes.
+        InputError: the two contents have different sizes, or `out` cannot be written.
     """
+    check_target(out)
     model, other = load_content(new), load_content(to)
     if model.config.dim != other.config.dim:
         raise InputError(f"contents of {model.config.dim} and of {other.config.dim} numbers cannot be aligned")

@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import InputError
-from ..files import shown
-from .legacy import upgraded_meta
+from ..files import check_target, shown
+from .legacy import upgraded_meta, with_thresholds
 from .task import DISCRIMINATOR
+
+
+class OtherNetworkError(InputError):
+    """A checkpoint holds another network than the one that it should fill."""
 
 
 def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -51,16 +55,22 @@ def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimi
 
 
 def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors by their names in it."""
-    part = path.with_suffix(".part")
+    """Write a checkpoint of tensors by their names in it.
+
+    Raises:
+        InputError: it cannot be written (see `files.check_target`); an older one stays as it is.
+    """
+    target = check_target(path)
+    part = target.with_suffix(".part")
     try:
         save_file(tensors, part, {"meta": json.dumps(meta)})
-    except SafetensorError as error:
-        part.unlink(missing_ok=True)
+        part.replace(target)
+    except (SafetensorError, OSError) as error:
         raise InputError(
             f"{shown(path)} cannot be written ({error}); free some room, or choose another folder"
         ) from error
-    part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
@@ -83,13 +93,12 @@ def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, 
     """Fill modules and optimisers in place; returns the step of the checkpoint.
 
     Raises:
+        OtherNetworkError: it is of another network.
         InputError: it is no checkpoint, or a damaged one.
-        RuntimeError: it is of another network.
     """
     step, tensors = int(read_meta(path)["step"]), _tensors(path)
     for name, module in modules.items():
-        prefix = f"{name}."
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        _fill(module, _weights_of(name, tensors), path)
     for name, optimizer in (optimizers or {}).items():
         _load_optimizer(name, optimizer, tensors)
     return step
@@ -100,10 +109,29 @@ def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:
 
     Args:
         name: of the network in the checkpoint; "" is the main one.
+    Raises:
+        OtherNetworkError: it is of another network.
+        InputError: it is no checkpoint, or a damaged one.
     """
     meta = read_meta(path)
     name = name or meta["task"]
-    load(path, {f"{name}_ema" if meta["ema"] else name: module})
+    weights = _weights_of(f"{name}_ema" if meta["ema"] else name, _tensors(path))
+    _fill(module, with_thresholds(weights), path)
+
+
+def _weights_of(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of one network of a checkpoint, by their names in the network."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], path: str | Path) -> None:
+    """Give a network the weights that a checkpoint holds of it."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:  # names or sizes differ
+        kind = type(module).__name__
+        raise OtherNetworkError(f"{shown(path)} does not hold this {kind}; name a checkpoint that does") from error
 
 
 def load_matching(path: str | Path, modules: dict[str, nn.Module]) -> None:
@@ -132,8 +160,9 @@ def average(paths: Sequence[str | Path], out: Path, shares: Sequence[float] = ()
         shares: weight of each checkpoint, relative to the others; () weighs all alike.
     Raises:
         InputError: the networks are of different kinds or sizes, the last checkpoint lacks one of them, or the shares
-            do not match the checkpoints or are not above 0.
+            do not match the checkpoints or are not above 0; or `out` cannot be written.
     """
+    check_target(out)
     shares = shares or [1.0] * len(paths)
     if len(shares) != len(paths) or not all(0 < share < math.inf for share in shares):
         raise InputError(f"{len(paths)} checkpoints need as many shares, all above 0 and finite")

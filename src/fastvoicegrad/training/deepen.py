@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from ..files import check_target
 from . import checkpoint
 from .models.stream import StreamContentConfig, StreamContentModel, StreamConverter, StreamConverterConfig
 from .models.stream_renderer import StreamRenderer, StreamRendererConfig
@@ -34,8 +35,10 @@ def deepen(path: str | Path, out: Path, settings: list[str]) -> None:
         path: checkpoint of `stream-content`, `stream-converter` or `stream-renderer`.
         settings: changes of its model, such as ``layers=12`` and ``attend_after=[2, 5, 8]``; layers come at the end.
     Raises:
-        InputError: the part cannot be deepened, or something else than these settings would change.
+        InputError: the part cannot be deepened, something else than these settings would change, or `out` cannot be
+            written.
     """
+    check_target(out)
     meta = checkpoint.read_meta(path)
     task, model = meta["task"], overridden(meta["model"], settings)
     if task not in DEEPENED:

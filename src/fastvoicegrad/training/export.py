@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 
-from ..bundle import Bundle, BundleConfig, Network, write_config
+from ..bundle import Bundle
+from ..bundle_config import BundleConfig, Network, parse_config, write_config
 from ..errors import InputError
-from ..files import new_folder
+from ..files import shown
 from ..mel import MEL
 from ..postfilter import PostFilter
 from ..version import __version__
+from .bundle_files import check_settings, config_json, write_files
 from .checkpoint import read_meta
-from .models.unet import UNet
+from .models.content import ContentEncoder
+from .models.unet import UNet, UNetConfig
 from .models.vocoder import SpectralVocoder
 from .networks import load_content, load_pitch, load_speaker, load_unet, load_vocoder
 from .onnx_graphs import Graph, content_graph, converter_graph, pitch_graph, speaker_graph, vocoder_graph
 from .recipe import build
 from .schedule import ScheduleConfig
 from .storage import Storage, storage_of, with_storage
-
-LARGEST_SMOOTHING = 0.3
-SHARPENING_RANGE = 0.5, 2.0
-LARGEST_GUIDANCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,8 @@ class ExportSettings:
     notes: dict[str, Any] = field(default_factory=dict)  # licence, training data and other texts of the bundle
 
     def __post_init__(self) -> None:
-        """Raises InputError where a value is out of range."""
-        ranges = {
-            "postfilter.smoothing": (self.postfilter.smoothing, 0.0, LARGEST_SMOOTHING),
-            "postfilter.sharpening": (self.postfilter.sharpening, *SHARPENING_RANGE),
-            "temperature": (self.temperature, 0.0, 1.0),
-            "guidance": (self.guidance, 0.0, LARGEST_GUIDANCE),
-            "guidance_cosines": (self.guidance_cosines, 1, MEL.n_mels),
-        }
-        for name, (value, least, most) in ranges.items():
-            if not least <= value <= most:
-                raise InputError(f"{name} must lie between {least} and {most}, it is {value}")
+        """Raises InputError where a bundle with one of these values could not be opened."""
+        check_settings(vars(self), BundleConfig)
 
 
 def export(
@@ -67,22 +58,55 @@ def export(
     converter: str | Path,
     vocoder: str | Path,
     teacher: bool = False,
+    warn: Callable[[str], None] = print,
 ) -> None:
     """Write a bundle from five checkpoints.
 
     Args:
         folder: to write.
         converter: a student's checkpoint, or with `teacher` a teacher's, whose bundle converts in any number of steps.
+        warn: receives a sentence where the converter was trained with another content encoder.
+    Raises:
+        InputError: a checkpoint of another part, networks that do not fit each other, or see `write_bundle`.
     """
-    spectral = load_vocoder(vocoder, "spectral")
+    if not teacher and read_meta(converter)["task"] == "teacher":
+        raise InputError(f"{shown(converter)} is a teacher's checkpoint; name it with --teacher")
+    spectral, encoder = load_vocoder(vocoder, "spectral"), load_content(content).encoder
     assert isinstance(spectral, SpectralVocoder)
+    _check_fit(
+        load_unet(converter).config, {"content": encoder.config.dim, "speaker": load_speaker(speaker).config.dim}
+    )
+    if _trained_with_another(encoder, converter):
+        warn(f"{shown(converter)} holds its own content encoder, which --content does not name")
     networks = {
-        "content": content_graph(load_content(content).encoder),
+        "content": content_graph(encoder),
         "pitch": pitch_graph(load_pitch(pitch)),
         "speaker": speaker_graph(load_speaker(speaker)),
         "vocoder": vocoder_graph(spectral),
     }
     _write_with(converter, teacher, Path(folder), settings, networks, spectral.config.corrections)
+
+
+def _check_fit(unet: UNetConfig, dims: Mapping[str, int]) -> None:
+    """Raises InputError where encoders give embeddings of other sizes than the U-Net reads.
+
+    Args:
+        dims: sizes of the "content" and the "speaker" embedding.
+    """
+    for name, read in {"content": unet.content_dim, "speaker": unet.speaker_dim}.items():
+        if dims[name] != read:
+            raise InputError(
+                f"the converter reads {name} embeddings of {read} numbers, the {name} encoder gives {dims[name]}; "
+                "give networks that were trained together"
+            )
+
+
+def _trained_with_another(encoder: ContentEncoder, converter: str | Path) -> bool:
+    """Whether a converter's checkpoint holds a content encoder with other weights than this one."""
+    if "content" not in read_meta(converter).get("others", {}):
+        return False
+    given, own = encoder.state_dict(), load_content(converter).encoder.state_dict()
+    return given.keys() != own.keys() or not all(torch.equal(given[name], own[name]) for name in own)
 
 
 def with_converter(
@@ -157,13 +181,13 @@ def write_bundle(
         networks: by name; float32 weights get `settings.storage`, stored ones stay as they are, to the byte.
         unet: lends its normalisation and its settings.
         corrections: iterations of the vocoder's mel matching.
+    Raises:
+        InputError: the bundle could not be opened, or a file cannot be written. An older bundle stays as it is.
     """
-    new_folder(folder)
-    entries = {}
+    entries, graphs = {}, {}
     for name, graph in networks.items():
         stored = storage_of(onnx.load_from_string(graph.data)) is not None
-        data = graph.data if stored else with_storage(graph.data, settings.storage)
-        (folder / f"{name}.onnx").write_bytes(data)
+        data = graphs[name] = graph.data if stored else with_storage(graph.data, settings.storage)
         entries[name] = Network(f"{name}.onnx", hashlib.sha256(data).hexdigest(), *graph.field, graph.stride)
     config = BundleConfig(
         name=settings.name,
@@ -191,4 +215,4 @@ def write_bundle(
         encoder=settings.encoder,
         notes=settings.notes,
     )
-    write_config(folder, config)
+    write_files(folder, graphs, config_json(lambda scratch: write_config(scratch, config), parse_config))

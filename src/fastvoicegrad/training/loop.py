@@ -29,22 +29,29 @@ from . import checkpoint
 from .models.blocks import inner
 from .optimiser import ema_decay, learning_rate_factor, make_optimizer, share, update_average
 from .run_log import RunLog, cost
-from .task import DISCRIMINATOR, AdversarialTask, Batch, LoopConfig, Scalars, Task
+from .task import DISCRIMINATOR, AdversarialTask, Batch, Scalars, Task
+
+WARM_UP = 2  # first steps of a process, which its speed leaves out: they also start threads and fill caches
 
 
 class NonFiniteLoss(RuntimeError):
-    """A loss or a gradient is no longer a finite number; the last checkpoint is from before."""
+    """A loss or a gradient is no longer a finite number; a checkpoint, where there is one, is from before."""
 
 
-def _check_parts(config: LoopConfig, recipe: Any, processes: int) -> None:
+def _check_parts(task: Task, recipe: Any, processes: int) -> None:
     """Raises InputError where a batch or a part of it would be empty, or would hold no conversion."""
-    parts, items = config.accumulate * processes, config.batch_size
-    if not items:  # the task chooses its batch by itself
+    parts, items = task.loop.accumulate * processes, task.smallest_batch(task.loop.batch_size)
+    if not task.loop.batch_size:  # the task chooses its batch by itself
         return
     converting = hasattr(recipe, "conversions") and getattr(recipe, "converting", True)
     conversions = min(recipe.conversions, items - 1) if converting else items  # see `conversion_targets`
     if converting and conversions < 1:
         raise InputError("conversions need two items of a batch; raise loop.batch_size to 2 and conversions to 1")
+    if items < parts and not converting:
+        raise InputError(
+            f"a batch may have {items} items for {parts} parts; "
+            "raise loop.batch_size, or lower loop.accumulate or the number of processes"
+        )
     if min(items, conversions) < parts:
         raise InputError(
             f"{parts} parts of a batch need as many items and conversions, not {items} and {conversions}; "
@@ -62,7 +69,7 @@ def _fitting(message: str) -> Iterator[None]:
     """Raises InputError with the message where weights do not fit the networks."""
     try:
         yield
-    except RuntimeError as error:
+    except checkpoint.OtherNetworkError as error:
         raise InputError(message) from error
 
 
@@ -98,7 +105,7 @@ class Trainer:
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(), mixed_precision=self.config.mixed_precision, kwargs_handlers=[constant]
         )
-        _check_parts(self.config, recipe, self.accelerator.num_processes)
+        _check_parts(task, recipe, self.accelerator.num_processes)
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()
@@ -239,9 +246,10 @@ class Trainer:
             norm = self.accelerator.clip_grad_norm_(self.task.modules[name].parameters(), self.config.clip)
             norms[name] = 0.0 if norm is None else float(norm)
         if not (finite and all(map(math.isfinite, norms.values()))):
+            resumes = f" (it resumes from {self.last})" if self.last.exists() else ""
             raise NonFiniteLoss(
                 f"{self.task.name}: the loss of {' and '.join(map(repr, names))} is no longer a number at step "
-                f"{self.step}; lower learning_rate or clip and start again (it resumes from {self.last})"
+                f"{self.step}; lower learning_rate or clip and start again{resumes}"
             )
         for name in names:
             self.optimizers[name].step()
@@ -297,13 +305,17 @@ class Trainer:
         log = RunLog(self.out, self.task.name, self.console, 5 * config.log_every) if main else None
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         scores: Scalars = {}
-        started, first = time.monotonic(), self.step
+        resumed = first = self.step
+        started = time.monotonic()
         with Progress(*columns, console=self.console, disable=not main) as progress:
             bar = progress.add_task(self.task.name, total=config.steps, completed=self.step)
             while self.step < config.steps:
                 scalars = self.train_step()
                 progress.update(bar, completed=self.step)
-                self.cost = cost(self.accelerator.device, self.step - first, time.monotonic() - started)
+                now = time.monotonic()
+                self.cost = cost(self.accelerator.device, self.step - first, now - started)
+                if self.step == resumed + WARM_UP:
+                    started, first = now, self.step
                 if log and self.step % config.log_every == 0:
                     speed = {"steps_per_second": self.cost["steps_per_second"]}
                     log.scalars(self.step, "train", scalars | speed)

@@ -79,7 +79,7 @@ def build(kind: type[R], data: dict[str, Any]) -> R:
     Raises:
         InputError: with the wrong name or type.
     """
-    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
+    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float, str: _text})
     try:
         recipe = dacite.from_dict(kind, _completed(kind, data), config)
     except (dacite.DaciteError, TypeError, ValueError) as error:
@@ -88,18 +88,32 @@ def build(kind: type[R], data: dict[str, Any]) -> R:
     return recipe
 
 
+def _text(value: Any) -> Any:
+    """YAML reads the word "no" as false."""
+    return "no" if value is False else value
+
+
 def _completed(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
-    """`data` with the defaults of what its tables lack."""
+    """`data` with the defaults of what its tables lack: those of the part, which may differ from a dataclass's own."""
     both, types = dict(data), get_type_hints(kind)
     for entry in dataclasses.fields(kind):
-        value, make = data.get(entry.name), entry.default_factory
+        value = data.get(entry.name)
         if not isinstance(value, dict):
             continue
-        if dataclasses.is_dataclass(types[entry.name]):
+        if (default := _default_table(entry)) is not None:
+            both[entry.name] = merged(default, value)
+        elif dataclasses.is_dataclass(types[entry.name]):
             both[entry.name] = _completed(types[entry.name], value)
-        elif make is not dataclasses.MISSING and isinstance(default := make(), dict):
-            both[entry.name] = default | value
     return both
+
+
+def _default_table(entry: dataclasses.Field[Any]) -> dict[str, Any] | None:
+    """The default of a setting as a dictionary; None where it has no such default."""
+    make = entry.default_factory
+    default = entry.default if make is dataclasses.MISSING else make()
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        return dataclasses.asdict(default)
+    return default if isinstance(default, dict) else None
 
 
 def _check_names(recipe: Any) -> None:

@@ -20,7 +20,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ..bundle import Bundle
 from ..errors import InputError
-from ..files import new_folder
+from ..files import new_folder, shown
+from ..stream.bundle import StreamBundle
 from . import checkpoint
 from .legacy import model_settings, with_thresholds
 from .models.content import ContentConfig, ContentModel
@@ -99,6 +100,26 @@ def fill(model: nn.Module, graph: onnx.GraphProto, renamed: dict[str, str]) -> t
     return [name for name in weights if name.endswith((".weight", ".bias")) and name not in used], missing
 
 
+def _opened(bundle: str | Path | None) -> Bundle:
+    """The bundle; where it is one for streams, the error names the other command."""
+    try:
+        return Bundle.open(bundle)
+    except InputError as error:
+        if bundle is None or not _streams(bundle):
+            raise
+        raise InputError(
+            f"{shown(bundle)} is a bundle for streams; restore it with 'fastvoicegrad dev restore-stream'"
+        ) from error
+
+
+def _streams(bundle: str | Path) -> bool:
+    try:
+        StreamBundle.open(bundle)
+    except InputError:
+        return False
+    return True
+
+
 def restore(bundle: str | Path | None, out: Path) -> list[Path]:
     """Write a checkpoint for each network of a bundle, to train from or to export again.
 
@@ -110,7 +131,7 @@ def restore(bundle: str | Path | None, out: Path) -> list[Path]:
     Raises:
         InputError: the graphs do not store their networks' settings, or another version's networks wrote them.
     """
-    opened = Bundle.open(bundle)
+    opened = _opened(bundle)
     new_folder(out)
     recipe, written = {"schedule": asdict(ScheduleConfig.of(opened.config))}, []
     for part, (task, network, settings, renamed) in RESTORED.items():

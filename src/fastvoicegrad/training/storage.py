@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ..bundle import Bundle, write_config
-from ..files import new_folder
+from ..bundle import Bundle
+from ..bundle_config import parse_config, write_config
 from ..graphs import computes_in_bytes
+from .bundle_files import config_json, write_files
 
 Storage = Literal["byte", "half"]
 
@@ -124,14 +125,13 @@ def store_bundle(bundle: str | Path | None, out: Path, storage: Storage) -> None
 
 def write_networks(out: Path, bundle: Bundle, graphs: dict[str, bytes]) -> None:
     """Write a bundle with some of its graphs replaced, in the folder `out`. New encoders fit no older voices."""
-    new_folder(out)
-    networks = {}
+    networks, whole = {}, {}
     for name, network in bundle.config.networks.items():
-        data = graphs.get(name) or bundle.graph(name)
-        (out / f"{name}.onnx").write_bytes(data)
+        data = whole[name] = graphs.get(name) or bundle.graph(name)
         networks[name] = replace(network, file=f"{name}.onnx", sha256=hashlib.sha256(data).hexdigest())
     encoder = "" if graphs.keys() & {"speaker", "content", "pitch"} else bundle.config.encoder
-    write_config(out, replace(bundle.config, networks=networks, encoder=encoder))
+    config = replace(bundle.config, networks=networks, encoder=encoder)
+    write_files(out, whole, config_json(lambda scratch: write_config(scratch, config), parse_config))
 
 
 def to_bytes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

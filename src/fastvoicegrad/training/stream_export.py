@@ -9,9 +9,9 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..errors import InputError
-from ..files import new_folder
-from ..stream.config import StreamConfig, StreamNetwork, write_stream_config
+from ..stream.config import StreamConfig, StreamNetwork, parse_stream_config, write_stream_config
 from ..version import __version__
+from .bundle_files import check_settings, config_json, write_files
 from .models.stream import StreamContent, StreamConverter, StreamPitch
 from .models.stream_renderer import StreamRenderer
 from .storage import Storage, with_storage
@@ -33,6 +33,10 @@ class StreamExportSettings:
     storage: Storage = "half"  # of the weights
     sharpening: float = 1.0  # of the converter's mel across its bands
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InputError where a bundle with one of these values could not be opened."""
+        check_settings(vars(self), StreamConfig)
 
 
 def export_stream(
@@ -79,7 +83,7 @@ def write_stream_bundle(
         encoder: fingerprint of the full bundle.
     Raises:
         InputError: content encoder and pitch tracker look unequally far ahead, or read other frames; or the converter
-            takes another content embedding.
+            takes another content embedding; or the bundle could not be opened. An older bundle stays as it is.
     """
     of = content.config
     if (of.lookahead, of.window) != (pitch.config.lookahead, pitch.config.window):
@@ -96,11 +100,9 @@ def write_stream_bundle(
         "renderer": stream_renderer_graph(renderer),
         "voice": voice_graph(converter),
     }
-    new_folder(folder)
-    entries = {}
+    entries, stored = {}, {}
     for name, graph in graphs.items():
-        data = with_storage(graph.data, settings.storage)
-        (folder / f"{name}.onnx").write_bytes(data)
+        data = stored[name] = with_storage(graph.data, settings.storage)
         entries[name] = StreamNetwork(f"{name}.onnx", hashlib.sha256(data).hexdigest(), graph.state)
     config = StreamConfig(
         name=settings.name,
@@ -112,4 +114,4 @@ def write_stream_bundle(
         sharpening=settings.sharpening,
         notes=settings.notes,
     )
-    write_stream_config(folder, config)
+    write_files(folder, stored, config_json(lambda scratch: write_stream_config(scratch, config), parse_stream_config))

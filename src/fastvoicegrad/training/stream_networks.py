@@ -15,24 +15,23 @@ from .models.stream import (
 )
 from .models.stream_renderer import StreamRenderer, StreamRendererConfig
 from .networks import content_settings, loaded
-from .recipe import build
 
 
 def load_stream_content(path: str | Path) -> StreamContentModel:
     """The content encoder with its unit classifier, from its own run or from a converter's run that trained it too."""
-    model = StreamContentModel(build(StreamContentConfig, content_settings(path, "stream-content")))
-    task = read_meta(path)["task"]
-    load_network(path, model, task if task == "stream-content" else "content")
+    own = "stream-content"
+    model = StreamContentModel(content_settings(StreamContentConfig, path, own, "stream-converter"))
+    load_network(path, model, own if read_meta(path)["task"] == own else "content")
     return model.eval()
 
 
 def load_stream_pitch(path: str | Path) -> StreamPitch:
-    return loaded(StreamPitch, StreamPitchConfig, path)
+    return loaded(StreamPitch, StreamPitchConfig, path, "stream-pitch")
 
 
 def load_stream_converter(path: str | Path) -> StreamConverter:
-    return loaded(StreamConverter, StreamConverterConfig, path)
+    return loaded(StreamConverter, StreamConverterConfig, path, "stream-converter")
 
 
 def load_stream_renderer(path: str | Path) -> StreamRenderer:
-    return loaded(StreamRenderer, StreamRendererConfig, path)
+    return loaded(StreamRenderer, StreamRendererConfig, path, "stream-renderer")

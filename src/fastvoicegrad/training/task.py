@@ -18,7 +18,12 @@ Batch = dict[str, Tensor]
 Scalars = dict[str, float]
 Exhibits = dict[str, tuple[Tensor, Tensor]]  # name -> log-mel (80, T) and its waveform (N,)
 
-PRECISIONS = ("no", "fp16", "bf16")  # of Accelerate; in YAML, "no" needs quotes
+# Of Accelerate; in YAML, "no" needs quotes. Half precision ("fp16") needs a scaler, whose state no checkpoint holds.
+PRECISIONS = ("no", "bf16")
+LEAST = {  # values of settings
+    **dict.fromkeys(("steps", "batch_size", "warmup", "seed", "threads", "adversary_rate", "weight_decay"), 0),
+    **dict.fromkeys(("accumulate", "save_every", "validate_every", "log_every"), 1),
+}
 DISCRIMINATOR = "discriminator"  # name of the network that is trained against the others
 
 
@@ -27,7 +32,7 @@ class LoopConfig:
     """Settings of a run. Steps are optimiser steps; the learning rate is the generator's."""
 
     steps: int
-    batch_size: int  # of all processes together
+    batch_size: int  # of all processes together; 0: the task chooses, as an adaptation does
     accumulate: int = 1  # parts of a process's batch: less memory, the same step but for losses of a whole batch
     learning_rate: float = 2e-4
     adversary_rate: float = 1.0  # learning rate of the discriminator, in units of the generator's
@@ -47,11 +52,18 @@ class LoopConfig:
     threads: int = 0  # CPU threads; 0 keeps PyTorch's choice
 
     def __post_init__(self) -> None:
-        """Raises InputError where a number is too small, or a precision has another name."""
-        above_0 = ("accumulate", "save_every", "validate_every", "log_every")
-        for name, least in {"steps": 0, "seed": 0, "threads": 0, **dict.fromkeys(above_0, 1)}.items():
-            if getattr(self, name) < least:
+        """Raises InputError where a number is out of its range, or a precision has another name."""
+        for name, least in LEAST.items():
+            if not getattr(self, name) >= least:  # nor is NaN
                 raise InputError(f"loop.{name} must be {least} or more, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"loop.{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.cooldown <= 1:
+            raise InputError(f"loop.cooldown, a share of the steps, must lie between 0 and 1, got {self.cooldown}")
+        for name, decay in {"ema": self.ema, "betas[0]": self.betas[0], "betas[1]": self.betas[1]}.items():
+            if not 0 <= decay < 1:
+                raise InputError(f"loop.{name} must be 0 or more and below 1, got {decay}")
         if self.mixed_precision not in PRECISIONS:
             raise InputError(f"loop.mixed_precision is one of {', '.join(PRECISIONS)}, not '{self.mixed_precision}'")
 
@@ -79,6 +91,10 @@ class Task(ABC):
     @abstractmethod
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         """The global batch of a step, on the CPU. All randomness of the step comes from `random`."""
+
+    def smallest_batch(self, size: int) -> int:
+        """Fewest items of a batch that `batch` draws for this size."""
+        return size
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.training.data.conversion import (  # noqa: E402
     ConversionCrops,
     ConversionData,
@@ -103,6 +104,41 @@ def test_a_conversion_has_the_crop_as_source_and_the_next_voice_as_target(store:
     ratio = batch["median_pitch"][1:] / batch["median_pitch"][:3]
     torch.testing.assert_close(conversions["pitch"], batch["pitch"][:3] * ratio[:, None])
     assert all(len(value) == 3 for value in conversions.values())
+
+
+def unlabelled(store: Path, folder: Path, rows: list[int]) -> str:
+    """The store, but the speaker teacher has no embedding of some recordings."""
+    for path in store.iterdir():
+        if path.name != "speaker_teacher.npy":
+            (folder / path.name).symlink_to(path)
+    teacher = np.load(store / "speaker_teacher.npy")
+    teacher[rows] = np.nan
+    np.save(folder / "speaker_teacher.npy", teacher)
+    return str(folder)
+
+
+def test_a_voice_may_have_its_embedding_from_the_other_split(store: Path, tmp_path: Path) -> None:
+    entries = Store(store).entries
+    rows = [n for n, entry in enumerate(entries) if entry.recording.voice == entries[0].recording.voice]
+    lines = (store / "index.jsonl").read_text().splitlines()
+    lines[rows[-1]] = lines[rows[-1]].replace('"train"', '"valid"')
+    changed = unlabelled(store, tmp_path, rows[:-1])
+    (tmp_path / "index.jsonl").unlink()
+    (tmp_path / "index.jsonl").write_text("\n".join(lines) + "\n")
+    crops = ConversionCrops(ConversionData(changed, frames=64), "train", verified=True)
+    found = crops.verifier_embedding(entries[0].recording.voice)
+    np.testing.assert_allclose(found, np.load(store / "speaker_teacher.npy")[rows[-1]], rtol=1e-5)
+
+
+def test_a_voice_without_an_embedding_of_the_teacher_is_refused(store: Path, tmp_path: Path) -> None:
+    """Before training: the loss would be no number at the first batch with this voice."""
+    entries = Store(store).entries
+    voice = entries[0].recording.voice
+    rows = [n for n, entry in enumerate(entries) if entry.recording.voice == voice]
+    data = ConversionData(unlabelled(store, tmp_path, rows), frames=64)
+    ConversionCrops(data, "train")
+    with pytest.raises(InputError, match=f"no embedding by the speaker teacher of the voice '{voice}'; delete its"):
+        ConversionCrops(data, "train", verified=True)
 
 
 def test_the_unconditional_speaker_is_the_mean_of_the_batch() -> None:

@@ -32,3 +32,11 @@ def test_a_teachers_features_follow_from_the_mel() -> None:
     estimate.sum().backward()
     assert mel.grad is not None
     assert mel.grad.abs().sum() > 0
+
+
+def test_features_take_mels_of_mixed_precision() -> None:
+    features = MelFeatures([vowels(3.0, 90.0 + 12 * i, seed=i) for i in range(16)], recogniser_mel, first=0.0)
+    mel = torch.from_numpy(log_mel(vowels(2.0, 151.0, seed=40)))[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        estimate = features(mel.bfloat16())
+    assert (estimate - features(mel)).abs().mean() < 0.05

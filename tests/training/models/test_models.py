@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
+from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.mel import hz_to_mel, mel_to_hz  # noqa: E402
 from fastvoicegrad.training.losses import adversarial_discriminator, phase_distance  # noqa: E402
 from fastvoicegrad.training.models.attention import AttentionConfig, ReferenceAttention  # noqa: E402
@@ -267,6 +270,14 @@ def test_hifigan_shapes_and_published_format(tmp_path) -> None:  # type: ignore[
         assert model(mel).shape == (1, 2048)
         assert model.features(mel).shape == (1, 256, 64)
         torch.testing.assert_close(HiFiGAN.from_checkpoint(tmp_path / "generator")(mel), model(mel))
+
+
+@pytest.mark.parametrize("held", [{"model": {}}, {"generator": {}}, {"generator": [1]}, [1], None])
+def test_another_file_than_hifigans_is_refused(tmp_path: Path, held: object) -> None:
+    if held is not None:
+        torch.save(held, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"weights\.pt does not hold HiFi-GAN V1's generator; name the published"):
+        HiFiGAN.from_checkpoint(tmp_path / "weights.pt")
 
 
 def test_discriminators_return_scores_and_features() -> None:

@@ -7,9 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.mel import MEL, log_mel  # noqa: E402
+from fastvoicegrad.training.data.store import Store  # noqa: E402
 from fastvoicegrad.training.models.speaker import SpeakerConfig, SpeakerEncoder, resampled  # noqa: E402
-from fastvoicegrad.training.tasks.speaker import DELAY, SpeakerTask, fit_front  # noqa: E402
+from fastvoicegrad.training.tasks.speaker import DELAY, LabelledCrops, SpeakerTask, fit_front  # noqa: E402
 from tests.training.tasks.tiny_runs import trainer  # noqa: E402
 
 
@@ -23,6 +25,27 @@ def test_batches_hold_the_teachers_embeddings(store: Path, tmp_path: Path) -> No
     losses = task.losses(batch)
     assert losses["cosine"] == pytest.approx(0, abs=1e-5)
     assert losses["geometry"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("held", [{"generator": {"x": 1}}, {"a.weight": torch.zeros(1)}, {}, [1], "text", None])
+def test_another_file_than_the_verifiers_is_refused(store: Path, tmp_path: Path, held: object) -> None:
+    path = tmp_path / "weights.pt"
+    if held == "text":
+        path.write_text("no weights")
+    elif held is not None:
+        torch.save(held, path)
+    with pytest.raises(InputError, match=r"published=.*weights\.pt does not hold CAM\+\+'s weights in the sizes"):
+        trainer(store, tmp_path, "speaker", f"published={path}")
+
+
+def test_a_split_without_embeddings_of_the_teacher_is_refused(store: Path) -> None:
+    opened = Store(store)
+    teacher = opened.array("speaker_teacher").copy()
+    teacher[[entry.recording.split == "valid" for entry in opened.entries]] = np.nan
+    opened._arrays["speaker_teacher"] = teacher
+    LabelledCrops(opened, "train", 48)
+    with pytest.raises(InputError, match="has no 'valid' recording of 48 frames with an embedding by the speaker"):
+        LabelledCrops(opened, "valid", 48)
 
 
 def test_the_front_end_is_fitted_to_the_verifiers_features() -> None:

@@ -18,9 +18,11 @@ from fastvoicegrad.training.checkpoint import average  # noqa: E402
 from fastvoicegrad.training.data.conversion import as_conversions, speaker_conditions  # noqa: E402
 from fastvoicegrad.training.losses import LogMel  # noqa: E402
 from fastvoicegrad.training.networks import load_content  # noqa: E402
+from fastvoicegrad.training.recipe import read_yaml  # noqa: E402
+from fastvoicegrad.training.tasks.registry import part_recipe  # noqa: E402
 from fastvoicegrad.training.tasks.student import StudentTask  # noqa: E402
 from tests.training.tasks.stand_ins import Recogniser  # noqa: E402
-from tests.training.tasks.tiny_runs import lend, trainer  # noqa: E402
+from tests.training.tasks.tiny_runs import RECIPES, lend, trainer  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +184,41 @@ def test_a_content_encoder_is_trained_with_its_student(runs: Path, store: Path, 
     assert all(torch.equal(value, after[key]) for key, value in mean.items())
     with pytest.raises(InputError, match="lack"):
         average([whole.last, runs / "student" / "last.safetensors"], tmp_path / "mean.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.context=4", "train_content needs data.context of 8 or more, as many frames as data.margin has, got 4"),
+        ("data.context=33", "data.context must be a multiple of 2, got 33; set it to 34"),
+        ("data.reference_frames=47", "data.reference_frames must be a multiple of 2, got 47; set it to 48"),
+    ],
+)
+def test_frames_that_a_content_encoder_in_training_cannot_read_are_refused(setting: str, message: str) -> None:
+    """With less context than the margin its contents would stand at wrong frames."""
+    settings = ["train_content=true", "content=content.safetensors", "data.context=32"]
+    part_recipe("student", read_yaml(RECIPES / "smoke" / "student.yaml", settings))
+    with pytest.raises(InputError, match=message):
+        part_recipe("student", read_yaml(RECIPES / "smoke" / "student.yaml", [*settings, setting]))
+
+
+def test_a_content_encoder_of_fewer_units_is_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "store"
+    other.mkdir()
+    for path in store.iterdir():
+        (other / path.name).symlink_to(path)
+    (other / "units.npy").unlink()
+    np.save(other / "units.npy", np.load(store / "units.npy") + 4)
+    content = f"content={runs / 'content' / 'last.safetensors'}"
+    with pytest.raises(InputError, match="has 20 units, and the content encoder's model.units is 16"):
+        trainer(other, tmp_path, "student", "train_content=true", content, "data.context=32", name="refused")
+
+
+def test_another_checkpoint_than_hifigans_is_refused(runs: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no weights")
+    for vocoder in (runs / "vocoder" / "last.safetensors", tmp_path / "text", tmp_path / "nosuch"):
+        with pytest.raises(InputError, match="HiFi-GAN.*; name the"):
+            trainer(store, tmp_path, "student", "vocoder_kind=hifigan", f"vocoder={vocoder}", name="refused")
 
 
 def test_a_guided_teacher_also_teaches_conversions(store: Path, tmp_path: Path) -> None:

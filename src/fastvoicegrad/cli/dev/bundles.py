@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from ...errors import InputError
-from ..common import BundleOption, SettingsOption, console, developer_module, existing, friendly
+from ..common import (
+    BundleOption,
+    SettingsOption,
+    console,
+    developer_module,
+    errors,
+    existing,
+    findings,
+    friendly,
+    printable,
+)
 
 OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Bundle folder to write.")]
 
@@ -41,6 +51,7 @@ def export(
         **parts,
         converter=converter,
         teacher=teacher is not None,
+        warn=_warn,
     )
     _report_size(output)
 
@@ -94,7 +105,8 @@ def quantise(
     bundle: BundleOption = None,
 ) -> None:
     """Write a bundle whose converter computes in eight bits: faster, nearly the same. Evaluate it before use."""
-    developer_module("training.quantise").quantise(bundle, speech, output)
+    with findings():
+        developer_module("training.quantise").quantise(bundle, speech, output)
     _report_size(output)
 
 
@@ -116,6 +128,10 @@ def restore_stream(
     """Write checkpoints from a stream bundle, to train from (loop.start_from) or to export again."""
     for path in developer_module("training.restore_stream").restore_stream(bundle, output):
         console.print(str(path))
+
+
+def _warn(sentence: str) -> None:
+    errors.print(f"fastvoicegrad: warning: {printable(sentence)}", style="yellow")
 
 
 def _report_size(bundle: Path) -> None:

@@ -65,12 +65,17 @@ def evaluate(
     """Evaluate systems on the same pairs: quality, words, voice, melody, speed. Finished work is not repeated."""
     run, report = developer_module("evaluation.run"), developer_module("evaluation.report")
     named = run.name_systems(systems)
-    if metric_weights != USUAL_WEIGHTS and not metric_weights.is_dir():
-        raise InputError(f"{metric_weights}: no such folder of metric weights")
+    check_weights(metric_weights)
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is not a folder; name one, which is made where it is missing")
     plan = run.Plan(named, str(pairs), str(output), str(metric_weights), str(base) if base else None)
     report.print_summary(run.evaluate(plan, against or next(iter(named)), jobs, speed))
+
+
+def check_weights(folder: Path) -> None:
+    """Raises InputError where a folder of metric weights is missing; the usual one may be."""
+    if folder != USUAL_WEIGHTS and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of metric weights")
 
 
 @friendly
@@ -83,6 +88,7 @@ def diagnose(
 ) -> None:
     """Show where likeness and words are lost: each voice converted to itself, stage by stage."""
     module = developer_module("evaluation.diagnose")
+    check_weights(metric_weights)
     model = str(bundle) if bundle else None
     print(module.diagnose(pairs, output, metric_weights, model, jobs).read_text(encoding="utf-8"))
 
@@ -98,7 +104,8 @@ def reference_length(
 ) -> None:
     """Show what a longer reference is worth: likeness and words over its seconds, as a table and a plot."""
     module = developer_module("evaluation.reference_length")
-    lengths = sorted(seconds or module.SECONDS)
+    check_weights(metric_weights)
+    lengths = sorted(set(seconds or module.SECONDS))
     model = str(bundle) if bundle else None
     print(module.reference_length(pairs, output, metric_weights, model, lengths, jobs).read_text(encoding="utf-8"))
 

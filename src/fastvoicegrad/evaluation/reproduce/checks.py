@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ...bundle import Bundle
 from ...errors import InputError
+from ...files import shown
 from ...training.checkpoint import read_meta
 from ...training.data.store import Store
-from ...training.recipe import build, overridden
-from ...training.tasks.registry import TASKS
+from ...training.networks import VocoderKind, load_vocoder
+from ...training.recipe import overridden
+from ...training.tasks.diffvc_encoder import AverageVoiceRecipe
+from ...training.tasks.registry import part_recipe
 from ...training.tasks.student_recipe import StudentRecipe
 from ..languages import language_pairs
 from ..pairs import Pair, read_pairs
-from .plan import BUDGETS, Reproduction
+from ..registry import METRICS
+from .plan import BUDGETS, USUAL_WEIGHTS, Reproduction
 from .tables import LANGUAGES, TRAININGS, trainings_of
-from .trainings import recipe_of
+from .trainings import chosen_settings, recipe_of
 
-ARRAYS = ("mel", "pitch", "content", "speaker")  # of a store, that every training reads
-UNITS = "units"  # that the average-voice encoder of DiffVC reads too
+ARRAYS = ("mel", "pitch", "content", "content_unperturbed", "speaker")  # of a store, that converters train on
+AVERAGE_ARRAYS = ("mel", "units")  # that the average-voice encoder of DiffVC trains on
 
 
 def check_inputs(plan: Reproduction) -> None:
@@ -37,6 +42,8 @@ def check_inputs(plan: Reproduction) -> None:
         _named("--teacher", lambda: check_teacher(plan.teacher))
     if LANGUAGES in plan.wanted:
         _named("--manifest", lambda: check_manifest(plan.manifest))
+    if plan.rows or LANGUAGES in plan.wanted:
+        check_metric_weights(plan.metric_weights)
 
 
 def check_output(out: Path) -> None:
@@ -47,27 +54,68 @@ def check_output(out: Path) -> None:
 
 
 def check_recipes(plan: Reproduction) -> None:
-    """Raises InputError where a recipe is missing or wrong, or does not take the overrides."""
+    """Raises InputError where a recipe is missing or wrong, does not take the overrides, or names a wrong vocoder."""
     folder = plan.recipes / BUDGETS[plan.budget]
     if not folder.is_dir():
         raise InputError(f"--recipes {plan.recipes}: {folder} is missing; name the folder 'recipes' of a checkout")
-    for name in trainings_of(list(plan.rows.values())):
-        training = TRAININGS[name]
-        recipe = recipe_of(plan, training)
-        settings = plan.settings if training.part == "student" else []
-        built = build(TASKS[training.part][0], overridden(recipe, settings))
-        if isinstance(built, StudentRecipe) and built.vocoder_kind == "hifigan" and not Path(built.vocoder).is_file():
-            raise InputError(f"the vocoder {built.vocoder} is missing; name HiFi-GAN's weights with --set vocoder=PATH")
+    students = [recipe for recipe in _recipes(plan).values() if isinstance(recipe, StudentRecipe)]
+    named = any(setting.startswith("vocoder=") for setting in plan.settings)  # else the base lends a spectral one
+    for path, kind in dict.fromkeys((student.vocoder, student.vocoder_kind) for student in students):
+        if named or kind == "hifigan":
+            check_vocoder(path, kind)
+
+
+def check_vocoder(path: str, kind: VocoderKind) -> None:
+    """Raises InputError where a file does not hold such a vocoder."""
+    if kind == "hifigan" and not Path(path).is_file():
+        raise InputError(f"the vocoder {shown(path)} is missing; name HiFi-GAN's weights with --set vocoder=PATH")
+    _named("--set vocoder=PATH", lambda: load_vocoder(path, kind))
+
+
+def _recipes(plan: Reproduction) -> dict[str, Any]:
+    """The recipes of all trainings of a plan, by their names."""
+    chosen = {name: TRAININGS[name] for name in trainings_of(list(plan.rows.values()))}
+    return {
+        name: part_recipe(training.part, overridden(recipe_of(plan, training), chosen_settings(plan, training)))
+        for name, training in chosen.items()
+    }
+
+
+def arrays_of(recipe: Any) -> tuple[str, ...]:
+    """Names of a store's arrays that a training reads."""
+    if isinstance(recipe, AverageVoiceRecipe):
+        return AVERAGE_ARRAYS
+    student = isinstance(recipe, StudentRecipe)
+    more = {
+        "parallel": recipe.data.parallel > 0,
+        "units": recipe.data.context > 0,
+        "speaker_teacher": student and recipe.converting,
+        "wave": student and any(recipe.weights.get(name) for name in ("ge2e", "recogniser")),
+    }
+    return (*ARRAYS, *(name for name, needed in more.items() if needed))
 
 
 def check_store(plan: Reproduction) -> None:
-    """Raises InputError where there is no store, or it lacks an array or recordings."""
+    """Raises InputError where there is no store, or it lacks recordings or an array that a training reads."""
     store = Store(plan.store)
     if not store.entries:
         raise InputError(f"{plan.store} has no recordings")
-    units = (UNITS,) if "diffvc-encoder" in trainings_of(list(plan.rows.values())) else ()
-    for name in (*ARRAYS, *units):
+    trained = [recipe for name, recipe in _recipes(plan).items() if plan.teacher is None or name != "teacher"]
+    for name in dict.fromkeys(name for recipe in trained for name in arrays_of(recipe)):
         store.array(name)
+
+
+def check_metric_weights(folder: Path) -> None:
+    """Raises InputError where the user names no folder. The usual one may be missing: some metrics need no weights."""
+    if folder != USUAL_WEIGHTS and not folder.is_dir():
+        raise InputError(f"--metric-weights {shown(folder)}: no such folder; see docs/evaluation.md for what it holds")
+
+
+def left_out_metrics(plan: Reproduction) -> list[str]:
+    """A line for each metric that the tables will lack."""
+    if not plan.rows and LANGUAGES not in plan.wanted:
+        return []
+    return list(dict.fromkeys(line for metric in METRICS if (line := metric.missing(plan.metric_weights))))
 
 
 def check_pairs(pairs: list[Pair]) -> None:

@@ -57,9 +57,10 @@ def document(plan: Reproduction, parts: list[str], seconds: Mapping[str, float])
 def conditions(report: dict[str, Any], runs: Runs) -> str:
     """What all tables with trainings share."""
     steps = [f"{name} {read_meta(path)['step']}" for name, path in runs.checkpoints.items()]
+    missing = "".join(f"- {line}\n" for line in dict.fromkeys(report["missing"]))
     return (
         f"{len(report['pairs'])} pairs. Means with 95 % intervals, bootstrap over pairs. Steps of each training: "
-        f"{', '.join(steps)}.\n"
+        f"{', '.join(steps)}.\n" + (f"\n{missing}" if missing else "")
     )
 
 

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.console import Console
+
 from ...errors import InputError
 from ...files import replacing
 from ..languages import language_pairs
@@ -14,7 +16,7 @@ from ..pairs import read_pairs, write_pairs
 from ..run import Plan, evaluate
 from ..systems import bundle_key
 from . import plots, report
-from .checks import check_inputs
+from .checks import check_inputs, left_out_metrics
 from .plan import Reproduction
 from .stopwatch import Stopwatch
 from .tables import FULL, LANGUAGES, SPEED, TABLES
@@ -36,6 +38,8 @@ def reproduce(plan: Reproduction) -> Path:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"-o {plan.out}: it cannot be made ({error.strerror}); name another folder") from error
+    for line in left_out_metrics(plan):  # now, as trainings may take days
+        Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     stopwatch = Stopwatch(plan.out / "times.json")
     parts = []
     if plan.rows:

@@ -18,7 +18,7 @@ import yaml
 from ...bundle import Bundle
 from ...errors import InputError
 from ...training.checkpoint import plain, read_meta
-from ...training.loop import NonFiniteLoss, Trainer
+from ...training.loop import WARM_UP, NonFiniteLoss, Trainer
 from ...training.recipe import build, merged, overridden, read_yaml
 from ...training.restore import restore
 from ...training.tasks.registry import TASKS, make_task
@@ -26,7 +26,7 @@ from .plan import BUDGETS, Reproduction
 from .stopwatch import Stopwatch, duration
 from .tables import TRAININGS, Training, trainings_of
 
-PROBE_STEPS = 3  # that show how fast a training is
+PROBE_STEPS = WARM_UP + 6  # the last ones show how fast a training is
 CONTINUED = 0.125  # of a teacher's steps, where it continues another one
 ON_CONVERSIONS = ("teacher", "student", "diffvc")  # parts whose recipes have `data`
 
@@ -62,23 +62,34 @@ def recipe_of(plan: Reproduction, training: Training) -> dict[str, Any]:
 
 
 def complete(plan: Reproduction, training: Training, checkpoints: dict[str, Path]) -> dict[str, Any]:
-    """The recipe with store, threads, and the checkpoints that the training needs."""
+    """The recipe with store, threads, the checkpoints that the training needs, and the user's settings for students.
+
+    Paths stay as they are. Read as YAML, one with a "#" would lose its end.
+    """
     recipe = recipe_of(plan, training)
-    store = "data.store" if training.part in ON_CONVERSIONS else "store"
-    settings = [f"{store}={plan.store}", f"loop.threads={max(1, torch.get_num_threads() // plan.jobs)}"]
+    store, chosen = {"store": str(plan.store)}, chosen_settings(plan, training)
+    own: dict[str, Any] = {"loop": {"threads": max(1, torch.get_num_threads() // plan.jobs)}}
+    own |= {"data": store} if training.part in ON_CONVERSIONS else store
     match training.part:
         case "student":
-            settings.append(f"teacher={checkpoints[training.teacher or 'teacher']}")
-            if recipe.get("vocoder_kind", "spectral") == "spectral":  # a recipe names HiFi-GAN's weights itself
-                settings.append(f"vocoder={plan.out / 'base' / 'vocoder.safetensors'}")
-            settings += plan.settings
+            own["teacher"] = str(checkpoints[training.teacher or "teacher"])
+            kind = overridden(recipe, chosen).get("vocoder_kind", "spectral")
+            if kind == "spectral":  # HiFi-GAN's weights are named by the recipe or the user
+                own["vocoder"] = str(plan.out / "base" / "vocoder.safetensors")
         case "teacher" if training.teacher:
-            steps = max(1, round(CONTINUED * recipe["loop"]["steps"]))
             recipe["model"] = read_meta(checkpoints[training.teacher])["model"]
-            settings += [f"loop.start_from={checkpoints[training.teacher]}", f"loop.steps={steps}"]
+            own["loop"] |= {
+                "start_from": str(checkpoints[training.teacher]),
+                "steps": max(1, round(CONTINUED * recipe["loop"]["steps"])),
+            }
         case "diffvc":
-            settings.append(f"encoder={checkpoints['diffvc-encoder']}")
-    return overridden(recipe, settings)
+            own["encoder"] = str(checkpoints["diffvc-encoder"])
+    return overridden(merged(recipe, own), chosen)
+
+
+def chosen_settings(plan: Reproduction, training: Training) -> list[str]:
+    """The user's overrides of a training: they are for students."""
+    return plan.settings if training.part == "student" else []
 
 
 def train(part: str, recipe: dict[str, Any], out: Path) -> Path:
@@ -181,9 +192,9 @@ class Trainings:
         with self.turns, self.stopwatch.part(f"training {name}"):
             if self.failed.is_set():
                 return
-            if (training.as_long_as or training.optional) and not self._fits(name, training, recipe):
-                return
             try:
+                if (training.as_long_as or training.optional) and not self._fits(name, training, recipe):
+                    return
                 self.runs.checkpoints[name] = self._train(name, training.part, recipe, self.plan.out / "runs" / name)
             except Diverged:
                 if any(name in other.needs for other in TRAININGS.values()):

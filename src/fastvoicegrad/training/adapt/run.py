@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import numpy as np
 import torch
 from accelerate.state import AcceleratorState
@@ -22,7 +22,7 @@ from safetensors import safe_open
 from ...audio.folders import REPORT
 from ...converter import VoiceConverter
 from ...errors import InputError
-from ...files import check_target, shown
+from ...files import check_target, new_folder, shown
 from ...stream.bundle import StreamBundle
 from ...threads import default_threads
 from ...version import __version__
@@ -35,6 +35,7 @@ from ..restore_stream import restored_stream_converter
 from ..schedule import ScheduleConfig
 from .features import FrozenFeatures
 from .networks import BundleNetworks, restored_networks
+from .plan import Purpose, alone, check_purpose, save_plan, saved_plan
 from .recordings import Recordings, Warn, read_voice
 from .report import Judges, Report, compare
 from .settings import AdaptConfig, Plan, adapter_loop, converter_loop
@@ -44,17 +45,9 @@ from .strength import Weakened, strongest
 from .task import ADAPTER, AdaptTask
 from .trainer import AdaptTrainer
 
-PLAN = "plan.json"
 TIMED = 4  # steps on which a step's duration is measured, the first left out
 SHARE = 0.9  # of the minutes that training steps take; validations take the rest
 FEWEST = 20  # steps
-DIFFERS = {  # what a plan was made for, and another one is not
-    "version": "by another version of the package",
-    "trains": "of another kind",
-    "digest": "to other recordings, or of another bundle",
-    "asked": "with other --steps",
-    "minutes": "with other --minutes",
-}
 HOPELESS = 3.0  # times as long as in float32: a bfloat16 step that long ends its trial
 
 
@@ -100,10 +93,13 @@ class Work:
 
     @property
     def digest(self) -> str:
-        """Identifies bundle and speech."""
-        found = hashlib.sha256(self.converter.bundle.converter_fingerprint.encode())
-        for clip in (clip for voice in self.voices for clip in (*voice.train, *voice.held)):
-            found.update(clip.mel.tobytes())
+        """Identifies bundle and speech: every network, the settings of conversions, and how clips are held back."""
+        config = replace(self.converter.bundle.config, name="", version="", notes={})
+        found = hashlib.sha256(msgspec.json.encode(config))
+        for voice in self.voices:
+            found.update(repr((voice.name, len(voice.train), len(voice.held))).encode())
+            for clip in (*voice.train, *voice.held):
+                found.update(clip.mel.tobytes())
         return found.hexdigest()
 
 
@@ -128,45 +124,43 @@ def adapt(
         judges: measure the result; None: the bundle's own speaker encoder does.
         warn, note: receive sentences about the recordings, and about what is being done.
     Raises:
-        InputError: bad recordings, a bundle without adapters, another adaptation's folder, or a training that diverges.
+        InputError: bad recordings, a bundle without adapters, another adaptation's folder, one in which another run
+            works, or a training that diverges.
         NoGain: the voice did not get better. The report is written all the same.
     """
     check_target(output)
-    folder = output.with_suffix(REPORT)
-    converter = VoiceConverter.load(bundle, threads_of(folder, budget))
-    if not converter.bundle.config.adapter:
-        raise InputError("this bundle takes no adapted voices; use the built-in one")
-    streams = StreamBundle.open(stream_bundle)
-    if streams.config.encoder == converter.bundle.fingerprint:
-        stream_converter = restored_stream_converter(streams)
-    else:
-        stream_converter = None
-        note("the stream bundle takes no voices of this bundle, so streams are not adapted")
-    voice = read_voice(converter.bundle, recordings, output.stem, warn)
-    note(f"{voice.seconds:.0f} s of speech to train on; clips that are held back: {len(voice.held)}")
-    work = prepared(converter, [voice], folder)
-    trained(work, bundle, budget, note)
-    gained = bool(read_meta(folder / "best.safetensors")["step"])
-    with tempfile.TemporaryDirectory() as restored:
-        networks = restored_networks(bundle, Path(restored))
-    note("finding how much of the adapter leaves speech natural")
-    strength, adapted = strongest(converter, voice.voice, _best(work, networks.unet), work.sources.held, note)
-    note(f"{strength:.0%} of the adapter is used")
-    if gained and stream_converter is not None:
-        adapted = _with_streams(work, networks, adapted, streams, stream_converter, note)
-    report = compare(converter, voice, adapted, work.sources.held, judges or Judges(), folder, gained, streams)
-    if report.problem:
-        raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
-    adapted.save(output)
+    with alone(output.with_suffix(REPORT)) as folder:
+        converter = VoiceConverter.load(bundle, threads_of(folder, budget))
+        if not converter.bundle.config.adapter:
+            raise InputError("this bundle takes no adapted voices; use the built-in one")
+        streams = StreamBundle.open(stream_bundle)
+        if streams.config.encoder == converter.bundle.fingerprint:
+            stream_converter = restored_stream_converter(streams)
+        else:
+            stream_converter = None
+            note("the stream bundle takes no voices of this bundle, so streams are not adapted")
+        voice = read_voice(converter.bundle, recordings, output.stem, warn)
+        note(f"{voice.seconds:.0f} s of speech to train on; clips that are held back: {len(voice.held)}")
+        work = prepared(converter, [voice], folder)
+        trained(work, bundle, budget, note)
+        gained = bool(read_meta(folder / "best.safetensors")["step"])
+        with tempfile.TemporaryDirectory() as restored:
+            networks = restored_networks(bundle, Path(restored))
+        note("finding how much of the adapter leaves speech natural")
+        strength, adapted = strongest(converter, voice.voice, _best(work, networks.unet), work.sources.held, note)
+        note(f"{strength:.0%} of the adapter is used")
+        if gained and stream_converter is not None:
+            adapted = _with_streams(work, networks, adapted, streams, stream_converter, note)
+        report = compare(converter, voice, adapted, work.sources.held, judges or Judges(), folder, gained, streams)
+        if report.problem:
+            raise NoGain(f"the voice is not written: {report.problem}; see {shown(folder / 'index.html')}")
+        adapted.save(output)
     return report
 
 
 def prepared(converter: VoiceConverter, voices: Sequence[Recordings], folder: Path, name: str = ADAPTER) -> Work:
     """Shipped speech, and views of the clips in its voices."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{shown(folder)} cannot be made ({error.strerror}); choose another output") from error
+    new_folder(folder)
     sources = shipped_speech(converter)
     viewed = [replace(voice, train=with_views(converter, voice.train, sources.train)) for voice in voices]
     return Work(converter, viewed, sources, folder, name)
@@ -191,9 +185,8 @@ def trained(work: Work, bundle: str | Path | None, budget: Budget, note: Callabl
 
 def threads_of(folder: Path, budget: Budget) -> int:
     """Of a run that continues, its own: another number would round differently."""
-    path = folder / PLAN
-    saved = json.loads(path.read_text())["threads"] if path.exists() else None
-    return int(saved or budget.threads or default_threads())
+    saved = saved_plan(folder)
+    return saved[1].threads if saved else budget.threads or default_threads()
 
 
 def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callable[[str], None]) -> Plan:
@@ -202,23 +195,23 @@ def _planned(work: Work, bundle: str | Path | None, budget: Budget, note: Callab
     Raises:
         InputError: the folder belongs to other recordings, another bundle, version or budget.
     """
-    path, threads = work.folder / PLAN, threads_of(work.folder, budget)
-    asked: dict[str, object] = {"version": __version__, "trains": work.name, "digest": work.digest}
-    asked |= {"asked": budget.steps, "minutes": None if budget.steps else budget.minutes}
-    if path.exists():
-        saved = json.loads(path.read_text())
-        if changed := [DIFFERS[name] for name, value in asked.items() if saved.get(name) != value]:
-            raise InputError(
-                f"{shown(work.folder)} belongs to an adaptation {changed[0]}; delete it, or name another output"
-            )
-        return Plan(int(saved["steps"]), threads, saved.get("precision", "no"))
+    minutes = None if budget.steps else budget.minutes
+    purpose = Purpose(__version__, work.name, work.digest, budget.steps, minutes)
+    if saved := saved_plan(work.folder):
+        check_purpose(work.folder, saved[0], purpose)
+        if budget.threads not in (None, saved[1].threads):
+            note(f"the run continues with {_threads(saved[1])}: another --threads would round differently")
+        return saved[1]
+    threads = threads_of(work.folder, budget)
     plan = Plan(budget.steps, threads) if budget.steps else _fastest(budget.minutes, work, bundle, threads)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(asked | plan._asdict()) + "\n")
-    part.replace(path)
+    save_plan(work.folder, purpose, plan)
     how = " in bfloat16" if plan.precision == "bf16" else ""
-    note(f"training for {plan.steps} steps with {threads} thread{'s' if threads > 1 else ''}{how}")
+    note(f"training for {plan.steps} steps with {_threads(plan)}{how}")
     return plan
+
+
+def _threads(plan: Plan) -> str:
+    return f"{plan.threads} thread{'s' if plan.threads > 1 else ''}"
 
 
 def _fastest(minutes: float, work: Work, bundle: str | Path | None, threads: int) -> Plan:

@@ -56,6 +56,8 @@ class ConversionCrops:
 
     Args:
         verified: whether batches hold the speaker teacher's embedding of the voice.
+    Raises:
+        InputError: no recording is long enough, or with `verified` a voice has no such embedding.
     """
 
     def __init__(self, data: ConversionData, split: str, verified: bool = False) -> None:
@@ -69,6 +71,8 @@ class ConversionCrops:
                 self.by_voice[entry.recording.voice].append(row)
         self.median_pitch = {voice: self._median_pitch(rows) for voice, rows in self.by_voice.items()}
         self.starts = np.array([entry.start for entry in self.store.entries])
+        drawn = dict.fromkeys(entry.recording.voice for entry in self.crops.entries) if verified else ()
+        self.verifier_embeddings = {voice: self.verifier_embedding(voice) for voice in drawn}
 
     def _median_pitch(self, rows: list[int]) -> float:
         pitch = np.concatenate([self.store.array("pitch")[self.store.entries[row].slice] for row in rows])
@@ -78,13 +82,42 @@ class ConversionCrops:
         """The entry "verified_speaker" of a batch, (B, 192), where `verified` asks for it."""
         if not self.verified:
             return {}
-        return {"verified_speaker": torch.from_numpy(np.stack([self.verifier_embedding(voice) for voice in voices]))}
+        return {"verified_speaker": torch.from_numpy(np.stack([self.verifier_embeddings[v] for v in voices]))}
 
     def verifier_embedding(self, voice: str) -> np.ndarray:
-        """Mean of the speaker teacher's embeddings of a voice, of unit length, (192,)."""
-        embeddings = self.store.array("speaker_teacher")[self.by_voice[voice]]
-        mean = embeddings[np.isfinite(embeddings[:, 0])].mean(0)
+        """Mean of the speaker teacher's embeddings of a voice, of unit length, (192,).
+
+        Where no recording of this split has one, those of the other split count.
+
+        Raises:
+            InputError: no recording of the voice has one.
+        """
+        embeddings = self._labelled(self.by_voice[voice])
+        if not len(embeddings):
+            embeddings = self._labelled([i for i, e in enumerate(self.store.entries) if e.recording.voice == voice])
+        if not len(embeddings):
+            raise InputError(
+                f"{self.store.root} has no embedding by the speaker teacher of the voice '{voice}'; delete its "
+                "speaker_teacher.npy and make it again with 'fastvoicegrad dev prepare', or leave the corpus out"
+            )
+        mean = embeddings.mean(0)
         return np.asarray(mean / np.linalg.norm(mean))
+
+    def _labelled(self, rows: list[int]) -> np.ndarray:
+        """The speaker teacher's embeddings of those of some recordings that have one, (N, 192)."""
+        embeddings = self.store.array("speaker_teacher")[rows]
+        return np.asarray(embeddings[np.isfinite(embeddings[:, 0])])
+
+    def require_sizes(self, content_dim: int, speaker_dim: int, owner: str) -> None:
+        """Check that a network reads the store's content and speaker embeddings.
+
+        Args:
+            owner: of the two settings, for the message.
+        Raises:
+            InputError: they have other sizes.
+        """
+        self.store.require_columns("content_unperturbed", content_dim, f"{owner}.content_dim")
+        self.store.require_columns("speaker", speaker_dim, f"{owner}.speaker_dim")
 
     def speaker_row(self, crop: Crop, random: np.random.Generator) -> int:
         """The recording whose speaker embedding conditions the crop: its own, or another one of its voice."""

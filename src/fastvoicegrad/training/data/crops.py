@@ -23,6 +23,17 @@ class Crop:
     frames: int
 
 
+def require_multiple(frames: int, stride: int, setting: str) -> None:
+    """Check that a number of frames fits a network that lowers their rate `stride` times.
+
+    Raises:
+        InputError: it is no multiple of `stride`.
+    """
+    if frames % stride:
+        fitting = -(-frames // stride) * stride
+        raise InputError(f"{setting} must be a multiple of {stride}, got {frames}; set it to {fitting}")
+
+
 class Crops:
     """Draws crops of `frames` frames from one split; long recordings and heavy corpora are drawn more often.
 
@@ -30,7 +41,7 @@ class Crops:
         weights: weight of a frame by corpus; the default is 1, and 0 leaves the corpus out.
         least_dnsmos: recordings with a known DNSMOS below it are left out.
     Raises:
-        InputError: no recording is long enough.
+        InputError: no recording is long enough, or `frames` is below 1.
     """
 
     def __init__(
@@ -41,6 +52,8 @@ class Crops:
         weights: dict[str, float] | None = None,
         least_dnsmos: float = 0.0,
     ) -> None:
+        if frames < 1:
+            raise InputError(f"a crop needs 1 frame or more, not {frames}; raise the number of frames")
         self.store, self.frames = store, frames
         rows = {id(e): row for row, e in enumerate(store.entries)}
         weights = weights or {}

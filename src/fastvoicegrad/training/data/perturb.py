@@ -25,10 +25,10 @@ class PerturbConfig:
 
     formant: float = 1.25  # largest stretch of the envelope, either way
     pitch: float = 1.5  # largest stretch of the harmonics, either way
-    equaliser: float = 0.7  # standard deviation of the curve, natural log (0.7: about 6 dB)
+    equaliser: float = 0.7  # strength of the curve, natural log; its root mean square is .71 of that (0.7: about 4 dB)
     gain: float = 0.35  # standard deviation, natural log
     noise: float = 0.3  # probability of added noise
-    colour: float = 0.0  # standard deviation of the noise's spectrum, natural log; 0: white
+    colour: float = 0.0  # the same of the noise's spectrum; 0: white
     room: float = 0.0  # probability of reverberation
     narrow: float = 0.0  # probability of a low-pass, as of telephones and old codecs
     masks: int = 0  # masked bands, and as many masked spans of time (SpecAugment, arXiv 1904.08779)
@@ -77,7 +77,7 @@ class Perturbations:
 
 
 def _smooth_curves(random: np.random.Generator, size: int, deviation: float) -> np.ndarray:
-    """Random curves of four cosines over the bins, (B, 80, 1)."""
+    """Random curves of four cosines over the bins, (B, 80, 1). Their root mean square is .71 of `deviation`."""
     curves = random.normal(0, deviation, (size, 4)) * np.sqrt(MEL.n_mels / 8) @ cosine_basis(5)[1:]
     return np.asarray(curves[:, :, None])
 

@@ -89,6 +89,30 @@ class Store:
             self._arrays[name] = np.load(path, mmap_mode="r")
         return self._arrays[name]
 
+    def require_columns(self, name: str, columns: int, setting: str) -> None:
+        """Check that an array has as many columns as a network reads or predicts.
+
+        Raises:
+            InputError: it has another number of them, or is missing.
+        """
+        if (found := self.array(name)[:1].size) != columns:
+            raise InputError(
+                f"{self._path(name)} has {found} columns, and {setting} is {columns}; "
+                f"set it to {found}, or name another store"
+            )
+
+    def require_units(self, units: int, setting: str) -> None:
+        """Check that a classifier has a class for each content unit.
+
+        Raises:
+            InputError: it has fewer classes, or the store has no units.
+        """
+        if (found := 1 + int(self.array("units").max())) > units:
+            raise InputError(
+                f"{self._path('units')} has {found} units, and {setting} is {units}; "
+                f"set it to {found} or more, or name another store"
+            )
+
     def split(self, name: str) -> list[Entry]:
         """Entries of "train" or "valid"."""
         return [e for e in self.entries if e.recording.split == name]

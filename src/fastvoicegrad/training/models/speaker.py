@@ -165,6 +165,7 @@ class SpeakerEncoder(nn.Module):
 
         Raises:
             ValueError: there are more or fewer of them.
+            KeyError, RuntimeError: these are other weights, or of other sizes.
         """
         operations = list(_operations(published))
         before: tuple[Tensor, Tensor] | None = None

@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from ...errors import InputError
+from ...files import shown
 from ...mel import MAGNITUDE_EPSILON, MEL, bands_of_bins, filterbank
 from ...stream.rendering import minimum_phase
 from ...vocoder import LARGEST_CORRECTION
+from ..data.teachers import UNREADABLE
 from .blocks import ChannelNorm, ConvNeXtBlock, MelNorm
 
 Filters = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -264,9 +267,18 @@ class HiFiGAN(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> HiFiGAN:
-        """The published generator (a file with the key "generator"), in evaluation mode."""
+        """The published generator (a file with the key "generator"), in evaluation mode.
+
+        Raises:
+            InputError: the file does not hold it.
+        """
         model = cls()
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["generator"])
+        try:
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["generator"])
+        except UNREADABLE as error:
+            raise InputError(
+                f"{shown(path)} does not hold HiFi-GAN V1's generator; name the published generator_universal.pth.tar"
+            ) from error
         return model.eval()
 
     def features(self, mel: Tensor) -> Tensor:

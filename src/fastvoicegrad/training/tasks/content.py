@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ..data.crops import Crop, Crops, statistics
+from ..data.crops import Crop, Crops, require_multiple, statistics
 from ..data.perturb import PerturbConfig, perturb, read_at, time_stretch_places
 from ..data.store import Entry, Store
 from ..models.content import ContentConfig, ContentEncoder, ContentModel
@@ -45,6 +45,10 @@ class ContentRecipe:
     frames: int = 192  # of a crop
     corpora: dict[str, float] = field(default_factory=dict)  # weight of a frame by corpus; default 1
     weights: dict[str, float] = field(default_factory=lambda: dict(CONTENT_WEIGHTS))
+
+    def __post_init__(self) -> None:
+        """Raises InputError where crops do not fit the encoder."""
+        require_multiple(self.frames, ContentEncoder.stride, "frames")
 
 
 def content_losses(outputs: Batch, targets: Batch) -> dict[str, Tensor]:
@@ -96,6 +100,7 @@ class ContentTask(Task):
             raise InputError("model.width must be a multiple of model.heads")
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
+        self._check_store()
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)
         self.held_out = Crops(self.store, "valid", recipe.frames)
         torch.manual_seed(recipe.loop.seed)
@@ -112,6 +117,15 @@ class ContentTask(Task):
         self.modules = {"content": model}
         self.frozen = {}
         self.medians = torch.tensor([self._median_pitch(e) for e in self.store.entries])
+
+    def _check_store(self) -> None:
+        """Raises InputError where the store has other targets than the model predicts."""
+        model, keep = self.recipe.model, self.recipe.keep
+        self.store.require_units(model.units, "model.units")
+        if model.features:
+            self.store.require_columns("content_teacher", model.features, "model.features")
+        if keep:
+            self.store.require_columns(keep, model.dim, "model.dim")
 
     def model_config(self) -> ContentConfig:
         return self.recipe.model

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import load_network, read_meta
+from ..checkpoint import load_network
 from ..data.conversion import ConversionCrops, ConversionData, require_references
+from ..data.crops import require_multiple
 from ..models.blocks import inner
 from ..models.diffvc import DiffVc, DiffVcConfig, ScoreConfig
 from ..models.diffvc_encoder import AverageVoiceConfig
-from ..recipe import build
+from ..networks import network_settings
 from ..schedule import normal
 from ..sde import SdeConfig
 from ..task import Batch, LoopConfig, Scalars, Task
@@ -36,6 +37,10 @@ class DiffVcRecipe:
     score: ScoreConfig = field(default_factory=ScoreConfig)
     sde: SdeConfig = field(default_factory=SdeConfig)
 
+    def __post_init__(self) -> None:
+        """Raises InputError where crops do not fit the network."""
+        require_multiple(self.data.frames, DiffVc.stride, "data.frames")
+
 
 class DiffVcTask(Task):
     name = "diffvc"
@@ -45,8 +50,9 @@ class DiffVcTask(Task):
         require_references(recipe.data)
         self.train_crops = ConversionCrops(recipe.data, "train")
         self.valid_crops = ConversionCrops(recipe.data, "valid")
+        self.train_crops.store.require_columns("speaker", recipe.score.speaker_dim, "score.speaker_dim")
         torch.manual_seed(recipe.loop.seed)
-        encoder = build(AverageVoiceConfig, read_meta(recipe.encoder)["model"])
+        encoder = network_settings(AverageVoiceConfig, recipe.encoder, "diffvc-encoder")
         self.config = DiffVcConfig(encoder, recipe.score, recipe.sde)
         model = DiffVc(self.config)
         load_network(recipe.encoder, model.encoder)

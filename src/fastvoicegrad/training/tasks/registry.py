@@ -49,13 +49,30 @@ def make_task(part: str, data: dict[str, Any]) -> tuple[Task, Any]:
     """
     if part not in TASKS:
         raise InputError(f"'{part}' cannot be trained; choose one of {', '.join(PARTS)}")
-    recipe_kind, task_kind = TASKS[part]
-    recipe = build(recipe_kind, section(part, data))
-    return task_kind(recipe), recipe
+    recipe = part_recipe(part, data)
+    return TASKS[part][1](recipe), recipe
+
+
+def part_recipe(part: str, data: dict[str, Any]) -> Any:
+    """The recipe of one of `PARTS` as a dataclass.
+
+    Args:
+        data: see `make_task`.
+    Raises:
+        InputError: the recipe is wrong.
+    """
+    recipe = build(TASKS[part][0], section(part, data))
+    if recipe.loop.batch_size < 1:  # only an adaptation chooses its batch by itself
+        raise InputError(f"loop.batch_size must be 1 or more, got {recipe.loop.batch_size}")
+    return recipe
 
 
 def section(part: str, data: dict[str, Any]) -> dict[str, Any]:
-    """A part's own settings in a recipe for several parts; they replace what the parts share."""
-    if part not in data:
+    """A part's own settings in a recipe for several parts; they replace what the parts share.
+
+    Only a table is a section: in a recipe for one part, such a name may hold the path of a checkpoint.
+    """
+    own = data.get(part)
+    if not isinstance(own, dict):
         return data
-    return merged({name: value for name, value in data.items() if name not in PARTS}, data[part])
+    return merged({name: value for name, value in data.items() if name not in PARTS}, own)

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...errors import InputError
+from ...files import shown
 from ...mel import MEL, log_mel
 from ..data.crops import Crops
 from ..data.perturb import PerturbConfig, perturb
 from ..data.store import Store
-from ..data.teachers import TEACHER_RATE, kaldi_features, to_teacher_rate
+from ..data.teachers import TEACHER_RATE, UNREADABLE, kaldi_features, to_teacher_rate
 from ..models.speaker import RATE, SpeakerConfig, SpeakerEncoder, resampled
 from ..task import Batch, LoopConfig, Scalars, Task
 from ..verification import equal_error, verification_scores
@@ -47,13 +49,22 @@ class SpeakerRecipe:
 
 
 class LabelledCrops(Crops):
-    """Crops of recordings that have the speaker teacher's embedding, every recording equally often."""
+    """Crops of recordings that have the speaker teacher's embedding, every recording equally often.
+
+    Raises:
+        InputError: no recording that is long enough has one.
+    """
 
     def __init__(self, store: Store, split: str, frames: int, weights: dict[str, float] | None = None) -> None:
         super().__init__(store, split, frames, weights)
         labelled = np.isfinite(store.array("speaker_teacher")[self.rows, 0])
         self.entries = [e for e, known in zip(self.entries, labelled, strict=True) if known]
         self.rows = self.rows[labelled]
+        if not self.entries:
+            raise InputError(
+                f"{store.root} has no '{split}' recording of {frames} frames with an embedding by the speaker teacher; "
+                "add more of the split to the manifest and make the store again, or lower the number of frames"
+            )
         mass = np.array([(weights or {}).get(e.recording.corpus, 1.0) for e in self.entries])
         self.probability = mass / mass.sum()
 
@@ -65,6 +76,7 @@ class SpeakerTask(Task):
     def __init__(self, recipe: SpeakerRecipe) -> None:
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
+        self.store.require_columns("speaker_teacher", recipe.model.dim, "model.dim")
         self.crops = {
             frames: LabelledCrops(self.store, "train", frames, recipe.corpora)
             for frames in np.linspace(recipe.shortest, recipe.longest, LENGTHS).astype(int).tolist()
@@ -73,7 +85,7 @@ class SpeakerTask(Task):
         torch.manual_seed(recipe.loop.seed)
         model = SpeakerEncoder(recipe.model)
         if recipe.published:
-            model.fill(torch.load(recipe.published, map_location="cpu", weights_only=True))
+            fill_published(model, recipe.published)
             crops = self.crops[recipe.longest]
             fit_front(model, [wave.numpy() for wave in crops.wave(crops.draw(np.random.default_rng(0), FITTED))])
         self.modules = {"speaker": model}
@@ -85,9 +97,16 @@ class SpeakerTask(Task):
     def batch(self, random: np.random.Generator, size: int) -> Batch:
         """mel (B, 80, T) and target (B, S). Batches of longer windows have fewer of them, at about the same cost."""
         crops = self.crops[int(random.choice(list(self.crops)))]
-        drawn = crops.draw(random, size * self.recipe.longest // crops.frames // 2)
+        drawn = crops.draw(random, self._count(size, crops.frames))
         target = torch.from_numpy(self.store.array("speaker_teacher")[[c.row for c in drawn]])
         return {"mel": perturb(crops.take("mel", drawn), random, self.recipe.perturb), "target": target}
+
+    def _count(self, size: int, frames: int) -> int:
+        """Windows of `frames` frames in a batch."""
+        return size * self.recipe.longest // frames // 2
+
+    def smallest_batch(self, size: int) -> int:
+        return self._count(size, self.recipe.longest)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """cosine: E[1 - cos(e, e*)]. geometry: 10 E[(e_i e_j - e*_i e*_j)^2] over the pairs of a batch.
@@ -109,6 +128,21 @@ class SpeakerTask(Task):
             "eer": equal_error(*verification_scores(embedding, voices))[0],
             "teacher_eer": equal_error(*verification_scores(target, voices))[0],
         }
+
+
+def fill_published(model: SpeakerEncoder, path: str) -> None:
+    """Take over the verifier's published weights from a file.
+
+    Raises:
+        InputError: it does not hold them, or they do not fit the model.
+    """
+    try:
+        model.fill(torch.load(path, map_location="cpu", weights_only=True))
+    except (*UNREADABLE, AttributeError, ValueError) as error:
+        raise InputError(
+            f"published={shown(path)} does not hold CAM++'s weights in the sizes of model; "
+            "name campplus_cn_en_common.pt, or leave published out"
+        ) from error
 
 
 @torch.no_grad()

@@ -38,6 +38,8 @@ class StreamContentTask(Task):
     def __init__(self, recipe: StreamContentRecipe) -> None:
         self.recipe, self.loop, self.weights = recipe, recipe.loop, recipe.weights
         self.store = Store(recipe.store)
+        self.store.require_units(recipe.model.units, "model.units")
+        self.store.require_columns("content_unperturbed", recipe.model.dim, "model.dim")
         self.crops = Crops(self.store, "train", recipe.frames, recipe.corpora)
         self.held_out = Crops(self.store, "valid", recipe.frames)
         self.log_mel = StreamMel(recipe.model.window)

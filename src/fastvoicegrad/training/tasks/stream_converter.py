@@ -23,7 +23,7 @@ from ...mel import MEL
 from ...postfilter import PostFilter, sharpen, smooth
 from ..checkpoint import read_meta
 from ..data.conversion import ConversionData, as_conversions, conditions_of
-from ..data.crops import statistics
+from ..data.crops import require_multiple, statistics
 from ..data.perturb import PerturbConfig
 from ..data.stream_crops import StreamConversionCrops, on_time, scored
 from ..losses import (
@@ -74,7 +74,9 @@ class StreamConverterRecipe:
     weights: dict[str, float] = field(default_factory=lambda: dict(STREAM_WEIGHTS))
 
     def __post_init__(self) -> None:
+        """Raises InputError where a loss lacks its network, or crops do not fit the full converter."""
         require_networks(self.weights, self.speaker, self.recogniser)
+        require_multiple(self.data.frames, UNet.stride, "data.frames")
 
 
 class StreamConverterTask(AdversarialTask):
@@ -91,7 +93,9 @@ class StreamConverterTask(AdversarialTask):
         self.train_crops = StreamConversionCrops(recipe.data, "train", content.config.window, verified)
         self.valid_crops = StreamConversionCrops(recipe.data, "valid", content.config.window)
         torch.manual_seed(recipe.loop.seed)
+        self.train_crops.require_sizes(recipe.model.content_dim, recipe.model.speaker_dim, "model")
         teacher = load_unet(recipe.teacher).requires_grad_(False).eval()
+        self.train_crops.require_sizes(teacher.config.content_dim, teacher.config.speaker_dim, "the teacher's model")
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind).requires_grad_(False)
         self.schedule = build(ScheduleConfig, read_meta(recipe.teacher)["recipe"]["schedule"])
         self.alpha_bar = self.schedule.alpha_bar()

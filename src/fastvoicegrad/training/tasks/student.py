@@ -87,6 +87,7 @@ class StudentTask(AdversarialTask):
         torch.manual_seed(recipe.loop.seed)
         self._check_schedule()
         teacher = load_unet(recipe.teacher).requires_grad_(False).eval()
+        self.train_crops.require_sizes(teacher.config.content_dim, teacher.config.speaker_dim, "the teacher's model")
         if teacher.config.examples:
             require_references(recipe.data)
         vocoder = load_vocoder(recipe.vocoder, recipe.vocoder_kind).requires_grad_(False)
@@ -96,6 +97,7 @@ class StudentTask(AdversarialTask):
         self.modules = {"student": student, DISCRIMINATOR: self.adversary.discriminator()}
         if recipe.train_content:
             content = load_content(recipe.content).train()
+            self.train_crops.store.require_units(content.config.units, "the content encoder's model.units")
             if content.heads.features is not None:
                 content.heads.features.requires_grad_(False)  # no loss of the student reads it
             self.modules["content"] = content

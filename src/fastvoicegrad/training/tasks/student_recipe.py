@@ -8,8 +8,11 @@ from ...errors import InputError
 from ...mel import MEL
 from ...postfilter import PostFilter
 from ..data.conversion import ConversionData
+from ..data.crops import require_multiple
 from ..data.perturb import PerturbConfig
 from ..losses import MatchedLayers, Weighting
+from ..models.content import ContentEncoder
+from ..models.unet import UNet
 from ..networks import VocoderKind
 from ..schedule import ScheduleConfig
 from ..task import LoopConfig
@@ -80,8 +83,22 @@ class StudentRecipe:
             raise InputError("the loss 'consistency' needs the content encoder; set content to its checkpoint")
         if self.judge_sound and self.vocoder_kind != "spectral":
             raise InputError("judge_sound needs vocoder_kind 'spectral', whose pitch is an input")
-        if self.train_content and not (self.content and self.data.context):
+        require_multiple(self.data.frames, UNet.stride, "data.frames")
+        if self.train_content:
+            self._check_context()
+
+    def _check_context(self) -> None:
+        """Raises InputError where the content encoder in training has no checkpoint, or would read wrong frames."""
+        data = self.data
+        if not (self.content and data.context):
             raise InputError("train_content needs content, a checkpoint, and data.context above 0, e.g. 64")
+        if data.context < data.margin:
+            raise InputError(
+                f"train_content needs data.context of {data.margin} or more, as many frames as data.margin has, "
+                f"got {data.context}; raise it, or lower data.margin"
+            )
+        for name in ("context", "reference_frames"):
+            require_multiple(getattr(data, name), ContentEncoder.stride, f"with train_content, data.{name}")
 
     @property
     def guided(self) -> bool:

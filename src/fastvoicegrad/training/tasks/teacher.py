@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...diffusion import diffuse
 from ..data.conversion import ConversionCrops, ConversionData, conditions_of, require_references
-from ..data.crops import statistics
+from ..data.crops import require_multiple, statistics
 from ..models.blocks import inner
 from ..models.unet import UNet, UNetConfig
 from ..schedule import ScheduleConfig, draw_steps, normal
@@ -31,6 +31,10 @@ class TeacherRecipe:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     start_share: float = 0.0  # share of the items at t = S_K, where a student starts; the paper: as often as any t
 
+    def __post_init__(self) -> None:
+        """Raises InputError where crops do not fit the network."""
+        require_multiple(self.data.frames, UNet.stride, "data.frames")
+
 
 class TeacherTask(Task):
     name = "teacher"
@@ -41,6 +45,7 @@ class TeacherTask(Task):
             require_references(recipe.data)
         self.train_crops = ConversionCrops(recipe.data, "train")
         self.valid_crops = ConversionCrops(recipe.data, "valid")
+        self.train_crops.require_sizes(recipe.model.content_dim, recipe.model.speaker_dim, "model")
         torch.manual_seed(recipe.loop.seed)
         model = UNet(recipe.model)
         model.norm.fit(statistics(self.train_crops.store, self.train_crops.crops, "mel"))
