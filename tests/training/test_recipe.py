@@ -220,5 +220,5 @@ def test_command_trains_and_bad_recipes_are_one_line(
 
 
 def test_the_word_no_is_a_text() -> None:
-    recipe = build(LoopConfig, overridden({}, ["mixed_precision=no"]))
+    recipe = build(LoopConfig, overridden({"steps": 1, "batch_size": 1, "learning_rate": 1e-3}, ["mixed_precision=no"]))
     assert recipe.mixed_precision == "no"
