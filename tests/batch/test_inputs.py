@@ -106,7 +106,7 @@ def names(*below: str, kind: str | None = None) -> list[str]:
 
 def test_names_keep_the_source_format_where_it_can_be_written() -> None:
     assert names("a.wav", "B.FLAC", "c.m4a", "d/e.opus", "f") == ["a.wav", "B.FLAC", "c.wav", "d/e.opus", "f.wav"]
-    assert names("a.aif", "b.AIFC", "c.oga") == ["a.aiff", "b.aiff", "c.ogg"]
+    assert names("a.aif", "b.AIFC", "c.oga") == ["a.wav", "b.wav", "c.wav"]
     assert names("a.wav", "b.mp3", "c.d.ogg", kind="mp3") == ["a.mp3", "b.mp3", "c.d.mp3"]
 
 

@@ -193,8 +193,9 @@ def test_a_voice_that_stays_as_it_is_is_not_made_again(
     copy = tmp_path / "copy.voice"
     copy.write_bytes(library.entry("my-anna").path.read_bytes())
     assert "no; make the voice again" in text_of("show", copy, "--bundle", folder)
-    if presets := [name for name in library.names() if library.entry(name).preset]:
-        assert "no; presets fit the built-in bundle alone" in text_of("show", presets[0], "--bundle", folder)
+    presets = [name for name in library.names() if library.entry(name).preset]
+    assert presets
+    assert "no; presets fit the built-in bundle alone" in text_of("show", presets[0], "--bundle", folder)
 
 
 def test_another_bundle_makes_a_voice_again(

@@ -144,3 +144,14 @@ def test_a_checkpoint_that_cannot_take_its_place_leaves_nothing(
     with pytest.raises(InputError, match=r"last\.safetensors cannot be written .*Permission denied"):
         write(tmp_path / "last.safetensors", {"a": torch.zeros(3)}, {"step": 1})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_link_to_another_runs_checkpoint_leaves_that(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old, new = tmp_path / "old/last.safetensors", tmp_path / "new/last.safetensors"
+    old.write_bytes(b"of another run")
+    new.symlink_to(old)
+    write(new, {"x": torch.zeros(1)}, {"task": "x"})
+    assert old.read_bytes() == b"of another run"
+    assert not new.is_symlink()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -176,21 +177,22 @@ def test_a_bundle_that_could_not_be_opened_replaces_none(networks: Networks, fol
     assert files_of(made).keys() == before.keys()
 
 
+@pytest.mark.parametrize("number", [1, 2, 6])
 def test_a_full_disk_leaves_the_older_bundle(
-    networks: Networks, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    networks: Networks, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    made, written = tmp_path / "bundle", Path.write_bytes
+    made, sync = tmp_path / "bundle", os.fsync
     shutil.copytree(folder, made)
     before, count = files_of(made), 0
 
-    def third_fails(path: Path, data: bytes) -> int:
+    def fails(file: int) -> None:  # a disk may be full only when its cache is written
         nonlocal count
         count += 1
-        if count == 3:
+        if count == number:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return written(path, data)
+        sync(file)
 
-    monkeypatch.setattr(Path, "write_bytes", third_fails)
+    monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(InputError, match="no room left"):
         write_again(made, networks[3], 2)
     assert files_of(made) == before

@@ -219,6 +219,8 @@ def test_command_trains_and_bad_recipes_are_one_line(
         assert len(bad.stderr.strip().splitlines()) == 1
 
 
-def test_the_word_no_is_a_text() -> None:
-    recipe = build(LoopConfig, overridden({"steps": 1, "batch_size": 1, "learning_rate": 1e-3}, ["mixed_precision=no"]))
-    assert recipe.mixed_precision == "no"
+def test_the_word_no_needs_quotes() -> None:
+    given = {"steps": 1, "batch_size": 1, "learning_rate": 1e-3}
+    assert build(LoopConfig, overridden(given, ['mixed_precision="no"'])).mixed_precision == "no"
+    with pytest.raises(InputError, match="YAML reads the word no as false, so write"):
+        build(LoopConfig, overridden(given, ["mixed_precision=no"]))

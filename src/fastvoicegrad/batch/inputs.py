@@ -16,8 +16,6 @@ from ..errors import InputError
 from ..files import ADDRESSES, same_file, shown
 from .journal import NAME, results_of, sha256_of_file
 
-ALIKE = {".aif": ".aiff", ".aifc": ".aiff", ".oga": ".ogg"}  # other suffixes of formats that can be written
-
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -211,8 +209,8 @@ def _may_take(item: Found, holders: Sequence[Earlier]) -> bool:
 
 
 def _with_suffix(below: Path, kind: str | None) -> Path:
+    suffix = f".{kind}" if kind else ".wav"
     own = below.suffix.lower()
-    suffix = f".{kind}" if kind else ALIKE.get(own, ".wav")
     return below if own == suffix or (kind is None and own in FORMATS) else below.with_name(below.stem + suffix)
 
 

@@ -106,9 +106,12 @@ def positive(number: float | None) -> float | None:
     return number
 
 
-def path_of(text: str) -> Path:
-    """For options: refuses an empty text, as that of an unset variable of the shell is. It would be this folder."""
-    if not text.strip():
+def path_of(text: str | Path) -> Path:
+    """For options and their defaults: refuses an empty text, which would be this folder.
+
+    That of an unset variable of the shell is empty.
+    """
+    if not str(text).strip():
         raise typer.BadParameter("it is empty; give it a name")
     return Path(text)
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from ..batch import Advance, Batch, Event, Outcome, Settings, Target, Task, make_target
 from ..converter import VoiceConverter
-from ..files import same_file, shown
+from ..files import shown
 from ..library import reference_name
 from ..stopping import until_stopped
 from .common import console, errors, findings, printable
@@ -157,9 +157,14 @@ def folder_names(texts: list[str]) -> list[str]:
     for text, name in zip(texts, names, strict=True):
         is_file = counts[name.casefold()] > 1 and os.path.lexists(text)
         inside = f"{Path(text).absolute().parent.name}_" if is_file else ""
-        same = next((known for known in folders if known == text or same_file(known, text)), None)
+        same = next((known for known in folders if _place(known) == _place(text)), None)
         folders[text] = _free(folder_name(inside + name), list(folders.values())) if same is None else folders[same]
     return [folders[text] for text in texts]
+
+
+def _place(text: str) -> str:
+    """What tells references apart: the path of a file, or a voice's name."""
+    return os.path.abspath(text) if os.path.lexists(text) else text
 
 
 def _free(name: str, taken: list[str]) -> str:

@@ -21,7 +21,7 @@ from .speaker import SpeakerSimilarity
 def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
     """Speaker encoders, recognisers and DistillMOS, as far as their weights and packages are there.
 
-    Each is loaded and tried on a second of noise: one that cannot judge is found before a training, not after it.
+    Each is tried on a second of noise: one that cannot judge is found before a training, not after it.
 
     Args:
         trained: names of speaker encoders that took part in the training.
@@ -30,6 +30,12 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
     """
     if not metric_weights.is_dir():
         raise InputError(f"{metric_weights}: no such folder of metric weights")
+    _try(_made(metric_weights, trained), metric_weights)
+    return _made(metric_weights, trained)  # not loaded: a training needs the memory
+
+
+def _made(metric_weights: Path, trained: Sequence[str]) -> Judges:
+    """The judges, which load their weights at the first call."""
     encoders, rates, likelihoods, qualities = {}, {}, {}, {}
     for spec in METRICS:
         if spec.missing(metric_weights):
@@ -43,9 +49,7 @@ def judges(metric_weights: Path, trained: Sequence[str] = ()) -> Judges:
             likelihoods[metric.recogniser.name] = metric.nats
         elif isinstance(metric, DistillMos):
             qualities["DistillMOS"] = _opinion(metric)
-    found = Judges(encoders, rates, likelihoods, qualities, frozenset(trained))
-    _try(found, metric_weights)
-    return found
+    return Judges(encoders, rates, likelihoods, qualities, frozenset(trained))
 
 
 def _try(found: Judges, metric_weights: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -78,9 +79,17 @@ def write_files(folder: Path, graphs: Mapping[str, bytes], config: bytes) -> Non
         InputError: a file cannot be written.
     """
     new_folder(folder)
-    with ExitStack() as files:
-        for name, data in {**{f"{name}.onnx": data for name, data in graphs.items()}, "config.json": config}.items():
-            files.enter_context(replacing(folder / name)).write_bytes(data)
+    with ExitStack() as files:  # it ends with the first file, so the settings come last into place
+        for name, data in {"config.json": config, **{f"{name}.onnx": data for name, data in graphs.items()}}.items():
+            _write_through(files.enter_context(replacing(folder / name)), data)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write to the disk at once: a full one may show only then."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _unwritable(name: str, error: Exception) -> InputError:

@@ -60,17 +60,16 @@ def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     Raises:
         InputError: it cannot be written (see `files.check_target`); an older one stays as it is.
     """
-    target = check_target(path)
-    part = target.with_suffix(".part")
+    check_target(path)
+    part = path.with_suffix(".part")  # beside the path itself: a link to another run's checkpoint is replaced, not that
     try:
         save_file(tensors, part, {"meta": json.dumps(meta)})
-        part.replace(target)
+        part.replace(path)
     except (SafetensorError, OSError) as error:
+        part.unlink(missing_ok=True)
         raise InputError(
             f"{shown(path)} cannot be written ({error}); free some room, or choose another folder"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:

@@ -69,8 +69,9 @@ def export(
     Raises:
         InputError: a checkpoint of another part, networks that do not fit each other, or see `write_bundle`.
     """
-    if not teacher and read_meta(converter)["task"] == "teacher":
-        raise InputError(f"{shown(converter)} is a teacher's checkpoint; name it with --teacher")
+    wrong = "student" if teacher else "teacher"
+    if read_meta(converter)["task"] == wrong:
+        raise InputError(f"{shown(converter)} is a {wrong}'s checkpoint; name it with --{wrong}")
     spectral, encoder = load_vocoder(vocoder, "spectral"), load_content(content).encoder
     assert isinstance(spectral, SpectralVocoder)
     _check_fit(

@@ -13,6 +13,7 @@ import yaml
 from ..errors import InputError
 
 R = TypeVar("R")
+NO = "; YAML reads the word no as false, so write '\"no\"'"
 
 
 def read_yaml(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
@@ -79,18 +80,14 @@ def build(kind: type[R], data: dict[str, Any]) -> R:
     Raises:
         InputError: with the wrong name or type.
     """
-    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float, str: _text})
+    config = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
     try:
         recipe = dacite.from_dict(kind, _completed(kind, data), config)
     except (dacite.DaciteError, TypeError, ValueError) as error:
-        raise InputError(f"recipe: {error}") from error
+        wrong = isinstance(error, dacite.WrongTypeError) and error.field_type is str and error.value is False
+        raise InputError(f"recipe: {error}{NO if wrong else ''}") from error
     _check_names(recipe)
     return recipe
-
-
-def _text(value: Any) -> Any:
-    """YAML reads the word "no" as false."""
-    return "no" if value is False else value
 
 
 def _completed(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from fastvoicegrad.cli import app
 from fastvoicegrad.evaluation.pairs import read_pairs
 from fastvoicegrad.evaluation.reproduce import checks
 from fastvoicegrad.evaluation.reproduce.checks import (
-    check_metric_weights,
     check_pairs,
     check_recipes,
     check_store,
     left_out_metrics,
 )
+from fastvoicegrad.evaluation.weights import check_weights
 from tests.evaluation.reproduce.plans import RECIPES, plan
 
 
@@ -51,8 +51,8 @@ def test_wrong_requests_are_refused_in_a_line(tables: str, budget: str, hint: st
         ("--teacher", "text", "--teacher: text is no checkpoint of this package"),
         ("--base", "nosuch", "nosuch: no such bundle"),
         ("--manifest", "nosuch", "--manifest: nosuch: no such manifest"),
-        ("--metric-weights", "nosuch", "--metric-weights nosuch: no such folder"),
-        ("--metric-weights", "text", "--metric-weights text: no such folder"),
+        ("--metric-weights", "nosuch", "nosuch: no such folder"),
+        ("--metric-weights", "text", "text: no such folder"),
         ("--set", "vocoder=text", "--set vocoder=PATH: text is no checkpoint"),
         ("-o", "text", "-o text: text is not a folder; name a new folder"),
         ("-o", "text/out", "is not a folder; name a new folder"),
@@ -129,7 +129,7 @@ def test_metrics_that_the_tables_will_lack_are_named_at_first(tmp_path: Path) ->
 
 def test_the_usual_folder_of_metric_weights_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    check_metric_weights(Path("metric-weights"))
+    check_weights(Path("metric-weights"))
 
 
 @pytest.mark.parametrize("budget", ["smoke", "small", "paper"])

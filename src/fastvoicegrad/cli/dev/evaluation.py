@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
+from ...evaluation.weights import USUAL_WEIGHTS, check_weights
 from ...files import same_file
 from ..common import BundleOption, console, developer_module, existing, friendly
 
 PairsOption = Annotated[Path, typer.Option(help="Pairs file, a pair a line; 'dev pairs' writes it.")]
 WeightsOption = Annotated[Path, typer.Option(help="Folder of the metrics' weights, see docs/evaluation.md.")]
-USUAL_WEIGHTS = Path("metric-weights")
 SystemsArgument = Annotated[
     list[str],
     typer.Argument(
@@ -70,12 +70,6 @@ def evaluate(
         raise InputError(f"--output {output} is not a folder; name one, which is made where it is missing")
     plan = run.Plan(named, str(pairs), str(output), str(metric_weights), str(base) if base else None)
     report.print_summary(run.evaluate(plan, against or next(iter(named)), jobs, speed))
-
-
-def check_weights(folder: Path) -> None:
-    """Raises InputError where a folder of metric weights is missing; the usual one may be."""
-    if folder != USUAL_WEIGHTS and not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of metric weights")
 
 
 @friendly

@@ -19,7 +19,8 @@ from ...training.tasks.student_recipe import StudentRecipe
 from ..languages import language_pairs
 from ..pairs import Pair, read_pairs
 from ..registry import METRICS
-from .plan import BUDGETS, USUAL_WEIGHTS, Reproduction
+from ..weights import check_weights
+from .plan import BUDGETS, Reproduction
 from .tables import LANGUAGES, TRAININGS, trainings_of
 from .trainings import chosen_settings, recipe_of
 
@@ -43,7 +44,7 @@ def check_inputs(plan: Reproduction) -> None:
     if LANGUAGES in plan.wanted:
         _named("--manifest", lambda: check_manifest(plan.manifest))
     if plan.rows or LANGUAGES in plan.wanted:
-        check_metric_weights(plan.metric_weights)
+        check_weights(plan.metric_weights)
 
 
 def check_output(out: Path) -> None:
@@ -103,12 +104,6 @@ def check_store(plan: Reproduction) -> None:
     trained = [recipe for name, recipe in _recipes(plan).items() if plan.teacher is None or name != "teacher"]
     for name in dict.fromkeys(name for recipe in trained for name in arrays_of(recipe)):
         store.array(name)
-
-
-def check_metric_weights(folder: Path) -> None:
-    """Raises InputError where the user names no folder. The usual one may be missing: some metrics need no weights."""
-    if folder != USUAL_WEIGHTS and not folder.is_dir():
-        raise InputError(f"--metric-weights {shown(folder)}: no such folder; see docs/evaluation.md for what it holds")
 
 
 def left_out_metrics(plan: Reproduction) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from ...errors import InputError
 from .tables import ALL, ANCHORS, FULL, LANGUAGES, TABLES, TableRow
 
-USUAL_WEIGHTS = Path("metric-weights")  # of the metrics; alone this folder may be missing
 # Budget -> folder with the recipes of every part; the ablations change the student's.
 BUDGETS = {"smoke": "smoke", "small": "ablation", "paper": "paper"}
 

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from ...audio.folders import REPORT
 from ...converter import VoiceConverter
 from ...errors import InputError
-from ...files import check_target, new_folder, shown
+from ...files import check_target, shown
 from ...stream.bundle import StreamBundle
 from ...threads import default_threads
 from ...version import __version__
@@ -97,7 +97,7 @@ class Work:
         config = replace(self.converter.bundle.config, name="", version="", notes={})
         found = hashlib.sha256(msgspec.json.encode(config))
         for voice in self.voices:
-            found.update(repr((voice.name, len(voice.train), len(voice.held))).encode())
+            found.update(repr((len(voice.train), len(voice.held))).encode())
             for clip in (*voice.train, *voice.held):
                 found.update(clip.mel.tobytes())
         return found.hexdigest()
@@ -160,7 +160,6 @@ def adapt(
 
 def prepared(converter: VoiceConverter, voices: Sequence[Recordings], folder: Path, name: str = ADAPTER) -> Work:
     """Shipped speech, and views of the clips in its voices."""
-    new_folder(folder)
     sources = shipped_speech(converter)
     viewed = [replace(voice, train=with_views(converter, voice.train, sources.train)) for voice in voices]
     return Work(converter, viewed, sources, folder, name)
