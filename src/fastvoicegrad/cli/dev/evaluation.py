@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from ...errors import InputError
-from ...evaluation.weights import USUAL_WEIGHTS, check_weights
 from ...files import same_file
 from ..common import BundleOption, console, developer_module, existing, friendly
 
 PairsOption = Annotated[Path, typer.Option(help="Pairs file, a pair a line; 'dev pairs' writes it.")]
 WeightsOption = Annotated[Path, typer.Option(help="Folder of the metrics' weights, see docs/evaluation.md.")]
+USUAL_WEIGHTS = Path("metric-weights")  # as in evaluation/weights.py, which only developers import
 SystemsArgument = Annotated[
     list[str],
     typer.Argument(
@@ -65,7 +65,7 @@ def evaluate(
     """Evaluate systems on the same pairs: quality, words, voice, melody, speed. Finished work is not repeated."""
     run, report = developer_module("evaluation.run"), developer_module("evaluation.report")
     named = run.name_systems(systems)
-    check_weights(metric_weights)
+    developer_module("evaluation.weights").check_weights(metric_weights)
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is not a folder; name one, which is made where it is missing")
     plan = run.Plan(named, str(pairs), str(output), str(metric_weights), str(base) if base else None)
@@ -82,7 +82,7 @@ def diagnose(
 ) -> None:
     """Show where likeness and words are lost: each voice converted to itself, stage by stage."""
     module = developer_module("evaluation.diagnose")
-    check_weights(metric_weights)
+    developer_module("evaluation.weights").check_weights(metric_weights)
     model = str(bundle) if bundle else None
     print(module.diagnose(pairs, output, metric_weights, model, jobs).read_text(encoding="utf-8"))
 
@@ -98,7 +98,7 @@ def reference_length(
 ) -> None:
     """Show what a longer reference is worth: likeness and words over its seconds, as a table and a plot."""
     module = developer_module("evaluation.reference_length")
-    check_weights(metric_weights)
+    developer_module("evaluation.weights").check_weights(metric_weights)
     lengths = sorted(set(seconds or module.SECONDS))
     model = str(bundle) if bundle else None
     print(module.reference_length(pairs, output, metric_weights, model, lengths, jobs).read_text(encoding="utf-8"))
