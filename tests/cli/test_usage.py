@@ -51,7 +51,7 @@ def test_an_unknown_option_is_one_line(inside: Inside, words: list[str]) -> None
         (["live", "--to", "nora", "--seconds", "inf"], "invalid value for '--seconds': give a finite number; see"),
         (["live", "--to", "nora", "--seconds", "0"], "invalid value for '--seconds': give a number above 0; see"),
         (["serve", "--voices", ""], "invalid value for '--voices': it is empty; give it a name; see"),
-        (["demo", ""], "invalid value for 'folder': it is empty; give it a name; see"),
+        (["demo", ""], "invalid value for 'FOLDER': it is empty; give it a name; see"),
         (["convert"], "missing argument 'IN.*'; see 'fastvoicegrad convert --help'"),
         (["voice", "make"], "missing argument '.*'; see 'fastvoicegrad voice make --help'"),
         (["dev", "train", "teacher", "-o", "x"], "missing option '--recipe'; see 'fastvoicegrad dev train --help'"),

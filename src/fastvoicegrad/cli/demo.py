@@ -14,7 +14,7 @@ from .common import BundleOption, console, friendly, path_of, printable
 def demo(
     folder: Annotated[
         Path,
-        typer.Argument(parser=path_of, help="Folder of the page: new, or of an earlier demo."),
+        typer.Argument(metavar="FOLDER", parser=path_of, help="Folder of the page: new, or of an earlier demo."),
     ] = Path("fastvoicegrad-demo"),
     bundle: BundleOption = None,
 ) -> None:
