@@ -203,8 +203,9 @@ def test_forms_are_small(server: Running, source: bytes, kind: str) -> None:
     assert status(server.client.post(PATH, files=files, data=data)) == (400, "bad_request")
 
 
-def test_forms_of_the_other_kind_are_small(server: Running) -> None:
-    kind = {"content-type": "application/x-www-form-urlencoded"}
+@pytest.mark.parametrize("name", ["application/x-www-form-urlencoded", "Application/X-WWW-Form-URLEncoded"])
+def test_forms_of_the_other_kind_are_small(server: Running, name: str) -> None:
+    kind = {"content-type": name}
     answer = server.client.post("/v1/voices/anna/edit", content=b"name=anna&a=" + b"x" * (4 << 20), headers=kind)
     assert status(answer) == (413, "upload_too_large")
     assert server.client.post("/v1/voices/anna/edit", content=b"name=anna", headers=kind).status_code == 200
@@ -287,6 +288,12 @@ def test_connections_are_limited(start: Callable[..., Running]) -> None:
     assert answer == b""
     for connection in kept:
         connection.close()
+
+
+def test_every_conversion_and_stream_has_a_connection() -> None:
+    assert ServerSettings().connections == 256
+    settings = ServerSettings(workers=64, waiting=1000, most_streams=64)
+    assert settings.connections > settings.workers + settings.waiting + settings.most_streams
 
 
 def test_large_headers_are_refused(server: Running) -> None:

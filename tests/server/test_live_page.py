@@ -172,3 +172,49 @@ def test_a_microphone_is_streamed_and_played(
     np.testing.assert_allclose(output[: len(before)] / 32767, expected, atol=1e-3)
     assert 80 < delay < 400
     assert not problems
+
+
+def test_a_microphone_that_goes_away_ends_the_stream(page: Any, server: Running) -> None:
+    page.goto(f"{server.url}/live")
+    page.evaluate(SLOW_MICROPHONE)
+    page.get_by_role("button", name="Start").click()
+    page.evaluate("window.allow()")
+    page.get_by_text("Speak.").wait_for()
+    page.evaluate("microphones[0].getTracks()[0].dispatchEvent(new Event('ended'))")
+    page.get_by_text("The microphone is gone.").wait_for()
+    assert page.get_by_role("button", name="Start").is_visible()
+
+
+def test_a_refused_stream_is_not_one_that_ended(page: Any, server: Running) -> None:
+    page.goto(f"{server.url}/live")
+    page.evaluate("document.getElementById('voice').replaceChildren(new Option('nowhere'))")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("The server refused the stream.").wait_for()
+
+
+def test_the_output_never_jumps(page: Any, server: Running) -> None:
+    """It fades between original and converted, and where answers are missing."""
+    page.goto(f"{server.url}/live")
+    jump = page.evaluate("""() => {
+      const port = {postMessage: () => {}};
+      let Live;
+      new Function("AudioWorkletProcessor", "sampleRate", "registerProcessor", processor)(
+        class { port = port }, 48000, (name, made) => { Live = made; });
+      const live = new Live({processorOptions: {block: 480, queue: 960, latency: 960}});
+      const input = new Float32Array(128).fill(0.5), samples = [0];
+      const process = count => {
+        for (let n = 0; n < count; n++) {
+          const output = new Float32Array(128);
+          live.process([[input]], [[output]]);
+          samples.push(...output);
+        }
+      };
+      live.receive(new Int16Array(9600).map((_, i) => -Math.min(i, 16384)));  // a rise, then a constant
+      process(60);
+      live.port.onmessage({data: {original: true}});
+      process(10);
+      live.port.onmessage({data: {original: false}});
+      process(60);
+      return Math.max(...samples.slice(1).map((x, i) => Math.abs(x - samples[i])));
+    }""")
+    assert 0 < jump < 0.02

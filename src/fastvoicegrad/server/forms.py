@@ -24,7 +24,7 @@ class _LimitedRequest(Request):
         if not _is_text_encoding(kind):
             raise ApiError(400, "send the form in UTF-8; this server does not know its charset")
         length = int(self.headers.get("content-length", MOST_FIELDS * MOST_TEXT + 1))
-        if kind.startswith(URL_ENCODED) and length > MOST_FIELDS * MOST_TEXT:
+        if kind.lower().startswith(URL_ENCODED) and length > MOST_FIELDS * MOST_TEXT:
             raise ApiError(413, "the form is too large; send multipart/form-data")
         return super().form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=MOST_TEXT)
 

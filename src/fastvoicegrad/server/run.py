@@ -32,7 +32,7 @@ def listening(settings: ServerSettings) -> socket.socket:
     """
     family, address = socket.AF_INET6 if ":" in settings.host else socket.AF_INET, (settings.host, settings.port)
     try:
-        listener = socket.create_server(address, family=family, backlog=settings.most_connections)
+        listener = socket.create_server(address, family=family, backlog=settings.connections)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -72,7 +72,7 @@ def make_server(converter: VoiceConverter, settings: ServerSettings, log_level: 
     """A server that is not started yet."""
     config = uvicorn.Config(
         create_app(converter, settings),
-        http=_protocol(settings.most_connections),
+        http=_protocol(settings.connections),
         ws="websockets-sansio",
         ws_max_size=MOST_BYTES,
         ws_per_message_deflate=False,

@@ -10,6 +10,7 @@ from ..watermark import check_watermark
 from .origin import is_loopback
 
 KEY_VARIABLE = "FASTVOICEGRAD_API_KEY"  # environment variable of the key
+SPARE_CONNECTIONS = 64  # for requests that convert nothing, such as lists and health
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ServerSettings:
         slowest: bytes per second below which a body is too slow, after `patience`.
         send_patience: seconds that a client may take to accept the next piece of an answer.
         watermark: whether every conversion carries a watermark.
-        most_connections: open ones; further ones are closed at once.
+        most_connections: open ones; further ones are closed at once. 0: as many as conversions and streams need.
     """
 
     host: str = "127.0.0.1"
@@ -50,7 +51,7 @@ class ServerSettings:
     patience: float = 10.0
     slowest: int = 16 << 10
     send_patience: float = 30.0
-    most_connections: int = 256
+    most_connections: int = 0
     watermark: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +69,11 @@ class ServerSettings:
                 f"{self.host} can be reached from other machines: set {KEY_VARIABLE} to a key first, "
                 "or listen on 127.0.0.1"
             )
+
+    @property
+    def connections(self) -> int:
+        """Open connections at most. Every conversion, waiting or not, and every stream holds one."""
+        return self.most_connections or max(256, self.workers + self.waiting + self.most_streams + SPARE_CONNECTIONS)
 
     def time_for(self, received: int) -> float:
         """Seconds after its start in which this many bytes of a body must have been exceeded."""

@@ -163,8 +163,7 @@ class Page:
             results = self.studio.convert_files(
                 paths, choice_of(name, recording), semitones, keep, formant, pauses, done
             )
-            failed = len(results.errors)
-            summary = listed([f"{len(paths or ()) - failed} converted, {failed} failed."], "done")
+            summary = listed([f"{results.converted} converted, {len(results.errors)} failed."], "done")
             file = gr.update(value=results.archive and str(results.archive), visible=results.archive is not None)
             return [file, summary + listed(results.errors, "errors") + listed(results.notes)]
 

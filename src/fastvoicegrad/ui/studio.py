@@ -56,11 +56,13 @@ class Results:
 
     Attributes:
         archive: a .zip of the converted ones; None where there is none.
+        converted: how many there are in it.
         errors: why the others failed, a sentence each.
         notes: what was found about recordings.
     """
 
     archive: Path | None
+    converted: int
     errors: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -196,7 +198,8 @@ class Studio:
         Raises:
             InputError: no source, or the target cannot be used.
         """
-        with self._work(*(sources or []), target.recording) as notes:
+        sources = list(dict.fromkeys(sources or []))  # a file that was dropped twice is converted once
+        with self._work(*sources, target.recording) as notes:
             if not sources:
                 raise InputError("the sources are missing; drop one or more recordings")
             folder = self.place("results")
@@ -214,7 +217,7 @@ class Studio:
                             file.write(output, output.relative_to(folder))
             finally:  # the page deletes what it gave away, which is the archive alone
                 shutil.rmtree(folder, ignore_errors=True)
-        return Results(archive, tuple(sentence(error, sources) for error in errors), tuple(notes))
+        return Results(archive, len(outputs), tuple(sentence(error, sources) for error in errors), tuple(notes))
 
     def _run(
         self, folder: Path, target: Target, sources: list[str], settings: Settings, progress: Progress
