@@ -19,7 +19,8 @@ from pathlib import Path
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.server import resident_mb, serving
+from benchmarks.resident import needs_linux, resident_mb
+from benchmarks.server import serving
 from tests.conftest import vowels
 from tests.server import hostile
 
@@ -74,6 +75,7 @@ def slow_cases(port: int) -> Iterator[tuple[str, Callable[[], tuple[int, float]]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
+    needs_linux()
     late, let_in = [], []
     with serving("--per-minute", "100000") as (url, process):
         port = int(url.rsplit(":", 1)[1])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import warnings
 from collections import defaultdict
 from pathlib import Path
@@ -21,6 +22,7 @@ import soundfile
 from fastvoicegrad import AudioWarning, VoiceConverter
 
 RANGE = 30.0  # dB below the loudest
+REFERENCES = 3  # recordings that make a speaker's voice; the others are converted
 
 
 def decibels(wave: np.ndarray) -> float:
@@ -46,6 +48,19 @@ def differences(source: np.ndarray, converted: np.ndarray, rate: int) -> tuple[f
     return decibels(converted) - decibels(source), speech
 
 
+def voices_of(manifest: Path, corpus: str, split: str) -> dict[str, list[Path]]:
+    """The recordings of each speaker who has some beyond the references. Ends with one line where there is none."""
+    voices: dict[str, list[Path]] = defaultdict(list)
+    for line in manifest.read_text().splitlines():
+        row = json.loads(line)
+        if row["corpus"] == corpus and row["split"] == split and row["speaker"]:
+            voices[row["speaker"]].append(manifest.parent / row["path"])
+    enough = {name: paths for name, paths in voices.items() if len(paths) > REFERENCES}
+    if not enough:
+        sys.exit(f"{manifest}: no speaker of corpus '{corpus}', split '{split}', has more than {REFERENCES} recordings")
+    return enough
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
@@ -54,18 +69,15 @@ def main() -> None:
     parser.add_argument("--conversions", type=int, default=60)
     parser.add_argument("--peak", type=float, default=0.99, help="of every source, which is scaled to it")
     arguments = parser.parse_args()
-    voices: dict[str, list[Path]] = defaultdict(list)
-    for line in arguments.manifest.read_text().splitlines():
-        row = json.loads(line)
-        if row["corpus"] == arguments.corpus and row["split"] == arguments.split and row["speaker"]:
-            voices[row["speaker"]].append(arguments.manifest.parent / row["path"])
+    voices = voices_of(arguments.manifest, arguments.corpus, arguments.split)
     names, converter = sorted(voices), VoiceConverter.load()
     warnings.simplefilter("ignore", AudioWarning)
-    targets = {name: converter.voice(voices[name][:3]) for name in names}
+    targets = {name: converter.voice(voices[name][:REFERENCES]) for name in names}
     whole, parts, clipped = [], [], 0
     for number in range(arguments.conversions):
         name, target = names[number % len(names)], names[(number + 1 + number // len(names)) % len(names)]
-        path = voices[name][3 + number // len(names) % (len(voices[name]) - 3)]
+        others = voices[name][REFERENCES:]
+        path = others[number // len(names) % len(others)]
         source, rate = soundfile.read(path, dtype="float32")
         source *= arguments.peak / np.abs(source).max()
         converted = converter.convert(source, rate, targets[target])

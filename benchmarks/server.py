@@ -28,6 +28,7 @@ from statistics import quantiles
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.resident import needs_linux, resident_mb
 from tests.conftest import vowels
 from tests.server.hostile import encoded
 
@@ -54,12 +55,6 @@ def serving(*options: str) -> Iterator[tuple[str, int]]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-
-
-def resident_mb(process: int) -> float:
-    """Memory that a process holds."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return float(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 @dataclass
@@ -134,6 +129,7 @@ def main() -> int:
     parser.add_argument("--waiting", type=int, default=16)
     parser.add_argument("--threads", type=int, default=0, help="of a conversion; 0: the server's default")
     arguments = parser.parse_args()
+    needs_linux()
     sources = [(n, bytes(encoded(vowels(n, 100 + 20 * n, seed=n), 22050, kind))) for n, kind in enumerate_kinds()]
     load = Load()
     options = ["--workers", str(arguments.workers), "--waiting", str(arguments.waiting), "--per-minute", "1000000"]

@@ -31,6 +31,11 @@ def write_long(path: Path, seconds: int) -> None:
             file.write(block[: min(10, seconds - start) * 22050])
 
 
+def peak_mb(maxrss: int) -> int:
+    """The peak memory of a process by its `ru_maxrss`, which macOS counts in bytes and Linux in KiB."""
+    return round(maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+
 def measure(folder: Path, seconds: int, bundle: str | None, threads: int | None) -> dict[str, object]:
     """The command's report and its peak memory in MB."""
     source, reference = folder / "source.wav", folder / "reference.wav"
@@ -48,7 +53,7 @@ def measure(folder: Path, seconds: int, bundle: str | None, threads: int | None)
     if process.returncode:
         sys.exit(f"the command ended with {process.returncode}")
     report: dict[str, object] = json.loads(text)
-    report["peak_memory_mb"] = round(usage.ru_maxrss / 1024)
+    report["peak_memory_mb"] = peak_mb(usage.ru_maxrss)
     return report
 
 

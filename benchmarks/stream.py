@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.resident import needs_linux, resident_mb
 from tests.conftest import vowels
 
 from fastvoicegrad import VoiceConverter
@@ -131,11 +132,6 @@ def spin() -> None:
     """Keeps a core busy."""
     while True:
         np.linalg.svd(np.ones((64, 64)))
-
-
-def resident_mb() -> float:
-    """Memory of this process."""
-    return float(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
 def paced(path: Path | None, seconds: float, busy: bool, cushion: float) -> int:
@@ -243,6 +239,8 @@ def main() -> int:
     parser.add_argument("--cushion", type=float)
     parser.add_argument("--clients", type=int, default=8)
     arguments = parser.parse_args()
+    if arguments.what == "paced":
+        needs_linux()
     default = CUSHION if arguments.what == "clients" else LIVE_CUSHION
     cushion = default if arguments.cushion is None else arguments.cushion / 1000
     with chosen(arguments) as path:

@@ -133,3 +133,14 @@ def test_file_and_array_agree(converter: VoiceConverter, voice: Voice, tmp_path:
     converter.convert_file(tmp_path / "s.wav", tmp_path / "o.flac", voice)
     written, _ = soundfile.read(tmp_path / "o.flac")
     np.testing.assert_allclose(written, converter.convert(speech, 22050, voice), atol=1e-4)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_an_output_that_is_the_source_is_named_in_one_line(
+    converter: VoiceConverter, voice: Voice, tmp_path: Path
+) -> None:
+    source = tmp_path / "a\nb.wav"
+    soundfile.write(source, vowels(0.5), 22050)
+    with pytest.raises(InputError, match=r"a\\nb\.wav is the source itself") as error:
+        converter.convert_file(source, source, voice)
+    assert str(error.value).isprintable()

@@ -9,9 +9,9 @@ from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.formants import COSINES, envelope_shares, move_formants
 from fastvoicegrad.mel import MEL, Array, hz_to_mel, lowpass, mel_to_hz
 from fastvoicegrad.pipeline import convert_blocks
-from fastvoicegrad.reference import source_speaker
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
+from tests.test_reference import source_of
 
 SPACING = float(hz_to_mel(MEL.fmax)) / (MEL.n_mels + 1)
 CENTRES = mel_to_hz(np.arange(1, MEL.n_mels + 1) * SPACING)
@@ -109,7 +109,7 @@ def test_the_envelope_of_the_result_moves(converter: VoiceConverter, voice: Voic
 
 
 def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None:
-    source = source_speaker(converter.bundle, [SOURCE], voice)
+    source, _ = source_of(converter, SOURCE, voice)
 
     def converted(pieces: int, chunk: int) -> np.ndarray:
         blocks = np.array_split(SOURCE, pieces)

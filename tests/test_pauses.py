@@ -9,7 +9,7 @@ from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.audio.level import TARGET_LEVEL, LevelMeter
 from fastvoicegrad.audio.loudness import HOP
 from fastvoicegrad.mel import Array
-from fastvoicegrad.pauses import AFTER, BEFORE, FADE, PauseFiller, speech_shares
+from fastvoicegrad.pauses import AFTER, BEFORE, FADE, PauseFiller, check_pauses, speech_shares
 from fastvoicegrad.pipeline import convert_blocks
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
@@ -123,3 +123,11 @@ def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice, talk: A
 def test_other_pauses_are_refused(converter: VoiceConverter, voice: Voice, talk: Array) -> None:
     with pytest.raises(InputError, match="pauses must be one of converted, silence, source, got 'music'"):
         converter.convert(talk, RATE, voice, pauses="music")
+
+
+@pytest.mark.parametrize("pauses", ["music", "a\nb", "\x1b[31m", "x" * 10_000, 3, None])
+def test_what_fills_no_pauses_is_named_in_one_line(pauses: object) -> None:
+    with pytest.raises(InputError, match="pauses must be one of converted, silence, source, got '.*'") as error:
+        check_pauses(pauses)  # type: ignore[arg-type]
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 200

@@ -10,10 +10,10 @@ from fastvoicegrad import Voice, VoiceConverter
 from fastvoicegrad.frames import Window
 from fastvoicegrad.mel import log_mel, lowpass_projection
 from fastvoicegrad.pipeline import Request, convert_blocks, convert_mel
-from fastvoicegrad.reference import source_speaker
 from fastvoicegrad.settings import ConversionSettings
 from fastvoicegrad.vocoder import vocode
 from tests.conftest import vowels
+from tests.test_reference import source_of
 
 
 def window(mel: np.ndarray) -> Window:
@@ -28,7 +28,7 @@ def converted(converter: VoiceConverter, mel: np.ndarray, request: Request) -> n
 
 def whole(converter: VoiceConverter, voice: Voice, wave: np.ndarray, pieces: int, chunk: int) -> np.ndarray:
     blocks = np.array_split(wave, pieces)
-    source = source_speaker(converter.bundle, [wave], voice)
+    source, _ = source_of(converter, wave, voice)
     return np.concatenate(
         list(convert_blocks(converter.bundle, blocks, voice, source, ConversionSettings(), gain=1.0, chunk=chunk))
     )
@@ -48,7 +48,7 @@ def test_guidance_amplifies_the_difference_between_target_and_source(
 ) -> None:
     monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance=0.6, guidance_cosines=10))
     mel = log_mel(vowels(2.0, pitch=180.0))[:, :160]
-    source = source_speaker(converter.bundle, [vowels(2.0, pitch=180.0)], voice)
+    source, _ = source_of(converter, vowels(2.0, pitch=180.0), voice)
     assert source is not None
     plain = converted(converter, mel, Request(voice, None, ConversionSettings()))
     unchanged = converted(converter, mel, Request(source, None, ConversionSettings()))
@@ -75,7 +75,7 @@ def test_the_melody_moves_to_the_targets_height(converter: VoiceConverter, voice
     mel = log_mel(wave)
     glide = 180.0 * (1 + 0.15 * np.sin(2 * np.pi * 0.7 * (np.arange(mel.shape[1]) + 0.5) * 256 / 22050))
     assert semitones(converter.bundle.pitch(mel), glide) < 0.5
-    source = source_speaker(converter.bundle, [wave], voice)
+    source, _ = source_of(converter, wave, voice)
     assert source is not None
     assert 170 < source.pitch < 195
     result = log_mel(converter.convert(wave, 22050, voice))

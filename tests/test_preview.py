@@ -22,7 +22,7 @@ def test_a_preview_is_the_sample_in_another_voice(converter: VoiceConverter, voi
     assert (tmp_path / "preview.opus").stat().st_size < 40e3
     assert soundfile.info(tmp_path / "preview.opus").channels == 1
     for name in ("preview.wav", "preview.opus"):
-        assert audio.is_marked(audio.read_tags(tmp_path / name))
+        assert audio.read_tags(tmp_path / name)["comment"].startswith("Converted speech: ")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="programs are shell scripts here")

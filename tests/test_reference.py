@@ -13,7 +13,7 @@ import pytest
 
 from fastvoicegrad import InputError, Voice, VoiceConverter, audio
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
-from fastvoicegrad.reference import SOURCE_FRAMES, analyse_source, encode_voice, source_speaker
+from fastvoicegrad.reference import SOURCE_FRAMES, analyse_source, encode_voice
 from fastvoicegrad.speech import SpeechSampler
 from fastvoicegrad.voice import MOST_FRAMES
 from tests.conftest import RATE, vowels
@@ -36,12 +36,12 @@ def warnings_of(converter: VoiceConverter, wave: np.ndarray) -> list[str]:
 
 
 def source_of(
-    converter: VoiceConverter, wave: np.ndarray, voice: Voice, pieces: int = 1
+    converter: VoiceConverter, wave: np.ndarray, voice: Voice, pieces: int = 1, gain: float | None = None
 ) -> tuple[Voice | None, list[str]]:
     sampler = SpeechSampler()
     for block in np.array_split(wave, pieces):
         sampler.add(block)
-    return analyse_source(converter.bundle, sampler, TARGET_LEVEL / speech_level(wave), voice)
+    return analyse_source(converter.bundle, sampler, gain or TARGET_LEVEL / speech_level(wave), voice)
 
 
 # -- the source -------------------------------------------------------------------------------------------------
@@ -69,15 +69,14 @@ def test_without_guidance_the_source_gives_its_pitch_alone(
     converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(converter.bundle, "config", replace(converter.bundle.config, guidance=0.0))
-    source = source_speaker(converter.bundle, [vowels(5.0, pitch=180.0)], voice)
+    source, _ = source_of(converter, vowels(5.0, pitch=180.0), voice)
     assert source is not None
     assert 170 < source.pitch < 195
     np.testing.assert_array_equal(source.embedding, voice.embedding)
 
 
 def test_the_source_speaker_has_what_a_voice_has(guided: VoiceConverter, voice: Voice) -> None:
-    wave = vowels(20.0, pitch=180.0)
-    source = source_speaker(guided.bundle, [wave], voice, TARGET_LEVEL / speech_level(wave))
+    source, _ = source_of(guided, vowels(20.0, pitch=180.0), voice)
     assert source is not None
     assert 170 < source.pitch < 195
     assert np.linalg.norm(source.embedding) == pytest.approx(1.0, abs=1e-5)
@@ -89,8 +88,8 @@ def test_the_source_speaker_has_what_a_voice_has(guided: VoiceConverter, voice: 
 
 def test_gain_makes_up_for_the_level(guided: VoiceConverter, voice: Voice) -> None:
     wave = vowels(5.0)
-    one = source_speaker(guided.bundle, [wave], voice, 0.4)
-    other = source_speaker(guided.bundle, [wave * np.float32(0.25)], voice, 1.6)
+    one, _ = source_of(guided, wave, voice, gain=0.4)
+    other, _ = source_of(guided, wave * np.float32(0.25), voice, gain=1.6)
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-4)

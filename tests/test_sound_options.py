@@ -12,9 +12,9 @@ from fastvoicegrad import InputError, Voice, VoiceConverter, audio
 from fastvoicegrad.audio.programme import ProgrammeMeter
 from fastvoicegrad.mel import log_mel
 from fastvoicegrad.pipeline import convert_blocks
-from fastvoicegrad.reference import source_speaker
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import vowels
+from tests.test_reference import source_of
 
 PITCH = 180.0
 SOURCE = vowels(3.0, pitch=PITCH)
@@ -47,7 +47,7 @@ def test_the_pitch_can_be_kept(converter: VoiceConverter, voice: Voice) -> None:
 
 
 def test_chunks_equal_the_whole_with_another_pitch(converter: VoiceConverter, voice: Voice) -> None:
-    source = source_speaker(converter.bundle, [SOURCE], voice)
+    source, _ = source_of(converter, SOURCE, voice)
 
     def converted(pieces: int, chunk: int) -> np.ndarray:
         blocks = convert_blocks(

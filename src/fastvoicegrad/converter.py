@@ -21,7 +21,7 @@ from . import audio
 from .audio.arrays import Samples, blocks_of_array, checked_array
 from .bundle import Bundle
 from .errors import AudioWarning, InputError
-from .files import same_file
+from .files import same_file, shown
 from .judgement import judge_together
 from .library import (
     Reference,
@@ -318,7 +318,7 @@ class VoiceConverter:
 def _check_distinct(output: str | Path, source: str | Path, references: Sequence[Reference]) -> None:
     """Raises InputError where the output would replace one of the inputs."""
     if same_file(output, source):
-        raise InputError(f"{output} is the source itself; choose another name for the output")
+        raise InputError(f"{shown(output)} is the source itself; choose another name for the output")
     check_apart(output, references)
 
 

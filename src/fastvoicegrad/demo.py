@@ -12,7 +12,7 @@ import numpy as np
 from . import audio
 from .converter import VoiceConverter
 from .errors import InputError
-from .files import check_target, replacing
+from .files import check_target, replacing, shown
 from .mel import log_mel
 from .version import TOOL
 
@@ -42,11 +42,11 @@ def make_demo(folder: Path, bundle: str | Path | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not _is_demo(folder):
-            raise InputError(f"{folder} is not empty; name a new folder: fastvoicegrad demo NEW_FOLDER")
+            raise InputError(f"{shown(folder)} is not empty; name a new folder: fastvoicegrad demo NEW_FOLDER")
         for name in RECORDINGS:
             shutil.copyfile(SAMPLES / name, folder / name)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error.strerror}); name another folder") from error
+        raise InputError(f"{shown(folder)} cannot be made ({error.strerror}); name another folder") from error
     page = check_target(folder / "index.html")
     voice = converter.voice([folder / "reference.opus"])
     tags = audio.conversion_tags({}, TOOL, converter.bundle.config.name, "reference.opus")
@@ -63,8 +63,8 @@ def _is_demo(folder: Path) -> bool:
 
 
 def _begins_like(part: Path, whole: Path) -> bool:
-    """Whether a file is another one, or its beginning."""
-    if not 0 < part.stat().st_size <= whole.stat().st_size:
+    """Whether a file is another one, or its beginning, which may be empty."""
+    if part.stat().st_size > whole.stat().st_size:
         return False
     return whole.read_bytes().startswith(part.read_bytes())
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import sys
 from pathlib import Path
+
+STATUS = Path("/proc/self/status")
 
 
 def peak_mb() -> float:
     """Of this process so far; NaN on Windows.
 
-    Linux hands ru_maxrss down from the process that started it, VmHWM it does not.
+    Linux hands ru_maxrss down from the process that started it, VmHWM it does not. Some sandboxes lack VmHWM.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return float(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    if STATUS.exists() and (found := re.search(r"^VmHWM:\s*(\d+)", STATUS.read_text(), re.MULTILINE)):
+        return float(found[1]) / 1024
     try:
         import resource
     except ImportError:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .audio.level import TARGET_LEVEL
 from .audio.loudness import HOP, hop_powers
 from .errors import InputError
+from .files import shown
 from .mel import Array
 
 PAUSES = ("converted", "silence", "source")
@@ -36,7 +37,7 @@ _fade /= _fade.sum()
 def check_pauses(pauses: str) -> None:
     """Raises InputError where pauses are not filled in this way."""
     if pauses not in PAUSES:
-        raise InputError(f"pauses must be one of {', '.join(PAUSES)}, got '{pauses}'")
+        raise InputError(f"pauses must be one of {', '.join(PAUSES)}, got '{shown(str(pauses))}'")
 
 
 class PauseFiller:

@@ -5,7 +5,7 @@ A reference and a source pass through the same analysis. It reads a bounded samp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -65,23 +65,18 @@ def encode_voice(
     return Voice(embedding, keys, mel, _median_pitch(frames), bundle.fingerprint, duration, [name])
 
 
-def source_speaker(bundle: Bundle, segments: Sequence[Array], target: Voice, gain: float = 1.0) -> Voice | None:
-    """The source speaker's voice from waves at 22,050 Hz; None where there is no speech.
+def analyse_source(
+    bundle: Bundle, sampler: SpeechSampler, gain: float, target: Voice
+) -> tuple[Voice | None, list[str]]:
+    """The source speaker's voice, None where there is no speech, and warnings about the source: plain sentences.
 
     Only guidance looks at more than its pitch; without guidance the rest stays the target's.
 
     Args:
-        segments: see `SpeechSampler.segments`.
+        sampler: took the source at 22,050 Hz.
+        gain: brings the source to the level that the networks are trained on.
         target: gives what a voice holds besides.
-        gain: brings the waves to the level that the networks are trained on.
     """
-    return _source(bundle, analyse(bundle, segments, gain), target)
-
-
-def analyse_source(
-    bundle: Bundle, sampler: SpeechSampler, gain: float, target: Voice
-) -> tuple[Voice | None, list[str]]:
-    """The source speaker's voice as in `source_speaker`, and warnings about the source: plain sentences."""
     frames = analyse(bundle, sampler.segments(), gain)
     return _source(bundle, frames, target), judge_source(frames, turns(bundle, frames))
 

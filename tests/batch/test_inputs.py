@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sys
@@ -59,6 +60,20 @@ def test_a_pattern_keeps_the_tree_below_its_first_part(here: Path) -> None:
     assert places(["in/[1].wav"]) == ["[1].wav"]  # a file of this name comes before the pattern
 
 
+@pytest.mark.parametrize(
+    "pattern", ["*/../../x*.wav", "*/../x*.wav", "*/../..", "*/../../y*", "[i]n/a/../../../*", "**/../*.wav"]
+)
+def test_no_result_of_a_pattern_lies_outside_the_output_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    make(tmp_path, "x1.wav", "y/x2.wav", "here/x3.wav", "here/in/x4.wav", "here/in/a/x5.wav")
+    monkeypatch.chdir(tmp_path / "here")
+    found = find_inputs([pattern], Path("out"))
+    assert found
+    assert not [item.below for item in found if ".." in item.below.parts or not item.below.name]
+    assert not [name for name in output_names(found, None) if ".." in name.parts]
+
+
 def test_results_are_no_inputs(here: Path) -> None:
     make(here, "a.wav", "out/a.wav", "sub/out/b.wav")
     assert places(["."]) == ["a.wav", "sub/out/b.wav"]
@@ -90,14 +105,48 @@ def test_links(here: Path) -> None:
     assert places(["in"]) == ["a.wav", "b.wav", "dangling.wav"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_closed_folder_is_named(here: Path) -> None:
-    make(here, "in/a.wav", "in/closed/b.wav")
-    (here / "in/closed").chmod(0)
-    try:
-        assert [bool(item.problem) for item in find_inputs(["in"], here / "out")] == [False, True]
-    finally:
-        (here / "in/closed").chmod(0o755)
+@pytest.mark.parametrize(
+    ("text", "below"),
+    [
+        ("closed", "closed"),
+        ("closed/", "closed"),
+        ("./closed/.", "closed"),
+        ("in/../closed", "closed"),
+        ("{here}/closed", "closed"),
+        ("closed/..", "closed"),
+        (".", "closed"),
+        ("c*", "closed"),
+        ("*/../c*", "closed"),
+    ],
+)
+def test_a_closed_folder_is_named_however_it_is_reached(
+    here: Path, monkeypatch: pytest.MonkeyPatch, text: str, below: str
+) -> None:
+    make(here, "in/a.wav", "closed/b.wav")
+    close(monkeypatch, here / "closed")
+    found = find_inputs([text.format(here=here), "in"], here / "out")
+    assert [(item.below.as_posix(), bool(item.problem)) for item in found if item.problem] == [(below, True)]
+    assert "a.wav" in [item.path.name for item in found]
+    assert len(set(output_names(found, None))) == len(found)
+
+
+def test_the_current_folder_has_a_name_where_it_is_closed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(monkeypatch, here)
+    (item,) = find_inputs(["."], here / "out")
+    assert item.below == Path(here.name)
+    assert item.problem == "the folder cannot be read (Permission denied)"
+
+
+def close(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Makes a folder one that cannot be listed, for root too."""
+    real, closed = os.scandir, os.path.realpath(folder)
+
+    def scandir(path: str | Path) -> object:
+        if os.path.realpath(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 def names(*below: str, kind: str | None = None) -> list[str]:
@@ -180,6 +229,23 @@ def test_names_are_distinct_for_any_names() -> None:
             found = names(*below, kind=kind)
             assert len({name.casefold() for name in found}) == len(below)
             assert found == names(*below, kind=kind)
+
+
+def test_names_are_distinct_whatever_was_converted_earlier(here: Path) -> None:
+    """Also where two recordings with the same bytes have results of one name, each in the folder of a target."""
+    make(here, *(f"{folder}/a.wav" for folder in "12345"))
+    (here / "5/a.wav").write_bytes(b"another recording")
+    choose = random.Random(0)
+    for _ in range(500):
+        found = [Found(Path(folder, "a.wav"), Path("a.wav")) for folder in choose.sample("12345", 4)]
+        earlier = [
+            Earlier(str(here / folder / "a.wav"), sha256_of(here / folder / "a.wav"), Path(name))
+            for folder, name in zip("12345", choose.choices(["a.wav", "A.wav", "a-2.wav", "a-3.wav"], k=5), strict=True)
+        ]
+        others = {Path(choose.choice(["a.wav", "a-2.wav", "a-4.wav"]))}
+        named = output_names(found, None, choose.sample(earlier, 3), others.__contains__)
+        assert len({str(name).casefold() for name in named}) == len(found)
+        assert not others & set(named)
 
 
 def test_a_pattern_passes_by_what_the_system_refuses(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

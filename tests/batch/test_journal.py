@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fastvoicegrad import InputError
-from fastvoicegrad.batch.journal import NAME, Entry, Journal, results_of, sha256_of
+from fastvoicegrad.batch import journal as journal_module
+from fastvoicegrad.batch.journal import NAME, Entry, Journal, is_as_written, results_of, sha256_of
 
 
 @pytest.fixture
@@ -64,6 +65,22 @@ def test_changes_are_noticed(folder: Path, source: Path) -> None:
     assert not is_done(folder, source)
     source.unlink()
     assert not is_done(folder, source)
+
+
+def test_no_result_is_read_twice_however_many_there_are(
+    folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, read = 20_000, list[Path]()
+    entries = [Entry(str(source), "", "settings", f"{number}.wav") for number in range(count)]
+    for entry in entries:
+        (folder / entry.output).touch()
+    monkeypatch.setattr(journal_module, "sha256_of", lambda path: read.append(path) or "digest")
+    for _ in range(2):
+        assert not any(is_as_written(folder, entry) for entry in entries)
+    assert len(read) == count
+    (folder / "7.wav").write_bytes(b"changed")
+    assert not is_as_written(folder, entries[7])
+    assert len(read) == count + 1
 
 
 def test_a_failure_is_not_done(folder: Path, source: Path) -> None:

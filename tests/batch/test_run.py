@@ -14,11 +14,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
+from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter, audio
 from fastvoicegrad.batch import Advance, Batch, Outcome, Settings, convert_files, make_target
 from fastvoicegrad.batch import watching as watching_module
-from fastvoicegrad.batch.tasks import fingerprint
+from fastvoicegrad.batch import workers as workers_module
+from fastvoicegrad.batch.tasks import fingerprint, tags_for
+from fastvoicegrad.children import Child
+from fastvoicegrad.files import shown
+from fastvoicegrad.version import TOOL
 from fastvoicegrad.voice_file import Adapter
+from tests.batch import stopped_worker
+from tests.batch.test_inputs import close
 from tests.conftest import vowels
 
 
@@ -126,6 +132,59 @@ def test_a_file_that_no_run_made_is_never_replaced(
     assert (again.output, again.state) == (outcome.output, "converted")
 
 
+@pytest.mark.parametrize("kind", [suffix[1:] for suffix in audio.FORMATS])
+def test_a_result_that_is_missing_in_the_log_gives_way_to_its_own_voice_alone(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, kind: str
+) -> None:
+    target, bundle = replace(make_target(converter, voice), name="Jürgen\t+ 日本"), converter.bundle.config.name
+    comments = [
+        ((TOOL, bundle, target.name, ""), True),
+        ((TOOL, bundle, target.name, "live, 1999"), True),
+        ((TOOL, bundle, "ida", ""), False),
+        ((TOOL, bundle, target.name[:-1], ""), False),
+        ((TOOL, bundle, f"{target.name}+ida", ""), False),
+        ((TOOL, f"{bundle}-2", target.name, "live"), False),
+        ((f"{TOOL}.1", bundle, target.name, ""), False),
+    ]
+    for number, ((tool, name, of, text), own) in enumerate(comments):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        tags = audio.conversion_tags({"comment": text}, tool, name, of)
+        with audio.writing(folder / f"a.{kind}", 48000, 0.1, tags=tags) as file:
+            file.write(vowels(0.1, rate=48000))
+        (task,) = Batch(converter, folder, [target], Settings(format=kind)).tasks([talks / "a.wav"])
+        assert task.output == Path(f"a.{kind}" if own else f"a-2.{kind}"), (tool, name, of, text)
+
+
+def test_a_result_of_another_target_is_not_replaced_in_any_folder(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    targets = [replace(make_target(converter, voice, name), name=name) for name in ("ida", "nora")]
+    for target in targets:
+        (tmp_path / target.folder).mkdir()
+        converter.convert_file(
+            talks / "a.wav",
+            tmp_path / target.folder / "a.wav",
+            voice,
+            tags=tags_for(talks / "a.wav", converter, target.name),
+        )
+    tasks = Batch(converter, tmp_path, targets).tasks([talks / "a.wav"])
+    assert [task.output.as_posix() for task in tasks] == ["ida/a.wav", "nora/a.wav"]
+    os.replace(tmp_path / "ida/a.wav", tmp_path / "nora/a.wav")
+    tasks = Batch(converter, tmp_path, targets).tasks([talks / "a.wav"])
+    assert [task.output.as_posix() for task in tasks] == ["ida/a-2.wav", "nora/a-2.wav"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_among_the_results_is_not_waited_for(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    monkeypatch.setattr(audio, "read_tags", lambda path: pytest.fail("it would wait"))
+    (task,) = Batch(converter, tmp_path, [make_target(converter, voice)]).tasks([talks / "a.wav"])
+    assert task.output == Path("a-2.wav")
+
+
 def test_a_result_that_was_edited_is_never_replaced(
     converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
 ) -> None:
@@ -213,6 +272,43 @@ def test_a_bitrate_of_what_arrives_may_have_no_effect(
         pytest.warns(AudioWarning, match="add --format"),
     ):
         batch.watch([talks])
+
+
+def test_a_closed_folder_is_one_failure_among_the_others(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    close(monkeypatch, closed)
+    outcomes = convert_files(converter, [closed, talks], tmp_path / "out", voice)
+    assert states(outcomes) == ALL | {"closed": "failed"}
+    (failed,) = [outcome for outcome in outcomes if outcome.source == closed]
+    assert failed.error == f"{shown(closed)}: the folder cannot be read (Permission denied)"
+    monkeypatch.setattr(watching_module, "POLL", 0.05)
+    with Batch(converter, tmp_path / "out", [make_target(converter, voice)]) as batch:
+        events = waiting(batch, [closed, talks])
+        seen = [next(event for event in events if event) for _ in range(5)]
+        assert states(seen) == AGAIN | {"closed": "failed"}
+        assert next(events) is None
+
+
+@pytest.mark.parametrize("place", stopped_worker.PLACES)
+def test_a_stop_leaves_no_result_without_its_entry(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    targets, settings = [make_target(converter, voice)], Settings(tagged=False)
+    monkeypatch.setenv(stopped_worker.VARIABLE, place)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers_module, "_worker", lambda setup: Child("tests.batch.stopped_worker", setup))
+        with Batch(converter, tmp_path, targets, settings) as batch:
+            (outcome,) = [event for event in batch.convert([talks / "a.wav"]) if isinstance(event, Outcome)]
+            process = batch._workers._processes[0]._process
+            assert process is not None
+            assert process.wait(60) == 128 + signal.SIGTERM
+    assert (outcome.state, outcome.error) == ("converted", "")
+    (again,) = convert_files(converter, [talks / "a.wav"], tmp_path, voice, settings)
+    assert (again.output, again.state) == (outcome.output, "skipped")
+    assert set(contents(tmp_path)) == {"a.wav"}
 
 
 def test_workers_share_the_work(converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path) -> None:

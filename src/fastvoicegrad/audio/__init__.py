@@ -16,7 +16,7 @@ from .reading import (
     tracks_of,
 )
 from .resampling import fit_length, resampled, side_by_side
-from .tags import check_tags, conversion_tags, is_marked, read_tags
+from .tags import check_tags, conversion_tags, read_tags
 from .writing import (
     FORMATS,
     HIGHEST_RATE,
@@ -60,7 +60,6 @@ __all__ = [
     "holds_rate",
     "inspect",
     "inspect_tracks",
-    "is_marked",
     "level_of_blocks",
     "output_rate",
     "read",

@@ -7,16 +7,17 @@ is left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO
 
 from .spliced import Piece
+from .window import Window
 
 CHAIN = 4  # frames that follow the first one behind other data: by chance samples look like a header or two
 FARTHEST = 1 << 14  # bytes before the first frame, beyond which a file is not MPEG audio
-SCAN = 1 << 16
 HEAD = 192  # bytes of a frame that may hold a tag
 DECODER_DELAY = 529  # samples by which the layer III filter bank delays the sound
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits
@@ -53,6 +54,12 @@ def parse_header(header: bytes) -> Frame | None:
     samples = 384 if layer == 1 else 576 if (layer == 3 and version == 2) else 1152
     size = (samples // 8 // slot * kbits * 1000 // rate + (header[2] >> 1 & 1)) * slot
     return Frame(size, samples, version, (header[1] & 0xFE, rate, header[3] >> 6 == 3))
+
+
+# The second and third bytes of a header do not depend on each other.
+_SECOND = bytes(byte for byte in range(256) if parse_header(bytes((0xFF, byte, 0x10, 0))))
+_THIRD = bytes(byte for byte in range(256) if parse_header(bytes((0xFF, 0xFB, byte, 0))))
+HEADER = re.compile(b"\xff(?=[%b][%b])" % (re.escape(_SECOND), re.escape(_THIRD)))
 
 
 @dataclass
@@ -97,51 +104,50 @@ class MpegStream:
         return 1.0 if self.frames >= self.promised - 1 else self.frames / self.promised
 
 
-def mpeg_streams(file: BinaryIO, start: int, size: int) -> list[MpegStream]:
+def mpeg_streams(file: BinaryIO, start: int, size: int) -> Iterator[MpegStream]:
     """The streams of a file that begins with MPEG audio; none where it does not."""
-    streams: list[MpegStream] = []
+    stream: MpegStream | None = None
     kind: tuple[int, int, bool] | None = None
     for at, frame, data in _frames(file, start, size):
         tagged = _tagged(frame, data)
-        if tagged is not None:
-            streams.append(tagged)
-        elif kind != frame.kind:
-            streams.append(MpegStream(frame.samples))
+        if stream is None or tagged is not None or kind != frame.kind:
+            if stream is not None and stream.frames:
+                yield stream
+            stream = tagged or MpegStream(frame.samples)
         kind = frame.kind
         if tagged is None:
-            streams[-1].add(at, frame)
-    return [stream for stream in streams if stream.frames]
+            stream.add(at, frame)
+    if stream is not None and stream.frames:
+        yield stream
 
 
 def _frames(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, Frame, bytes]]:
     """Positions, headers and first bytes of all whole frames. After other data, only frames that another follows."""
-    at, kind = start, None
+    window, at, kind = Window(file, size), start, None
     while at + 4 <= size and (kind is not None or at <= start + FARTHEST):
-        file.seek(at)
-        data = file.read(HEAD)
+        data = window.read(at, HEAD)
         frame = parse_header(data[:4])
         first = at == start
         chain = CHAIN if kind is None and not first else 1
         if (
             frame
             and at + frame.size <= size
-            and (frame.kind == kind or _confirmed(file, at, frame, size, chain, first))
+            and (frame.kind == kind or _confirmed(window, at, frame, size, chain, first))
         ):
             yield at, frame, data
             at, kind = at + frame.size, frame.kind
         else:
-            at = _next_sync(file, at + 1, size)
+            at = window.find(_next_header, at + 1, size if kind else min(start + FARTHEST + 1, size))
             kind = kind and (0, 0, False)  # the next frame needs to be confirmed
 
 
-def _confirmed(file: BinaryIO, at: int, frame: Frame, size: int, chain: int, first: bool) -> bool:
+def _confirmed(window: Window, at: int, frame: Frame, size: int, chain: int, first: bool) -> bool:
     """Whether `chain` frames of the same kind follow, or fewer up to the file's end. The `first` needs none."""
     following: Frame | None = frame
     for _ in range(chain):
         assert following is not None
         at += following.size
-        file.seek(at)
-        following = parse_header(file.read(4))
+        following = parse_header(window.read(at, 4))
         if following is None:
             return first or at == size
         if following.kind != frame.kind:
@@ -149,16 +155,20 @@ def _confirmed(file: BinaryIO, at: int, frame: Frame, size: int, chain: int, fir
     return True
 
 
-def _next_sync(file: BinaryIO, at: int, size: int) -> int:
-    """The next position at which a header may begin."""
-    while at < size:
-        file.seek(at)
-        data = file.read(SCAN)
-        found = data.find(b"\xff")
-        if found >= 0:
-            return at + found
-        at += len(data) or size
-    return size
+def _next_header(data: bytes, at: int) -> int:
+    """The next place in a block at which a frame may begin; -1: none.
+
+    A header alone is passed over where the block shows that no other follows.
+    """
+    for match in HEADER.finditer(data, at):
+        at = match.start()
+        frame = parse_header(data[at : at + 4])
+        if frame is None:  # the block ends within the header
+            return at
+        following = data[at + frame.size : at + frame.size + 4]
+        if len(following) < 4 or ((other := parse_header(following)) and other.kind == frame.kind):
+            return at
+    return -1
 
 
 def _tagged(frame: Frame, data: bytes) -> MpegStream | None:

@@ -9,20 +9,25 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import InputError
+from ..files import shown
 from .mpeg import mpeg_streams
 from .spliced import Piece
+from .window import Search, Window
 
 PLACEHOLDER = 0x7FFFF000  # data sizes from here on are "unknown": sox writes this into pipes, others 0xFFFFFFFF
 SLOPPY = 64  # bytes by which headers are often too long: that of the header itself, or of a chunk behind the sound
 # No bare MPEG frames: AIFF, AVI, Matroska, MPEG, W64, AU in both byte orders, VOC, NIST
 CONTAINERS = (b"FORM", b"RIFF", b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"riff", b".snd", b"dns.", b"Crea", b"NIST")
+OGG_MARK = b"OggS"
 FLAC_MARK = b"fLaC\x00\x00\x00\x22"  # the marker and the header of STREAMINFO, which always comes first
 ID3V1 = 128  # bytes of a tag at the end, which some programs append
-SCAN = 1 << 20  # bytes that are searched at once
+MOST_STREAMS = 1 << 16  # of a file: a list of more may need more memory than the file
+PAGE_HEADER = 27 + 255  # bytes of the longest header of an Ogg page
 
 
 @dataclass(frozen=True)
@@ -49,28 +54,38 @@ class Stream:
 
 
 def find_streams(path: Path) -> list[Stream]:
-    """All streams of a sound file, in their order."""
+    """All streams of a sound file, in their order.
+
+    Raises:
+        InputError: there are more than `MOST_STREAMS`.
+    """
     size = path.stat().st_size
     with open(path, "rb") as file:
-        start = after_id3(file, size)
-        file.seek(start)
-        head = file.read(12)
-        if head[:4] == b"OggS":
-            return _ogg_streams(file, start, size)
-        if head[:4] == b"fLaC":
-            return _flac_streams(file, start, size)
-        if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE":
-            return [_wave_stream(file, size, head[:4])]
-        if head[:4] == b"caff":
-            return [_caf_stream(file, size)]
-        if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
-            return [_aiff_stream(file, size)]
-        if head[4:8] != b"ftyp" and head[:4] not in CONTAINERS:
-            frames = mpeg_streams(file, start, size)
-            if frames:
-                # mpg123 divides the size by that of the frame at hand: with a large claim it stops at the true end.
-                return [Stream(s.pieces, s.bytes * 100, s.skip, s.samples, s.there) for s in frames]
-    return [Stream([range(size)])]
+        streams = list(islice(streams_of(file, size), MOST_STREAMS + 1))
+    if len(streams) > MOST_STREAMS:
+        raise InputError(f"{shown(path)} is a chain of more than {MOST_STREAMS} recordings; split it")
+    return streams or [Stream([range(size)])]
+
+
+def streams_of(file: BinaryIO, size: int) -> Iterator[Stream]:
+    """The streams of an open file of so many bytes, as they are found; none of other containers."""
+    start = after_id3(file, size)
+    file.seek(start)
+    head = file.read(12)
+    if head[:4] == OGG_MARK:
+        yield from _ogg_streams(file, start, size)
+    elif head[:4] == b"fLaC":
+        yield from _flac_streams(file, start, size)
+    elif head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE":
+        yield _wave_stream(file, size, head[:4])
+    elif head[:4] == b"caff":
+        yield _caf_stream(file, size)
+    elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+        yield _aiff_stream(file, size)
+    elif head[4:8] != b"ftyp" and head[:4] not in CONTAINERS:
+        for s in mpeg_streams(file, start, size):
+            # mpg123 divides the size by that of the frame at hand: with a large claim it stops at the true end.
+            yield Stream(s.pieces, s.bytes * 100, s.skip, s.samples, s.there)
 
 
 def after_id3(file: BinaryIO, size: int) -> int:
@@ -89,11 +104,11 @@ def after_id3(file: BinaryIO, size: int) -> int:
 # -- FLAC -----------------------------------------------------------------------------------------------------
 
 
-def _flac_streams(file: BinaryIO, start: int, size: int) -> list[Stream]:
+def _flac_streams(file: BinaryIO, start: int, size: int) -> Iterator[Stream]:
     file.seek(max(size - ID3V1, 0))
     end = size - ID3V1 if file.read(3) == b"TAG" else size
-    starts = [start, *_find_all(file, FLAC_MARK, start + 1, end), end]
-    return [Stream([range(a, b)], restart=_flac_restart(file, a, b)) for a, b in pairwise(starts)]
+    for a, b in pairwise(chain([start], _find_all(file, FLAC_MARK, start + 1, end), [end])):
+        yield Stream([range(a, b)], restart=_flac_restart(file, a, b))
 
 
 def _flac_restart(file: BinaryIO, start: int, end: int) -> tuple[bytes, bytes] | None:
@@ -124,41 +139,37 @@ def after_damage(path: Path, stream: Stream, position: int) -> Stream | None:
     return None if at is None else Stream([header, range(at, piece.stop)], restart=stream.restart)
 
 
-def _find_all(file: BinaryIO, mark: bytes, start: int, size: int) -> Iterator[int]:
-    at, overlap = start, len(mark) - 1
-    while at < size:
-        file.seek(at)
-        data = file.read(SCAN + overlap)
-        found = data.find(mark)
-        while found >= 0:
-            yield at + found
-            found = data.find(mark, found + 1)
-        at += SCAN
+def _find_all(file: BinaryIO, mark: bytes, start: int, end: int) -> Iterator[int]:
+    """The places of a mark between two positions."""
+    window = Window(file, end)
+    at = window.find(_searcher(mark), start, end)
+    while at < end:
+        yield at
+        at = window.find(_searcher(mark), at + 1, end)
+
+
+def _searcher(mark: bytes) -> Search:
+    return lambda data, at: data.find(mark, at)
 
 
 # -- Ogg ------------------------------------------------------------------------------------------------------
 
 
-def _ogg_streams(file: BinaryIO, start: int, size: int) -> list[Stream]:
+def _ogg_streams(file: BinaryIO, start: int, size: int) -> Iterator[Stream]:
     """Links of a chain: a new one begins with a page that is marked as first, after pages that are not."""
-    starts, inside, at, end = [start], False, start, start
-    while at is not None and at + 27 <= size:
-        file.seek(at)
-        head = file.read(27)
-        if head[:4] != b"OggS":
-            at = next(_find_all(file, b"OggS", at, size), size)
+    window, begin, inside, at, end = Window(file, size), start, False, start, start
+    while at + 27 <= size:
+        page = window.read(at, PAGE_HEADER)
+        if page[:4] != OGG_MARK:
+            at = window.find(_searcher(OGG_MARK), at, size)
             continue
-        first = bool(head[5] & 2)
+        first = bool(page[5] & 2)
         if first and inside:
-            starts.append(at)
+            yield Stream([range(begin, at)])
+            begin = at
         inside = not first
-        end = at + 27 + head[26] + sum(file.read(head[26]))
-        at = end
-    bounds = [*starts, size]
-    streams = [Stream([range(a, b)]) for a, b in pairwise(bounds)]
-    if end > size:
-        streams[-1] = Stream(streams[-1].pieces, cut=True)
-    return streams
+        at = end = at + 27 + page[26] + sum(page[27 : 27 + page[26]])
+    yield Stream([range(begin, size)], cut=end > size)
 
 
 # -- WAV and CAF ----------------------------------------------------------------------------------------------

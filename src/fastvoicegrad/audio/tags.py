@@ -99,11 +99,6 @@ def conversion_tags(source: Mapping[str, str], tool: str, bundle: str, target: s
     return {**source, "comment": f"{mark}. {comment}" if comment else mark, "software": tool}
 
 
-def is_marked(tags: Mapping[str, str]) -> bool:
-    """Whether these are the fields of a conversion."""
-    return tags.get("comment", "").startswith(f"{MARK}: ")
-
-
 def plain_text(text: str, longest: int = LONGEST) -> str:
     """One line that any encoder takes: no control characters, no half characters, so many bytes in UTF-8 at most."""
     whole = text.encode("utf-8", "replace").decode("utf-8")

@@ -106,10 +106,22 @@ def _matches(pattern: str, folder: Path) -> Iterator[Found]:
             own = own or {os.path.abspath(folder / output) for output in (NAME, *results_of(folder / NAME))}
             if os.path.abspath(path) in own:
                 continue
+        place = _place_below(path, base)
         if os.path.isdir(path):  # `Path.is_dir` raises where a folder may be listed, but not entered
-            yield from _below(path, path.relative_to(base), folder)
+            yield from _below(path, place, folder)
         else:
-            yield Found(path, path.relative_to(base))
+            yield Found(path, place)
+
+
+def _place_below(path: Path, base: Path) -> Path:
+    """Where a match lies below a pattern's base. With ".." behind a wildcard this is its name alone."""
+    place = path.relative_to(base)
+    return Path(_own_name(path)) if ".." in place.parts else place
+
+
+def _own_name(path: Path) -> str:
+    """The last part of a path, also of "." and of one that ends with ".."."""
+    return os.path.basename(os.path.abspath(path))
 
 
 def _left_out(path: Path, base: Path) -> bool:
@@ -125,7 +137,10 @@ def _below(top: Path, place: Path, folder: Path) -> Iterator[Found]:
         yield Found(path, place / path.relative_to(top))
     for error in problems:
         path = Path(os.fsdecode(error.filename))
-        yield Found(path, place / path.relative_to(top), f"the folder cannot be read ({error.strerror})")
+        below = place / path.relative_to(top)
+        if not below.name:  # an input itself, whose result still needs a name
+            below = Path(_own_name(path) or "folder")
+        yield Found(path, below, f"the folder cannot be read ({error.strerror})")
 
 
 def _contains(folder: Path, path: Path) -> bool:
@@ -181,18 +196,21 @@ def _kept_names(
     """Names of the recordings' earlier results, where they would be stored in the same folder and format now.
 
     A name that unlike recordings have, each in another target's folder, belongs to none of them. Neither does one that
-    is foreign in another target's folder.
+    is foreign in another target's folder. Of like recordings, the first keeps a name.
     """
     by_source = defaultdict[str, list[Path]](list)
     for same in holders.values():
         for one in same:
             if all(other.source == one.source or other.sha256 == one.sha256 for other in same):
                 by_source[one.source].append(one.name)
-    kept = list[Path | None]()
+    kept, used = list[Path | None](), set[str]()
     for item, name in zip(found, wanted, strict=True):
         own = [old for old in by_source[os.path.abspath(item.path)] if _place(old) == _place(name)]
-        own = [old for old in own if not is_foreign(old)]
-        kept.append(name if name in own else own[-1] if own else None)
+        own = [old for old in own if _key(old) not in used and not is_foreign(old)]
+        chosen = name if name in own else own[-1] if own else None
+        kept.append(chosen)
+        if chosen is not None:
+            used.add(_key(chosen))
     return kept
 
 

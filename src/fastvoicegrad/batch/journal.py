@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -122,15 +121,21 @@ class Journal:
 
 def is_as_written(folder: Path, entry: Entry) -> bool:
     """Whether a result still has the bytes of the log: no other program has changed it. Raises OSError."""
-    path = folder / entry.output
-    found = path.stat()
-    return _digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == entry.output_sha256
+    return _digest(folder / entry.output) == entry.output_sha256
 
 
-@lru_cache(maxsize=1 << 14)
-def _digest(path: Path, *state: int) -> str:
+_digests: dict[Path, tuple[tuple[int, ...], str]] = {}  # the last state of each file, and its digest
+
+
+def _digest(path: Path) -> str:
     """`sha256_of`, once for each state of a file: a folder that is watched is looked at again and again."""
-    return sha256_of(path)
+    found = path.stat()
+    state = found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    known, digest = _digests.get(path, ((), ""))
+    if known != state:
+        digest = sha256_of(path)
+        _digests[path] = state, digest
+    return digest
 
 
 def results_of(path: Path) -> Mapping[str, Entry]:

@@ -24,7 +24,7 @@ from ..errors import AudioWarning, InputError
 from ..files import shown
 from .inputs import Earlier, Found, Inputs, find_inputs, output_names
 from .journal import NAME, Entry, Journal, is_as_written, results_of
-from .tasks import Settings, Setup, Target, Task, fingerprint, make_target, takes_subtype
+from .tasks import Settings, Setup, Target, Task, fingerprint, is_marked_for, make_target, takes_subtype
 from .watching import Facts, arrivals
 from .workers import Done, Step, Workers
 
@@ -144,8 +144,9 @@ class Batch:
     # -- once -----------------------------------------------------------------------------------------------
 
     def tasks(self, inputs: Inputs) -> list[Task]:
-        """What is to be done for all recordings that are there now. Only their names are looked at.
+        """What is to be done for all recordings that are there now.
 
+        Earlier results are read, and so are recordings that may take over the name of one.
         Warns with `AudioWarning` where a bitrate or a subtype is asked for that some results cannot have.
 
         Raises:
@@ -211,13 +212,14 @@ class Batch:
         return found
 
     def _is_foreign(self, results: Mapping[str, Entry], sources: Set[str], name: Path) -> bool:
-        """Whether a file that no run made has this name, to any of the targets. Sources and references are refused."""
-        for output in (Path(target.folder) / name for target in self._setup.targets):
+        """Whether a file that is no result for its target has this name. Sources and references are refused."""
+        for target in self._setup.targets:
+            output = Path(target.folder) / name
             path, entry = self.folder / output, results.get(str(output))
             # `Path.exists` raises an OSError where a name is too long, until Python 3.14.
             if not os.path.exists(path) or self._in_the_way(path, sources):
                 continue
-            if self._is_edited(entry) if entry else not audio.is_marked(audio.read_tags(path)):
+            if self._is_edited(entry) if entry else not is_marked_for(path, self._setup.converter, target.name):
                 return True
         return False
 

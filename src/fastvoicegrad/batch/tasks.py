@@ -18,6 +18,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from .. import audio
+from ..audio.tags import plain_text
 from ..converter import Conversion, VoiceConverter
 from ..errors import InputError
 from ..files import regular_file, shown
@@ -206,8 +207,12 @@ class Setup:
     fingerprints: tuple[str, ...]
     folder: Path
 
-    def perform(self, task: Task, progress: Progress) -> Entry:
-        """Convert one recording. Whatever goes wrong with it stands in the entry."""
+    def perform(self, task: Task, progress: Progress, in_place: Callable[[], None]) -> Entry:
+        """Convert one recording. Whatever goes wrong with it stands in the entry.
+
+        Args:
+            in_place: called once the result is in its place. Without its entry, the next run makes another.
+        """
         started, entry = time.perf_counter(), self.failure(task, task.problem)
         try:
             before = regular_file(task.source)
@@ -218,6 +223,7 @@ class Setup:
                 progress(share)
 
             result = self._convert(task, advance)
+            in_place()
             _check_same(task.source, before)
             digest = sha256_of(result.output)
             entry = replace(entry, output_sha256=digest, seconds=round(result.seconds, 3), warnings=result.warnings)
@@ -261,6 +267,13 @@ def takes_subtype(output: str | Path, subtype: str) -> bool:
 def tags_for(source: str | Path, converter: VoiceConverter, target: str) -> dict[str, str]:
     """The text fields of a conversion: its source's, and a comment that marks it as converted speech."""
     return audio.conversion_tags(audio.read_tags(source), TOOL, converter.bundle.config.name, target)
+
+
+def is_marked_for(path: Path, converter: VoiceConverter, target: str) -> bool:
+    """Whether a file's comment is one of `tags_for`, whatever the recording. Pipes are not waited for."""
+    mark = plain_text(audio.conversion_tags({}, TOOL, converter.bundle.config.name, target)["comment"])
+    comment = audio.read_tags(path).get("comment", "") if os.path.isfile(path) else ""
+    return comment == mark or comment.startswith(f"{mark}. ")
 
 
 def _check_same(source: Path, before: os.stat_result) -> None:

@@ -20,7 +20,8 @@ PAUSE = 0.1  # seconds between two messages about one recording
 def main() -> None:
     """Serve until the parent closes the pipe, or ends in any way."""
     requests, replies = pipes_to_parent()
-    signal.signal(signal.SIGTERM, _stop)
+    stop = _Stop()
+    signal.signal(signal.SIGTERM, stop)
     warnings.simplefilter("ignore", AudioWarning)  # they stand in the entries
     setup: Setup = receive(requests)
     try:
@@ -32,7 +33,8 @@ def main() -> None:
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, tasks), daemon=True).start()
     while (task := tasks.get()) is not None:
-        send(replies, setup.perform(task, _Progress(replies)))
+        send(replies, setup.perform(task, _Progress(replies), stop.hold))
+        stop.release()
 
 
 def _listen(requests: IO[bytes], tasks: queue.SimpleQueue[Task | None]) -> None:
@@ -45,9 +47,28 @@ def _listen(requests: IO[bytes], tasks: queue.SimpleQueue[Task | None]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + number)
+class _Stop:
+    """Ends the process at SIGTERM; between `hold` and `release` it waits for the latter: a result gets its entry."""
+
+    def __init__(self) -> None:
+        self._held = self._asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        if not self._held:
+            self._end()
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+        if self._asked:
+            self._end()
+
+    def _end(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 class _Progress:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -16,18 +20,32 @@ from ..mel import Array
 from .engine import Engine
 
 Clock = Literal["real", "fast"]
+AHEAD = 4  # parts that are decoded early; most have a second
 
 
-def file_blocks(path: Path, rate: int, block: int) -> Iterator[Array]:
+def file_blocks(info: audio.AudioInfo, rate: int, block: int) -> Generator[Array, None, None]:
     """Blocks of one size of a recording at `rate`; the last one is filled with silence."""
     kept = np.zeros(0, np.float32)
-    for part in audio.read_blocks(audio.inspect(path), rate):
-        kept = np.concatenate([kept, part])
-        whole = len(kept) // block * block
-        yield from kept[:whole].reshape(-1, block)
-        kept = kept[whole:]
+    with closing(_ahead(audio.read_blocks(info, rate))) as parts:
+        for part in parts:
+            kept = np.concatenate([kept, part])
+            whole = len(kept) // block * block
+            yield from kept[:whole].reshape(-1, block)
+            kept = kept[whole:]
     if len(kept):
         yield np.pad(kept, (0, block - len(kept)))
+
+
+def _ahead(parts: Iterator[Array]) -> Generator[Array, None, None]:
+    """The same parts, made by another thread before they are asked for: decoding must not delay a block."""
+    worker = ThreadPoolExecutor(1, "decoding")
+    try:
+        waiting = deque(worker.submit(next, parts, None) for _ in range(AHEAD))
+        while (part := waiting.popleft().result()) is not None:
+            waiting.append(worker.submit(next, parts, None))
+            yield part
+    finally:
+        worker.shutdown(cancel_futures=True)
 
 
 def play(
@@ -53,14 +71,14 @@ def play(
     """
     audio.check_output(output, engine.rate)
     info = audio.inspect(source)
-    total = sum(len(part) for part in audio.read_blocks(info, engine.rate))
-    for message in info.warnings:  # known since all of it was read
+    total = _length(info, engine.rate, seconds)
+    for message in info.warnings:
         warnings.warn(message, AudioWarning, stacklevel=2)
-    if seconds is not None:
-        total = min(total, round(seconds * engine.rate))
-    with audio.writing(output, engine.rate) as file:
-        skipped, started = engine.delay, time.monotonic()
-        for number, samples in enumerate(_with_end(file_blocks(source, engine.rate, block), engine.delay, block)):
+    blocks = _with_end(file_blocks(info, engine.rate, block), engine.delay, block)
+    with audio.writing(output, engine.rate) as file, closing(blocks):
+        skipped, started = engine.delay, 0.0
+        for number, samples in enumerate(blocks):
+            started = started or time.monotonic()  # only now: the first block takes time
             if clock == "real":
                 time.sleep(max(0.0, started + number * block / engine.rate - time.monotonic()))
             else:
@@ -76,7 +94,17 @@ def play(
         return file.samples
 
 
-def _with_end(blocks: Iterator[Array], delay: int, block: int) -> Iterator[Array]:
+def _length(info: audio.AudioInfo, rate: int, seconds: float | None) -> int:
+    """Samples at `rate` that are played. Where these are all, the warnings are complete and errors have been raised."""
+    total, most = 0, math.inf if seconds is None else round(seconds * rate)
+    for part in audio.read_blocks(info, rate):
+        total += len(part)
+        if total >= most:
+            return int(most)
+    return total
+
+
+def _with_end(blocks: Iterator[Array], delay: int, block: int) -> Generator[Array, None, None]:
     """The blocks, and as much silence as the delay needs."""
     yield from blocks
     for _ in range(-(-delay // block)):
