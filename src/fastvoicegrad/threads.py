@@ -28,8 +28,8 @@ def _cgroup_cores(otherwise: int) -> int:
     """Cores that the quotas of this process's cgroups and of those above them allow, rounded up."""
     try:
         lines = OWN_CGROUPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:  # it is not Linux
-        return otherwise
+    except OSError:  # it is not Linux, or has no /proc
+        lines = ["0::/"]
     cores = [otherwise]
     for _, controllers, name in (line.split(":", 2) for line in lines if line.count(":") >= 2):
         if not controllers:

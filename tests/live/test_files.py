@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError, audio
+from fastvoicegrad.files import shown
 from fastvoicegrad.live import files
 from fastvoicegrad.live.files import play
 from tests.conftest import vowels
@@ -127,7 +128,7 @@ def test_the_mix_of_a_file_is_found_once(
     find, found = reading._find_mix, list[str]()
     monkeypatch.setattr(reading, "_find_mix", lambda info: (found.append(info.name), find(info))[1])
     played(write(tmp_path / "a.wav", 1.0, channels, subtype))
-    assert found == [str(tmp_path / "a.wav")]
+    assert found == [shown(tmp_path / "a.wav")]
 
 
 def test_a_part_of_a_long_file_needs_no_more_of_it(tmp_path: Path, on_part: Any) -> None:

@@ -189,7 +189,7 @@ def test_a_refused_stream_is_not_one_that_ended(page: Any, server: Running) -> N
     page.goto(f"{server.url}/live")
     page.evaluate("document.getElementById('voice').replaceChildren(new Option('nowhere'))")
     page.get_by_role("button", name="Start").click()
-    page.get_by_text("The server refused the stream.").wait_for()
+    page.get_by_text("The server refused the stream").wait_for()
 
 
 def test_the_output_never_jumps(page: Any, server: Running) -> None:
@@ -214,7 +214,11 @@ def test_the_output_never_jumps(page: Any, server: Running) -> None:
       live.port.onmessage({data: {original: true}});
       process(10);
       live.port.onmessage({data: {original: false}});
-      process(60);
+      process(30);
+      for (let gap = 0; gap < 2; gap++) {  // answers come late, then more than the page leaves out for it
+        live.receive(new Int16Array(20000).fill(-16384));
+        process(200);
+      }
       return Math.max(...samples.slice(1).map((x, i) => Math.abs(x - samples[i])));
     }""")
-    assert 0 < jump < 0.02
+    assert 0 < jump < 0.035  # a fade of 2 ms changes half of the full scale by up to 3 % in a sample
