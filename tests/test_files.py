@@ -218,17 +218,18 @@ with replacing(sys.argv[1], ".wav") as part:
 
 
 @posix
-def test_unfinished_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    path = tmp_path / "x.wav"
+@pytest.mark.parametrize("name", ["x", "x y", "x\ny", "\n"])
+def test_unfinished_files_of_killed_processes_are_removed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.wav"
     with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         with replacing(tmp_path / "y.wav"):  # its process lives: it stays
             assert len(list(tmp_path.iterdir())) == 2
-        assert len(list(tmp_path.glob(".x.fastvoicegrad-*.part.wav"))) == 1
+        assert len(list(tmp_path.glob(f".{name}.fastvoicegrad-*.part.wav"))) == 1
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert len(list(tmp_path.glob(".x.fastvoicegrad-*.part.wav"))) == 1
+    assert len(list(tmp_path.glob(f".{name}.fastvoicegrad-*.part.wav"))) == 1
     others = [tmp_path / ".x.wav", tmp_path / ".x.fastvoicegrad-1-2.part.wav", tmp_path / "x.part.wav"]
     for other in others:
         other.write_bytes(b"of the user")

@@ -11,6 +11,7 @@ from fastvoicegrad.mel import MEL, Array, hz_to_mel, lowpass, mel_to_hz
 from fastvoicegrad.pipeline import convert_blocks
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
+from tests.test_pipeline import noted_windows
 from tests.test_reference import source_of
 
 SPACING = float(hz_to_mel(MEL.fmax)) / (MEL.n_mels + 1)
@@ -108,14 +109,18 @@ def test_the_envelope_of_the_result_moves(converter: VoiceConverter, voice: Voic
     assert best == pytest.approx(formant, abs=1.5)
 
 
-def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None:
-    source, _ = source_of(converter, SOURCE, voice)
+def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
+    wave, made_windows = vowels(9.0, pitch=180.0), noted_windows(monkeypatch)
+    source, _ = source_of(converter, wave, voice)
 
     def converted(pieces: int, chunk: int) -> np.ndarray:
-        blocks = np.array_split(SOURCE, pieces)
+        blocks = np.array_split(wave, pieces)
         made = convert_blocks(
             converter.bundle, blocks, voice, source, ConversionSettings(formant=4.0), gain=1.0, chunk=chunk
         )
         return np.concatenate(list(made))
 
-    np.testing.assert_allclose(converted(9, 128), converted(1, 10**6), atol=1e-5)
+    one = converted(1, 10**6)
+    assert len(made_windows) == 1
+    np.testing.assert_allclose(converted(9, 128), one, atol=1e-5)
+    assert len(made_windows) > 3

@@ -13,6 +13,7 @@ from fastvoicegrad.pauses import AFTER, BEFORE, FADE, PauseFiller, check_pauses,
 from fastvoicegrad.pipeline import convert_blocks
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
+from tests.test_pipeline import noted_windows
 
 HOPS = 600
 SPOKEN = slice(200, 300)  # hops
@@ -111,13 +112,20 @@ def test_pauses_of_a_conversion(converter: VoiceConverter, voice: Voice, talk: A
 
 
 @pytest.mark.parametrize("pauses", ["silence", "source"])
-def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice, talk: Array, pauses: str) -> None:
+def test_chunks_equal_the_whole(
+    converter: VoiceConverter, voice: Voice, talk: Array, monkeypatch: pytest.MonkeyPatch, pauses: str
+) -> None:
+    longer, made_windows = np.tile(talk, 2), noted_windows(monkeypatch)
+
     def converted(pieces: int, chunk: int) -> np.ndarray:
-        blocks, settings = np.array_split(talk, pieces), ConversionSettings(pauses=pauses)
+        blocks, settings = np.array_split(longer, pieces), ConversionSettings(pauses=pauses)
         made = convert_blocks(converter.bundle, blocks, voice, None, settings, gain=1.0, background=0.0006, chunk=chunk)
         return np.concatenate(list(made))
 
-    np.testing.assert_allclose(converted(9, 128), converted(1, 10**6), atol=1e-5)
+    one = converted(1, 10**6)
+    assert len(made_windows) == 1
+    np.testing.assert_allclose(converted(9, 128), one, atol=1e-5)
+    assert len(made_windows) > 3
 
 
 def test_other_pauses_are_refused(converter: VoiceConverter, voice: Voice, talk: Array) -> None:

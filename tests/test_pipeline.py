@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from fastvoicegrad import Voice, VoiceConverter
+from fastvoicegrad.bundle import Bundle
 from fastvoicegrad.frames import Window
 from fastvoicegrad.mel import log_mel, lowpass_projection
-from fastvoicegrad.pipeline import Request, convert_blocks, convert_mel
+from fastvoicegrad.pipeline import Request, convert_blocks, convert_mel, convert_window
 from fastvoicegrad.settings import ConversionSettings
 from fastvoicegrad.vocoder import vocode
 from tests.conftest import vowels
@@ -34,13 +35,35 @@ def whole(converter: VoiceConverter, voice: Voice, wave: np.ndarray, pieces: int
     )
 
 
-def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice) -> None:
-    wave = vowels(12.0)
+def noted_windows(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
+    """Windows that are converted from now on. A chunk that the source is too short for makes one, like the whole."""
+    made = list[Window]()
+
+    def noted(bundle: Bundle, one: Window, *arguments: Any) -> Any:
+        made.append(one)
+        return convert_window(bundle, one, *arguments)
+
+    monkeypatch.setattr("fastvoicegrad.pipeline.convert_window", noted)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pieces", "chunk", "count"), [(12.0, 1, 128, 6), (12.0, 50, 256, 3), (4.0, 7, 4, 11), (12.0, 3, 600, 2)]
+)
+def test_chunks_equal_the_whole(
+    converter: VoiceConverter,
+    voice: Voice,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    pieces: int,
+    chunk: int,
+    count: int,
+) -> None:
+    wave, made = vowels(seconds), noted_windows(monkeypatch)
     one = whole(converter, voice, wave, 1, 10**6)
-    for pieces, chunk in ((1, 128), (50, 256), (7, 4), (3, 600)):
-        if chunk == 4:
-            wave, one = wave[:30000], whole(converter, voice, wave[:30000], 1, 10**6)
-        np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-5)
+    assert len(made) == 1
+    np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-5)
+    assert len(made) == 1 + count
 
 
 def test_guidance_amplifies_the_difference_between_target_and_source(

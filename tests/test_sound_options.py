@@ -14,6 +14,7 @@ from fastvoicegrad.mel import log_mel
 from fastvoicegrad.pipeline import convert_blocks
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import vowels
+from tests.test_pipeline import noted_windows
 from tests.test_reference import source_of
 
 PITCH = 180.0
@@ -46,13 +47,16 @@ def test_the_pitch_can_be_kept(converter: VoiceConverter, voice: Voice) -> None:
     assert interval(octave, own) == pytest.approx(3.0, abs=0.5)
 
 
-def test_chunks_equal_the_whole_with_another_pitch(converter: VoiceConverter, voice: Voice) -> None:
-    source, _ = source_of(converter, SOURCE, voice)
+def test_chunks_equal_the_whole_with_another_pitch(
+    converter: VoiceConverter, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave, made_windows = vowels(9.0, pitch=PITCH), noted_windows(monkeypatch)
+    source, _ = source_of(converter, wave, voice)
 
     def converted(pieces: int, chunk: int) -> np.ndarray:
         blocks = convert_blocks(
             converter.bundle,
-            np.array_split(SOURCE, pieces),
+            np.array_split(wave, pieces),
             voice,
             source,
             ConversionSettings(semitones=-3.5, keep_pitch=True),
@@ -61,7 +65,10 @@ def test_chunks_equal_the_whole_with_another_pitch(converter: VoiceConverter, vo
         )
         return np.concatenate(list(blocks))
 
-    np.testing.assert_allclose(converted(9, 128), converted(1, 10**6), atol=1e-5)
+    one = converted(1, 10**6)
+    assert len(made_windows) == 1
+    np.testing.assert_allclose(converted(9, 128), one, atol=1e-5)
+    assert len(made_windows) > 3
 
 
 @pytest.mark.parametrize("semitones", [25.0, -24.5, float("nan"), float("inf")])

@@ -17,7 +17,8 @@ from pathlib import Path
 from .errors import InputError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
-PART = re.compile(r"\..*\.fastvoicegrad-(\d+)-[0-9a-f]{16}\.part")  # names of unfinished files; group 1: the process
+# Names of unfinished files, which may hold line breaks; group 1: the process
+PART = re.compile(r"\..*\.fastvoicegrad-(\d+)-[0-9a-f]{16}\.part", re.DOTALL)
 OLD = 3600.0  # seconds after which an unlocked unfinished file is removed whatever its process number
 ADDRESSES = ("http:/", "https:/", "ftp:/")  # a path has one slash there
 LONGEST_SHOWN = 100  # characters of a name in a message

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import pytest
 import soundfile
 
 from fastvoicegrad import InputError, audio
-from fastvoicegrad.audio.sndfile import stream_facts
+from fastvoicegrad.audio.sndfile import StreamFacts, stream_facts
 from fastvoicegrad.audio.streams import find_streams
 from tests.audio.sounds import decoded, encoded, flac_of_unknown_length, length, mp3, speech, split_tag, wav
 
@@ -220,3 +222,175 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert total == 22050 * 300
     assert peak < 20e6
+
+
+# -- sizes that are less than what is there -----------------------------------------------------------------------
+
+sparse = pytest.mark.skipif(sys.platform != "linux", reason="needs sparse files")
+LONG = (speech(3.0) * 32767).astype("<i2").tobytes()
+STALE = 100_000  # bytes of it that the header claims
+LIST = b"LIST" + struct.pack("<I", 100_004) + b"INFO" + bytes(range(50, 100)) * 2000
+
+
+@pytest.mark.parametrize("riff", [None, 0, len(LONG) + 36])
+@pytest.mark.parametrize("size", [2, 48_000, STALE, STALE + 1, len(LONG) - (1 << 16)])
+def test_wav_whose_size_is_out_of_date(tmp_path: Path, size: int, riff: int | None) -> None:
+    """A recorder that was stopped leaves the size of an earlier moment."""
+    assert length(tmp_path, wav(LONG, size, riff)) == 144_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "order", "name", "skipped", "form"),
+    [
+        ("WAVEX", "FILE", b"data", 4, "<I"),
+        ("WAV", "BIG", b"data", 4, ">I"),
+        ("RF64", "FILE", b"ds64", 16, "<Q"),
+    ],
+)
+def test_wav_of_other_kinds_whose_size_is_out_of_date(
+    tmp_path: Path, kind: str, order: str, name: bytes, skipped: int, form: str
+) -> None:
+    data = bytearray(encoded(speech(3.0), 48000, kind, "PCM_16", endian=order))
+    struct.pack_into(form, data, data.index(name) + skipped, STALE)
+    assert length(tmp_path, bytes(data)) == 144_000
+
+
+BEHIND = {
+    "list": LIST,
+    "cut list": LIST[:90_000],
+    "list later": bytes(8) + LIST,
+    "list and more": LIST + LONG,
+    "wav": b"RIFF" + struct.pack("<I", len(LONG)) + LONG,
+    "id3": b"ID3\3\0\0\0\0\x7f\x7f" + LONG,
+    "id3v1": ID3_AT_END + LONG,
+    "ape": b"APETAGEX" + LONG,
+    "zeros": bytes(200_000),
+    "random": random.Random(0).randbytes(200_000),
+    "short": LONG[: (1 << 16) - 2],
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("size", [STALE, STALE - 1])
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND.keys())
+def test_what_follows_the_sound_of_a_wav_file_is_no_sound(tmp_path: Path, behind: bytes, size: int) -> None:
+    assert length(tmp_path, wav(LONG[:STALE] + behind, size)) == size // 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "order"),
+    [("WAV", "FLOAT", "FILE"), ("WAV", "FLOAT", "BIG"), ("WAV", "DOUBLE", "BIG"), ("WAVEX", "FLOAT", "FILE")],
+)
+def test_floats_behind_the_claimed_end_are_sound_if_they_may_be_samples(
+    tmp_path: Path, kind: str, subtype: str, order: str
+) -> None:
+    """A single absurd sample would make the whole recording one that is refused."""
+    data = bytearray(encoded(speech(3.0), 48000, kind, subtype, endian=order))
+    width, at = 8 if subtype == "DOUBLE" else 4, data.index(b"data") + 4
+    struct.pack_into("<I" if order == "FILE" else ">I", data, at, width * 48_000)
+    assert length(tmp_path, bytes(data)) == 144_000
+    sound = bytes(data[: at + 4 + width * 48_000])
+    for junk in (b"a text of no use. " * 10_000, random.Random(1).randbytes(300_000), data[-100_000:] + b"\xff" * 99):
+        assert length(tmp_path, sound + junk) == 48_000
+
+
+def facts_of(path: Path, header: bytes, size: int, marks: dict[int, bytes] | None = None) -> StreamFacts:
+    """Of a sparse file; marks are bytes behind the header, by their places."""
+    with open(path, "wb") as file:
+        file.write(header)
+        for at, data in (marks or {}).items():
+            file.seek(len(header) + at)
+            file.write(data)
+        file.truncate(len(header) + size)
+    (stream,) = find_streams(path)
+    return stream_facts(path, stream)
+
+
+@sparse
+@pytest.mark.parametrize("gib", [5, 6, 9])
+@pytest.mark.parametrize("behind", [b"", LIST])
+def test_wav_beyond_4_gib_whose_size_has_32_bits(tmp_path: Path, gib: int, behind: bytes) -> None:
+    size = (gib << 30) + 1000
+    claimed = size % (1 << 32)
+    facts = facts_of(tmp_path / "x.wav", wav(b"", claimed), size + len(behind), {claimed: LONG, size: behind})
+    assert (facts.samples, facts.there) == (size // 2, 1.0)
+
+
+@sparse
+@pytest.mark.parametrize("size", [STALE, 0x7FFFF000, 0x90000000])
+@pytest.mark.parametrize("gib", [3, 6])
+def test_long_wav_whose_size_is_out_of_date(tmp_path: Path, gib: int, size: int) -> None:
+    facts = facts_of(tmp_path / "x.wav", wav(b"", size), gib << 30, {size: LONG})
+    assert (facts.samples, facts.there) == (gib << 29, 1.0)
+
+
+# -- sizes of 2 GiB and more --------------------------------------------------------------------------------------
+
+
+def claiming(kind: str, size: int) -> bytes:
+    """A file of one second whose header claims so many bytes of sound."""
+    if kind == "WAV":
+        return wav(SOUND, size)
+    data, (name, skipped, form) = bytearray(encoded(speech(1.0), 48000, kind, "PCM_16")), CLAIMS[kind]
+    struct.pack_into(form, data, data.index(name) + skipped, size)
+    return bytes(data)
+
+
+CLAIMS = {
+    "AIFF": (b"SSND", 4, ">I"),
+    "SVX": (b"BODY", 4, ">I"),
+    "AU": (b".snd", 8, ">I"),
+    "RF64": (b"ds64", 16, "<Q"),
+    "W64": (b"riff", 16, "<Q"),
+    "CAF": (b"data", 4, ">q"),
+}
+LARGE = [0x7F800000, 0x7FFE0000, 0x80100000, 3 << 30, 0xFFFF0000]
+
+
+@pytest.mark.parametrize("size", LARGE)
+@pytest.mark.parametrize("kind", ["WAV", *CLAIMS])
+def test_what_claims_gigabytes_and_is_cut_off(tmp_path: Path, kind: str, size: int) -> None:
+    info, wave = decoded(tmp_path, claiming(kind, size))
+    assert len(wave) == 48000
+    (warning,) = info.warnings
+    found = re.search(r"ends after 1\.0 s of the (\S+) s that its header gives", warning)
+    assert found
+    assert float(found[1]) == pytest.approx(size / 96000, rel=2e-3)
+    with pytest.raises(InputError, match="its header gives; copy or export it again"):
+        decoded(tmp_path, claiming(kind, size), strict=True)
+
+
+@pytest.mark.parametrize("kind", ["RF64", "W64", "CAF"])
+def test_what_claims_more_than_4_gib_and_is_cut_off(tmp_path: Path, kind: str) -> None:
+    for size in (0x7FFFF000, 0xFFFFFFFF, 5 << 30, 1 << 50):
+        info, wave = decoded(tmp_path, claiming(kind, size))
+        assert (len(wave), len(info.warnings)) == (48000, 1)
+
+
+PIPES = {
+    "sox, 16 bit": ("WAV", 0x7FFFF000),
+    "sox, frames of 6 bytes": ("WAV", 0x7FFFF000 // 6 * 6),
+    "gstreamer": ("WAV", 0x7FFF0000),
+    "arecord": ("WAV", 0x80000000),
+    "gstreamer, aiff": ("AIFF", 0x7FFF0008),
+    "sox, aiff": ("AIFF", 0x7F000008),
+    "sox, aiff, frames of 6 bytes": ("AIFF", 0x7F000000 // 6 * 6 + 8),
+    "sox, au": ("AU", 0xFFFFFFFF),
+    "another, au": ("AU", 0x7FFFFFFF),
+    "the largest number, w64": ("W64", (1 << 63) - 1),
+}
+
+
+@pytest.mark.parametrize("pipe", PIPES.values(), ids=PIPES.keys())
+def test_sizes_of_pipes_are_unknown(tmp_path: Path, pipe: tuple[str, int]) -> None:
+    assert length(tmp_path, claiming(*pipe)) == 48000
+
+
+@sparse
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "W64"])
+def test_whole_files_of_3_gib_are_whole(tmp_path: Path, kind: str) -> None:
+    size = 3 << 30
+    whole = claiming(kind, size + {"AIFF": 8, "W64": 104}.get(kind, 0))
+    facts = facts_of(tmp_path / "x", whole[: -len(SOUND)], size)
+    assert facts.there == 1.0
+    assert facts.samples == size // 2 or kind in ("AIFF", "W64")  # those give their number in a chunk of its own

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastvoicegrad import InputError
+from fastvoicegrad.batch import inputs as inputs_module
 from fastvoicegrad.batch.inputs import Earlier, Found, find_inputs, output_names
 from fastvoicegrad.batch.journal import sha256_of
 
@@ -263,3 +264,52 @@ def test_a_pipe_takes_no_name_of_an_earlier_result_and_is_not_waited_for(here: P
     os.mkfifo(here / "pipe.wav")
     found = [Found(here / "pipe.wav", Path("pipe.wav"))]
     assert output_names(found, None, [Earlier("other", "its bytes", Path("pipe.wav"))]) == [Path("pipe-2.wav")]
+
+
+def moved(here: Path, *contents: str) -> tuple[list[Found], list[Earlier]]:
+    """Recordings called ``a.wav`` in folders, and their earlier results from when the folders were elsewhere."""
+    found, earlier = list[Found](), list[Earlier]()
+    for number, content in enumerate(contents):
+        make(here, f"new/{number}/a.wav")
+        (here / f"new/{number}/a.wav").write_text(content)
+        found.append(Found(Path(f"new/{number}/a.wav"), Path("a.wav")))
+        name = Path(f"a-{number + 1}.wav" if number else "a.wav")
+        earlier.append(Earlier(str(here / f"old/{number}/a.wav"), sha256_of(found[-1].path), name))
+    return found, earlier
+
+
+def test_recordings_that_were_moved_get_their_numbers_back(here: Path) -> None:
+    found, earlier = moved(here, "one", "two", "three")
+    expected = [Path("a.wav"), Path("a-2.wav"), Path("a-3.wav")]
+    assert output_names(found, None, earlier) == expected
+    assert output_names(found[::-1], None, earlier) == expected[::-1]
+    assert output_names(found[1:], None, earlier) == expected[1:]
+    assert output_names(found, None, [earlier[0], earlier[2]]) == [Path("a.wav"), Path("a-2.wav"), Path("a-3.wav")]
+    (here / "new/1/a.wav").write_text("another recording")
+    assert output_names(found, None, earlier) == [Path("a.wav"), Path("a-4.wav"), Path("a-3.wav")]
+    assert output_names(found, "flac", earlier) == [Path("a.wav.flac"), Path("a.wav-2.flac"), Path("a.wav-3.flac")]
+
+
+def test_a_number_is_given_back_once_and_only_by_the_same_recording(here: Path) -> None:
+    found, earlier = moved(here, "one", "two", "two")
+    assert output_names(found, None, earlier[:2]) == [Path("a.wav"), Path("a-2.wav"), Path("a-3.wav")]
+    other = Earlier(str(here / "b.wav"), "of another target's folder", Path("a-2.wav"))
+    assert output_names(found[:2], None, [*earlier[:2], other]) == [Path("a.wav"), Path("a-3.wav")]
+    foreign = {Path("a-2.wav")}
+    assert output_names(found[:2], None, earlier[:2], foreign.__contains__) == [Path("a.wav"), Path("a-3.wav")]
+    elsewhere = Earlier(earlier[1].source, earlier[1].sha256, Path("deep/a-2.wav"))
+    assert output_names(found[:2], None, [earlier[0], elsewhere]) == [Path("a.wav"), Path("a-2.wav")]
+    odd = [Earlier("x", "y", Path(name)) for name in (".-2", "..-3", "-4.wav", "a\n-5.wav")]
+    assert output_names(found[:2], None, [*earlier[:2], *odd]) == [Path("a.wav"), Path("a-2.wav")]
+
+
+def test_only_recordings_that_may_have_been_moved_are_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, earlier = moved(here, "one", "two")
+    make(here, "new/b.wav")
+    read = list[Path]()
+    monkeypatch.setattr(inputs_module, "sha256_of_file", lambda path: read.append(path) or sha256_of(path))
+    output_names([*found, Found(Path("new/b.wav"), Path("b.wav"))], None, earlier)
+    assert read == [item.path for item in found]  # once each
+    there = [Earlier(str(here / item.path), one.sha256, one.name) for item, one in zip(found, earlier, strict=True)]
+    assert output_names(found, None, there) == [Path("a.wav"), Path("a-2.wav")]
+    assert len(read) == 2

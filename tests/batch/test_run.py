@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ import soundfile
 
 from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter, audio
 from fastvoicegrad.batch import Advance, Batch, Outcome, Settings, convert_files, make_target
+from fastvoicegrad.batch import journal as journal_module
+from fastvoicegrad.batch import tasks as tasks_module
 from fastvoicegrad.batch import watching as watching_module
 from fastvoicegrad.batch import workers as workers_module
+from fastvoicegrad.batch.journal import Entry, Journal, sha256_of
 from fastvoicegrad.batch.tasks import fingerprint, tags_for
 from fastvoicegrad.children import Child
 from fastvoicegrad.files import shown
@@ -630,3 +634,113 @@ def test_adapted_voices_are_other_targets(converter: VoiceConverter, voice: Voic
     adapters = [None, *(Adapter(np.full(size, value, np.float32), made) for value in (0.1, 0.2))]
     targets = [make_target(converter, replace(voice, adapter=adapter)) for adapter in adapters]
     assert len({target.fingerprint for target in targets}) == 3
+
+
+def log_result(folder: Path, source: Path, name: str, settings: str = "") -> None:
+    """Writes a result, and its entry in the log, as a run does."""
+    journal = Journal(folder)
+    (folder / name).write_bytes(f"result of {source}".encode())
+    journal.add(Entry(str(source), sha256_of(source), settings, name, sha256_of(folder / name)))
+    journal.close()
+
+
+def test_names_that_another_run_has_overtaken_are_not_used(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    with Batch(converter, tmp_path, [make_target(converter, voice)]) as batch:
+        tasks = batch.tasks([talks / "a.wav"])
+        log_result(tmp_path, talks / "b.flac", "a.wav")
+        before = contents(tmp_path)
+        for _ in range(2):
+            with pytest.raises(InputError, match="another run has changed this folder; start again"):
+                list(batch.run(tasks))
+        assert contents(tmp_path) == before
+        again = batch.tasks([talks / "a.wav"])
+        log_result(tmp_path, talks / "a.wav", "a-2.wav", batch._setup.fingerprints[0])
+        assert [task.output for task in again] == [Path("a-2.wav")]
+        outcomes = [event for event in batch.convert([talks / "a.wav"]) if isinstance(event, Outcome)]
+    assert [(outcome.output.name, outcome.state) for outcome in outcomes] == [("a-2.wav", "skipped")]
+    assert contents(tmp_path).items() > before.items()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_that_appears_before_its_turn_is_not_replaced(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, force: bool
+) -> None:
+    with Batch(converter, tmp_path, [make_target(converter, voice)], force=force) as batch:
+        tasks = batch.tasks([talks / "a.wav"])
+        (tmp_path / "a.wav").write_bytes(b"of another program")
+        (outcome,) = batch.run(tasks)
+        again = batch.tasks([talks / "a.wav"])
+    assert isinstance(outcome, Outcome)
+    assert outcome.state == "failed"
+    assert "a.wav was written by another program meanwhile; run the command again" in outcome.error
+    assert (tmp_path / "a.wav").read_bytes() == b"of another program"
+    assert [task.output for task in again] == [Path("a-2.wav")]
+
+
+def test_a_file_that_appears_during_a_conversion_is_not_replaced(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, real = Batch(converter, tmp_path, [make_target(converter, voice)]), audio.inspect_tracks
+    (task,) = batch.tasks([talks / "a.wav"])
+
+    def inspect_tracks(*arguments: Any) -> Any:
+        (tmp_path / "a.wav").write_bytes(b"of another program")
+        return real(*arguments)
+
+    monkeypatch.setattr(audio, "inspect_tracks", inspect_tracks)
+    entry = batch._setup.perform(task, lambda share: None, lambda: pytest.fail("it was replaced"))
+    assert "a.wav was written by another program meanwhile; run the command again" in entry.error
+    assert contents(tmp_path) == {"a.wav": b"of another program"}
+
+
+def test_the_same_tasks_again_replace_their_own_results(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    with Batch(converter, tmp_path, [make_target(converter, voice)], force=True) as batch:
+        tasks = batch.tasks([talks / "a.wav"])
+        for _ in range(2):
+            outcomes = [event for event in batch.run(tasks) if isinstance(event, Outcome)]
+            assert states(outcomes) == {"a.wav": "converted"}
+
+
+def test_recordings_of_one_name_that_were_moved_together_are_known(
+    converter: VoiceConverter, voice: Voice, talks: Path, tmp_path: Path
+) -> None:
+    sources = [tmp_path / "now" / folder / "a.wav" for folder in ("one", "two")]
+    for number, source in enumerate(sources):
+        source.parent.mkdir(parents=True)
+        soundfile.write(source, vowels(0.5, pitch=120.0 + 40 * number), 22050)
+    out, target = tmp_path / "out", make_target(converter, voice)
+    with Batch(converter, out, [target]) as batch:
+        for source, name in zip(sources, ("a.wav", "a-2.wav"), strict=True):
+            log_result(out, source, name, batch._setup.fingerprints[0])
+        sources[0].parent.parent.rename(tmp_path / "later")
+        inputs = [tmp_path / "later" / folder for folder in ("one", "two")]
+        outcomes = [event for event in batch.convert(inputs) if isinstance(event, Outcome)]
+    assert [(outcome.output.name, outcome.state) for outcome in outcomes] == [
+        ("a.wav", "skipped"),
+        ("a-2.wav", "skipped"),
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_among_the_recordings_of_a_voice_is_not_waited_for(
+    converter: VoiceConverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "anna"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", vowels(2.0), 22050)
+    whole = make_target(converter, folder)
+    os.mkfifo(folder / "pipe.wav")
+    real = journal_module.sha256_of
+
+    def read(path: Path) -> str:
+        return pytest.fail("it would wait") if path.name == "pipe.wav" else real(path)
+
+    monkeypatch.setattr(journal_module, "sha256_of", read)
+    monkeypatch.setattr(tasks_module, "sha256_of", read)
+    with pytest.warns(AudioWarning, match=r"pipe\.wav is not a regular file.*; it is left out"):
+        part = make_target(converter, folder)
+    assert part.fingerprint == whole.fingerprint

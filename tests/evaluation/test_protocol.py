@@ -208,3 +208,23 @@ def test_pairs_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
         write_pairs(path, [Pair(recording, "ben", (recording,), recording)])
         with pytest.raises(InputError, match="leads out of a report's folder"):
             read_pairs(path)
+
+
+def test_empty_texts_and_numbers_of_voices_are_read_as_what_they_mean(tmp_path: Path) -> None:
+    row = {"path": "a.wav", "corpus": "c", "split": "test", "duration": 1.0, "sample_rate": 16000, "text": ""}
+    source, target = (row | {"id": voice, "speaker": voice} for voice in (0, 1))
+    pair = {"source": source, "target": 1, "references": [target], "natural": target, "parallel": target}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair))
+    (read,) = read_pairs(tmp_path / "pairs.jsonl")
+    assert {recording.text for recording in read.recordings} == {None}
+    assert (read.source.voice, read.target, read.natural.voice) == ("0", "1", "1")
+    assert read.id == "0--1"
+
+
+def test_numbers_and_names_of_voices_go_together(tmp_path: Path) -> None:
+    common = {"path": "a.wav", "corpus": "c", "split": "test", "duration": 1.0, "sample_rate": 16000}
+    rows = [common | {"id": f"{voice}{n}", "speaker": voice} for voice in (0, 7, "x") for n in range(4)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = pairs_of_manifest(tmp_path / "m.jsonl", [], "test", 2, references=1, seed=0, longest=9.0)
+    voices = {(pair.source.voice, pair.target) for pair in made}
+    assert voices == {("0", "7"), ("0", "x"), ("7", "0"), ("7", "x"), ("x", "0"), ("x", "7")}

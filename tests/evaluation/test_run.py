@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,9 @@ pytest.importorskip("matplotlib")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.cli import app
-from fastvoicegrad.evaluation import systems
+from fastvoicegrad.evaluation import run, systems
 from fastvoicegrad.evaluation.pairs import read_pairs, write_pairs
-from fastvoicegrad.evaluation.run import name_systems
+from fastvoicegrad.evaluation.run import Plan, evaluate, name_systems, score
 from fastvoicegrad.evaluation.specs import make_system
 from fastvoicegrad.evaluation.systems import bundle_key
 
@@ -233,3 +235,62 @@ def test_systems_are_named_by_their_specs() -> None:
     assert list(named) == ["natural", "a", "last.safetensors@30", "copy-synthesis-default"]
     with pytest.raises(InputError, match="name of its own"):
         name_systems(["a=natural", "a=source"])
+
+
+class DyingPool:
+    """Its processes are killed."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def submit(self, *_: object) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("terminated abruptly"))
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+def test_a_worker_that_dies_is_one_line(two_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ProcessPoolExecutor", DyingPool)
+    with pytest.raises(InputError, match="^a process ended by itself, .*; try fewer --jobs, or start again"):
+        score(Plan({"source": "source"}, str(two_pairs), str(tmp_path), str(tmp_path)), jobs=1)
+
+
+def test_a_report_is_written_where_its_speed_cannot_be_measured(
+    two_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: object) -> None:
+        raise BrokenProcessPool("terminated abruptly")
+
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(run, "score", lambda *_: {"rows": {}})
+    monkeypatch.setattr(run, "write_report", lambda report, *_: written.append(report))
+    monkeypatch.setattr(run, "measure", dying)
+    plan = Plan({"source": "source", "ours": "default"}, str(two_pairs), str(tmp_path), str(tmp_path))
+    with pytest.raises(InputError, match="^the speed of ours cannot be measured: a process ended .*; try again, or"):
+        evaluate(plan, "source")
+    assert [report["speed"] for report in written] == [{}]
+
+
+def test_workers_end_with_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    watched = list[bool]()
+    monkeypatch.setattr(run, "end_with_parent", lambda: watched.append(True))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(run, "_evaluator", None, raising=False)
+    run._start(Plan({}, "", "", ""))
+    assert watched == [True]
+
+
+def test_a_folder_of_weights_that_lacks_a_file_is_refused_before_any_work(two_pairs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("tokenizers")
+    (tmp_path / "moonshine").mkdir()
+    for name in ("encoder_model.onnx", "decoder_model_merged.ort"):
+        (tmp_path / "moonshine" / name).touch()
+    with pytest.raises(InputError, match=r"moonshine has no tokenizer\.json; see 'Metric weights' of the manual"):
+        score(Plan({"source": "source"}, str(two_pairs), str(tmp_path / "out"), str(tmp_path)), jobs=1)

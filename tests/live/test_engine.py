@@ -19,11 +19,9 @@ import soundfile
 pytest.importorskip("torch")
 
 from fastvoicegrad import InputError, audio
-from fastvoicegrad.live.effects import SILENCE, DelayLine, Gate, Meter, Slope, decibels
 from fastvoicegrad.live.engine import Engine
 from fastvoicegrad.live.files import play
 from fastvoicegrad.live.recorder import Recorder
-from fastvoicegrad.live.ring import Ring
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
 from tests.conftest import vowels
@@ -83,10 +81,10 @@ def test_the_output_is_the_stream_a_constant_time_later(start: Callable[..., Eng
 
 
 def test_after_a_stall_the_delay_is_what_it_was(start: Callable[..., Engine]) -> None:
-    """The worker stops for as long as the callback needs for three seconds of sound."""
+    """The worker stops for as long as the callback needs for three seconds of sound. Its end does not click."""
     engine = start()
     engine.controls.passing = True
-    wave = np.random.default_rng(0).uniform(0.1, 0.5, 6 * RATE).astype(np.float32)
+    wave = (0.4 + 0.1 * np.sin(90 * np.linspace(1, 6, 6 * RATE) ** 2)).astype(np.float32)  # no place like another
     before = passed(engine, wave[: 2 * RATE])
     release = False
 
@@ -106,18 +104,21 @@ def test_after_a_stall_the_delay_is_what_it_was(start: Callable[..., Engine]) ->
     output = np.concatenate([before, during, after])
     settled = slice(5 * RATE + RATE // 2, 6 * RATE)
     np.testing.assert_allclose(output[settled], wave[settled.start - engine.delay : settled.stop - engine.delay])
-    assert np.abs(np.diff(during[RATE:])).max() < 0.1  # silence, and no noise
+    assert np.abs(during[RATE:]).max() < 1e-6
+    back = np.concatenate([during[-1:], after[: engine.stream.latency // 2]])
+    assert np.abs(np.diff(back)).max() < 0.02  # the wave is never below 0.3
+    fall = 0.5 * (1 - np.exp(-3 / (0.002 * RATE)))  # the first step of a fade, which is the largest
+    assert np.abs(np.diff(output[RATE:])).max() < fall + 0.02  # also where the skipped input was
 
 
 def test_the_callback_never_waits(start: Callable[..., Engine]) -> None:
-    engine = start()
-    engine.post(lambda: time.sleep(0.3))
-    times = []
+    engine, times = start(), list[float]()
+    engine.post(lambda: time.sleep(1.0))
     for _ in range(20):
         started = time.perf_counter()
         engine.exchange(np.zeros(BLOCK, np.float32))
         times.append(time.perf_counter() - started)
-    assert np.median(times) < 0.02
+    assert max(times) < 0.5  # of the second that a wait would take; a busy machine may stop any call for a while
 
 
 def test_settling_waits_for_the_block_that_is_being_converted(
@@ -322,51 +323,3 @@ def test_a_recording_keeps_what_the_disk_can_hold(tmp_path: Path) -> None:
     recorded, _ = soundfile.read(path)
     assert 8000 < len(recorded) < 10_000
     np.testing.assert_allclose(recorded, 0.5, atol=1e-4)
-
-
-def test_the_gate_is_open_before_the_first_word_comes_out() -> None:
-    gate, late = Gate(RATE, -40.0), 800
-    quiet, loud = (np.full(BLOCK, x, np.float32) for x in (1e-4, 0.1))
-    assert gate.factors(quiet, late).max() == 0.0
-    gate.factors(loud, late)
-    assert gate.open
-    assert gate.factors(quiet, late).min() == 1.0
-    closed = np.concatenate([gate.factors(quiet, late) for _ in range(100)])
-    assert closed[: late + RATE // 5].min() == 1.0
-    assert closed[-1] == 0.0
-    assert np.abs(np.diff(closed)).max() < 0.01
-
-
-def test_an_open_gate_changes_nothing() -> None:
-    gate = Gate(RATE, None)
-    gate.factors(np.zeros(BLOCK, np.float32), 0)
-    assert gate.factors(np.zeros(BLOCK, np.float32), 0).min() == 1.0
-
-
-def test_meters_fall_slowly_and_remember_clipping() -> None:
-    meter = Meter()
-    meter.add(np.array([0.1, -1.0], np.float32), RATE)
-    meter.add(np.zeros(RATE // 10, np.float32), RATE)
-    assert meter.peak == pytest.approx(-2.0)
-    assert meter.clipped
-    assert decibels(np.zeros(10, np.float32)) == SILENCE
-
-
-def test_a_ring_keeps_order_over_its_end() -> None:
-    ring, given = Ring(10), []
-    for start in range(0, 60, 4):
-        assert ring.write(np.arange(start, start + 4, dtype=np.float32)) == 0
-        given.extend(ring.read(4).tolist())
-    assert given == list(range(60))
-    assert ring.write(np.zeros(12, np.float32)) == 2
-    assert ring.skip(3) == 3
-    assert len(ring.read(100)) == 7
-
-
-def test_delays_and_slopes_do_not_depend_on_blocks() -> None:
-    line, wave = DelayLine(5), np.arange(20, dtype=np.float32)
-    np.testing.assert_array_equal(np.concatenate([line.push(wave[:3]), line.push(wave[3:])])[5:], wave[:15])
-    whole, parts = Slope(100, 0.1, 0.1), Slope(100, 0.1, 0.1)
-    expected = whole.run(1.0, 12)
-    np.testing.assert_allclose(np.concatenate([parts.run(1.0, 5), parts.run(1.0, 7)]), expected)
-    assert parts.run(1.0, 0).shape == (0,)

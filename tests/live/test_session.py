@@ -165,6 +165,16 @@ def test_the_screen_shows_delay_queue_and_late_blocks(session: Session) -> None:
     assert "faults of the devices 3" in session.summary()
 
 
+def test_an_overload_over_several_pictures_is_one(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, messages = session.engine.status(), []
+    monkeypatch.setattr(session.engine, "status", lambda: status)
+    for missing in (0.0, 0.1, 0.2, 0.24, 0.24, 0.24, 0.3):
+        status.missing = missing
+        messages.append([line.split(" were ")[0] for line in session.lines() if "overload" in line])
+    lengths = ["100", "200", "240", "240", "240", "60"]
+    assert messages == [[], *[[f"overload: {length} ms"] for length in lengths]]
+
+
 def test_a_job_in_the_background_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """There, the system stops a process that changes the terminal or reads from it."""
     if sys.platform == "win32":

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def server(
     stream_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
-    """With the voices `high` and `low` beside the presets."""
+    """With the voices `high` and `low` beside the presets, and two that no stream can have."""
+    others = [replace(voices[0], encoder="0" * 16)] * 2
     with running(converter, tmp_path_factory.mktemp("library"), stream_bundle=stream_folder) as made:
-        for name, voice in zip(("high", "low"), voices, strict=True):
+        for name, voice in zip(("high", "low", "other", "another"), [*voices, *others], strict=True):
             made.library.add(name, voice)
         yield made
 
@@ -70,6 +72,35 @@ SLOW_MICROPHONE = """() => {
     const opened = await open(what);
     window.microphones.push(opened);
     return opened;
+  };
+}"""
+
+
+# Keeps what the server sends as text but "ready", until a test passes it on.
+BY_HAND = """() => {
+  const Socket = WebSocket;
+  window.held = [];
+  window.WebSocket = class extends Socket {
+    set onmessage(take) {
+      super.onmessage = event => {
+        if (typeof event.data === "string" && !event.data.includes('"ready"')) held.push(() => take(event));
+        else take(event);
+      };
+    }
+  };
+}"""
+
+# As a far server: what it sends comes so many milliseconds later, in its order.
+LATE = """() => {
+  const Socket = WebSocket, waiting = [];
+  window.lateness = 700;
+  window.WebSocket = class extends Socket {
+    set onmessage(take) {
+      super.onmessage = event => {
+        waiting.push(event);
+        setTimeout(() => take(waiting.shift()), window.lateness);
+      };
+    }
   };
 }"""
 
@@ -117,17 +148,72 @@ def test_a_voice_chosen_while_the_stream_opens_is_used(page: Any, server: Runnin
     assert [x for x in sent if isinstance(x, str)] == ['{"type":"voice","voice_id":"low"}']
 
 
+@pytest.mark.parametrize(
+    ("choices", "shown", "left"),
+    [(["other"], "high", "high"), (["other", "low"], "low", "low"), (["other", "another"], "another", "high")],
+)
+def test_the_menu_names_the_voice_of_the_stream(
+    page: Any, server: Running, choices: list[str], shown: str, left: str
+) -> None:
+    """An arrow key chooses each voice on the way. What the server refuses leaves a later choice."""
+    page.goto(f"{server.url}/live")
+    page.evaluate(BY_HAND)
+    page.get_by_label("Voice").select_option("high")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Speak.").wait_for()
+    page.evaluate(
+        "names => names.forEach(name => { $('voice').value = name; $('voice').dispatchEvent(new Event('change')); })",
+        choices,
+    )
+    page.wait_for_function(f"held.length === {choices.count('other') + choices.count('another')}")
+    page.evaluate("held.shift()()")
+    assert page.locator("#message").inner_text().startswith("the voice 'other' cannot be used")
+    assert page.get_by_label("Voice").input_value() == shown
+    page.evaluate("held.forEach(pass => pass())")
+    assert page.get_by_label("Voice").input_value() == left
+
+
+def shown_delay(page: Any) -> int:
+    """What the page shows of a new stream, in ms."""
+    page.evaluate("document.getElementById('delay').textContent = '–'")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_function("document.getElementById('delay').textContent.endsWith('ms')")
+    shown = page.locator("#delay").inner_text()
+    page.get_by_role("button", name="Stop").click()
+    return int(shown.split()[0])
+
+
 def test_a_larger_buffer_delays_the_output(page: Any, server: Running) -> None:
     page.goto(f"{server.url}/live")
     delays = []
     for chosen in ("30 ms", "250 ms"):
         page.get_by_label("Buffer").select_option(chosen)
-        page.get_by_role("button", name="Start").click()
-        page.wait_for_function("document.getElementById('delay').textContent.endsWith('ms')")
-        delays.append(int(page.locator("#delay").inner_text().split()[0]))
-        page.get_by_role("button", name="Stop").click()
-        page.evaluate("document.getElementById('delay').textContent = '–'")
+        delays.append(shown_delay(page))
     assert delays[1] - delays[0] == pytest.approx(220, abs=80)  # the device's own share changes
+
+
+def test_the_delay_has_the_microphone_in_it(page: Any, server: Running) -> None:
+    page.goto(f"{server.url}/live")
+    delays = []
+    for seconds in (0.0, 0.5):
+        page.evaluate(f"MediaStreamTrack.prototype.getSettings = () => ({{latency: {seconds}}})")
+        delays.append(shown_delay(page))
+    assert delays[1] - delays[0] == pytest.approx(500, abs=80)
+
+
+def test_the_page_shows_that_answers_come_too_late(page: Any, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each comes after its time, so none is played. Once they come earlier, the line goes away."""
+    monkeypatch.setattr(stream, "MOST_AGE", 1e9)  # a slow machine leaves nothing out
+    page.goto(f"{server.url}/live")
+    page.evaluate(LATE)
+    page.get_by_label("Buffer").select_option("250 ms")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Answers come too late. Choose a larger buffer.").wait_for()
+    assert page.locator("#queued").inner_text() == "0 ms"
+    page.evaluate("window.lateness = 0")
+    page.get_by_text("Speak.").wait_for()
+    page.wait_for_function("document.getElementById('output').value > 0.001")
+    page.get_by_role("button", name="Stop").click()
 
 
 def test_a_microphone_is_streamed_and_played(

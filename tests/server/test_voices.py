@@ -1,4 +1,4 @@
-"""Voices over HTTP: add, list, search, edit, delete, preview."""
+"""Voices over HTTP: add, list, search, edit, delete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ pytest.importorskip("httpx")
 
 from fastvoicegrad import InputError
 from fastvoicegrad.library import VoiceLibrary
-from fastvoicegrad.server import voices as voices_module
 from fastvoicegrad.server import work
 from fastvoicegrad.server.uploads import reason_for_clients
 from fastvoicegrad.voice_file import Adapter
@@ -224,36 +223,6 @@ def test_a_new_description_leaves_kept_recordings(own: Running, voice: Any, refe
     own.client.post("/v1/voices/anna/edit", data={"name": "anna", "description": "deep"}).raise_for_status()
     entry = own.library.entry("anna")
     assert (entry.description, entry.recordings) == ("deep", 1)
-
-
-def test_a_preview_is_made_once(own: Running, reference: bytes) -> None:
-    add(own, reference)
-    url = own.client.get("/v1/voices/Anna").json()["preview_url"]
-    assert url == f"{own.url}/v1/voices/Anna/preview"
-    first = own.client.get(url)
-    assert (first.status_code, first.headers["content-type"]) == (200, "audio/wav")
-    assert soundfile.info(io.BytesIO(first.content)).duration > 3
-    started = time.monotonic()
-    assert own.client.get(url).content == first.content
-    assert time.monotonic() - started < 0.5
-    assert own.client.get("/v1/voices/nora9/preview").status_code == 404
-    behind_a_proxy = own.client.get("/v1/voices/Anna", headers={"X-Forwarded-Proto": "https"}).json()["preview_url"]
-    assert behind_a_proxy == url.replace("http:", "https:")
-
-
-def test_a_voice_that_goes_during_its_preview_leaves_none(
-    own: Running, reference: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add(own, reference)
-    make = voices_module.make_preview
-
-    def made_late(*arguments: Any) -> Any:
-        own.library.remove("Anna")
-        return make(*arguments)
-
-    monkeypatch.setattr(voices_module, "make_preview", made_late)
-    assert own.client.get("/v1/voices/Anna/preview").status_code == 404
-    assert not list((own.library.folder / "previews").glob("*.wav"))
 
 
 def test_presets_stay_as_they_are(own: Running, source: bytes) -> None:

@@ -59,6 +59,27 @@ def test_blocks_of_every_size_give_the_same(make: Make, sizes: list[int]) -> Non
     np.testing.assert_allclose(pushed(stream, wave, sizes), stream.convert(wave), atol=1e-4)
 
 
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("size", [0.0116, 0.02, 0.045])
+def test_every_split_has_the_same_pitch_to_the_last_bit(
+    make: Make, monkeypatch: pytest.MonkeyPatch, rate: int, size: float
+) -> None:
+    """The pitch is rounded to a grid. One hop that rounds to another value would move all later pulses."""
+    pitches, render = list[np.ndarray](), core.render
+
+    def watched(filters: Any, pitch: np.ndarray, *more: Any) -> Any:
+        pitches.append(pitch)
+        return render(filters, pitch, *more)
+
+    monkeypatch.setattr(core, "render", watched)
+    stream, wave = make(rate), vowels(3.0, rate=rate)
+    stream.convert(wave)
+    whole = np.concatenate(pitches)
+    pitches.clear()
+    pushed(stream, wave, [round(size * rate)])
+    np.testing.assert_array_equal(np.concatenate(pitches), whole)
+
+
 def test_the_renderer_reads_the_sharpened_mel(
     stream_folder: Path, voices: list[Voice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,13 +150,10 @@ def test_no_sample_comes_before_its_time_plus_the_latency(make: Make, rate: int)
 @pytest.mark.parametrize("rate", RATES)
 def test_no_shorter_latency_would_do(make: Make, rate: int) -> None:
     """Sample by sample, the queue of finished samples runs empty now and then, and never below."""
-    stream = make(rate)
-    left = []
+    stream, waiting = make(rate), list[int]()
     for sample in vowels(0.1, rate=rate):
-        stream.push(np.array([sample]))
-        left.append(len(stream._state.waiting) - stream.latency)
-    waiting = [count + stream.latency for count in left]
-    assert min(waiting) >= 0
+        assert stream.push(np.array([sample])).shape == (1,)
+        waiting.append(len(stream._state.waiting))
     assert min(waiting) <= rate / 22050 + 1
 
 

@@ -61,6 +61,15 @@ def test_gains_belong_to_hops() -> None:
     assert all(after[0] == before[1] for before, after in itertools.pairwise(gains))
 
 
+@pytest.mark.parametrize("size", [1, 100, 441, 997, 5000])
+def test_every_split_has_the_same_gains_to_the_last_bit(size: int) -> None:
+    """Else the pitch differs in its last bits, and in some hop it crosses an edge of `rendering.PITCH_GRID`."""
+    wave = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
+    whole, parts = RunningGain(), RunningGain()
+    scaled = np.concatenate([parts.scale(wave[start : start + size])[0] for start in range(0, len(wave), size)])
+    np.testing.assert_array_equal(scaled, whole.scale(wave)[0])
+
+
 def test_the_median_becomes_the_speakers() -> None:
     median, random = RunningMedian(), np.random.default_rng(0)
     pitches = 220 * 2 ** random.normal(0, 0.1, 200)

@@ -155,3 +155,48 @@ def test_a_link_to_another_runs_checkpoint_leaves_that(tmp_path: Path) -> None:
     write(new, {"x": torch.zeros(1)}, {"task": "x"})
     assert old.read_bytes() == b"of another run"
     assert not new.is_symlink()
+
+
+def layers(*trained: int) -> tuple[dict[str, torch.nn.Module], dict[str, torch.optim.Optimizer]]:
+    """Three layers, some of which are trained, and their optimiser after a step."""
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.Linear(2, 3))
+    for number, layer in enumerate(network):
+        layer.requires_grad_(number in trained)
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return {"a": network}, {"a": optimizer}
+
+
+OTHERS = [((1, 2), (0, 1, 2)), ((0, 1, 2), (1, 2)), ((0, 2), (0, 1)), ((0, 1), (0, 2))]
+OF_EQUAL_SHAPES = [((0,), (1,)), ((0,), (0, 1))]  # weights without a gradient look alike
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "names"),
+    [(*pair, True) for pair in (*OTHERS, *OF_EQUAL_SHAPES)] + [(*pair, False) for pair in OTHERS],
+)
+def test_an_optimiser_of_other_weights_is_refused(
+    tmp_path: Path, before: tuple[int, ...], now: tuple[int, ...], names: bool
+) -> None:
+    """Older checkpoints do not name the weights: there, shapes and numbers must fit."""
+    path = tmp_path / "last.safetensors"
+    save(path, *layers(*before), {"step": 1})
+    if not names:
+        write(path, load_file(path), {name: value for name, value in read_meta(path).items() if name != "trained"})
+    with pytest.raises(InputError, match="is of a run that trained other weights; freeze what it froze, or name"):
+        checkpoint.load(path, *layers(*now))
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_an_optimiser_continues_where_some_weights_have_no_gradient_yet(tmp_path: Path, names: bool) -> None:
+    path, (modules, optimizers) = tmp_path / "last.safetensors", layers(0, 1, 2)
+    state = optimizers["a"].state
+    for weight in modules["a"][1].parameters():  # type: ignore[index]
+        del state[weight]
+    save(path, modules, optimizers, {"step": 7})
+    if not names:
+        write(path, load_file(path), {name: value for name, value in read_meta(path).items() if name != "trained"})
+    again = layers(0, 1, 2)
+    assert checkpoint.load(path, *again) == 7
+    assert len(again[1]["a"].state_dict()["state"]) == 4

@@ -79,8 +79,8 @@ def test_other_networks_of_the_checkpoint_stay(runs: Path, store: Path, tmp_path
         ("stream-content", "lookahead=3", "lookahead would change"),
         ("stream-content", "layers=1", "only grow"),
         ("stream-converter", "attend_after=[1, 0]", "only grow"),
-        ("stream-converter", "attend_after=[0, 1, 1]", "behind the layers"),
-        ("stream-converter", "attend_after=[0, 1, 2]", "behind the layers"),  # there is no third layer
+        ("stream-converter", "attend_after=[0, 1, 1]", "name each once at most"),
+        ("stream-converter", "attend_after=[0, 1, 2]", "the blocks are 0 to 1"),  # there is no third layer
         ("stream-converter", "attend_after=2", "not iterable"),
         ("stream-converter", "attention.heads=1", "attention would change"),
         ("stream-pitch", "layers=4", "these can be deepened"),

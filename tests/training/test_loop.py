@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from fastvoicegrad.errors import InputError  # noqa: E402
-from fastvoicegrad.training.loop import NonFiniteLoss  # noqa: E402
+from fastvoicegrad.training.loop import NonFiniteLoss, Trainer  # noqa: E402
 from fastvoicegrad.training.optimiser import learning_rate_factor, share  # noqa: E402
 from fastvoicegrad.training.task import LoopConfig  # noqa: E402
 from fastvoicegrad.training.tasks.registry import PARTS  # noqa: E402
@@ -234,3 +234,17 @@ def test_an_error_in_validation_leaves_the_trained_weights_in_place(store: Path,
         run.validate()
     assert run.task.modules["pitch"] is trained
     assert trained.training
+
+
+def test_a_run_that_starts_from_another_is_validated_before_its_first_step(
+    runs: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validated = list[int]()
+    monkeypatch.setattr(Trainer, "validate", lambda self, log: validated.append(self.step))
+    start = f"loop.start_from={runs / 'pitch' / 'last.safetensors'}"
+    cases = [("new", "", 2, [2]), ("begun", start, 2, [0, 2]), ("begun", start, 4, [4])]  # the last one is resumed
+    for name, begin, steps, expected in cases:
+        validated.clear()
+        settings = [f"loop.steps={steps}", "loop.validate_every=2", *filter(None, [begin])]
+        trainer(store, tmp_path, "pitch", *settings, name=name).run()
+        assert validated == expected

@@ -100,3 +100,12 @@ def test_the_second_similarity_allows_what_source_and_target_share() -> None:
     source, target = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
     assert float(losses.second_similarity_loss(target, target, source)) == pytest.approx(0.0)
     assert float(losses.second_similarity_loss(source, target, source)) == pytest.approx(0.4 + 0.4)
+
+
+def test_a_validation_may_compare_spectra_before_the_first_step() -> None:
+    losses._window.cache_clear()
+    real, fake = torch.zeros(1, 4096), torch.ones(1, 4096, requires_grad=True)
+    with torch.inference_mode():
+        losses.multi_resolution_stft(real, fake)
+    losses.multi_resolution_stft(real, fake).backward()
+    assert fake.grad is not None

@@ -20,12 +20,12 @@ from fastvoicegrad.training.models.stream import StreamConverterConfig  # noqa: 
 from fastvoicegrad.training.recipe import build, overridden, read_yaml  # noqa: E402
 from fastvoicegrad.training.stream_export import StreamExportSettings  # noqa: E402
 from fastvoicegrad.training.task import LoopConfig  # noqa: E402
-from fastvoicegrad.training.tasks.registry import TASKS, make_task, section  # noqa: E402
+from fastvoicegrad.training.tasks.registry import TASKS, make_task, part_recipe, section  # noqa: E402
 from fastvoicegrad.training.tasks.speaker import SpeakerRecipe  # noqa: E402
 from fastvoicegrad.training.tasks.stream_converter import StreamConverterRecipe  # noqa: E402
 from fastvoicegrad.training.tasks.student_recipe import EXTRA_WEIGHTS, PAPER_WEIGHTS, StudentRecipe  # noqa: E402
 from tests.cli.conftest import Inside, inside  # noqa: E402, F401
-from tests.training.tasks.tiny_runs import RECIPES, trainer  # noqa: E402
+from tests.training.tasks.tiny_runs import RECIPES, settings, stream_settings, trainer  # noqa: E402
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.name}")
@@ -224,3 +224,31 @@ def test_the_word_no_needs_quotes() -> None:
     assert build(LoopConfig, overridden(given, ['mixed_precision="no"'])).mixed_precision == "no"
     with pytest.raises(InputError, match="YAML reads the word no as false, so write"):
         build(LoopConfig, overridden(given, ["mixed_precision=no"]))
+
+
+@pytest.mark.parametrize(
+    ("part", "setting"),
+    [
+        ("speaker", "perturb"),
+        ("pitch", "perturb"),
+        ("pitch", "voice_augmentation"),
+        ("student", "source_perturbation"),
+        ("stream-content", "perturb"),
+        ("stream-pitch", "voice_augmentation"),
+        ("stream-converter", "perturb"),
+    ],
+)
+def test_a_tempo_that_a_part_does_not_apply_is_refused(part: str, setting: str) -> None:
+    streams = part.startswith("stream-")
+    path = RECIPES / "smoke" / ("streaming.yaml" if streams else f"{part}.yaml")
+    own, nowhere = stream_settings if streams else settings, Path("nowhere")
+    with pytest.raises(InputError, match=f"{setting}.tempo: only the part content changes the tempo; leave it out"):
+        part_recipe(part, read_yaml(path, own(nowhere, nowhere, part, f"{setting}.tempo=1.25")))
+    part_recipe(part, read_yaml(path, own(nowhere, nowhere, part, f"{setting}.tempo=1")))
+
+
+def test_a_tempo_is_no_slower_than_1() -> None:
+    data = read_yaml(RECIPES / "smoke" / "content.yaml", ["store=nowhere"])
+    assert part_recipe("content", overridden(data, ["perturb.tempo=1.25"])).perturb.tempo == 1.25
+    with pytest.raises(InputError, match="perturb.tempo must be 1 or more, got 0.8"):
+        part_recipe("content", overridden(data, ["perturb.tempo=0.8"]))

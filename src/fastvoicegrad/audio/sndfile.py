@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from ..mel import Array
+from .lengths import UNKNOWN_LONG, is_placeholder
 from .spliced import Spliced
 from .streams import Stream
 
@@ -21,8 +22,8 @@ T = TypeVar("T")
 BLOCK_SECONDS = 10.0
 MOST_VALUES = 1 << 22  # of one block, all channels
 UNKNOWN = 1 << 60  # libsndfile gives numbers of samples from here on where it knows none
-TOO_SHORT = re.compile(r"\b(?:SSND|BODY|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)")
-UNKNOWN_SIZE = 0x7F000000  # sizes from here on are placeholders
+TOO_SHORT = re.compile(r"\b(SSND|BODY|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)")
+PIPE_OF_SOX = range(0x7EFFF000, 0x7F000010)  # sizes of the sound in AIFF files: 0x7F000000 in whole frames
 
 
 class _Sequential(soundfile.SoundFile):
@@ -96,13 +97,16 @@ def stream_facts(path: Path, stream: Stream) -> StreamFacts:
     """
     with _opened(path, stream) as (file, _, _):
         known = 0 < file.frames < UNKNOWN and stream.claim is None
-        there = min([stream.there, *(int(b) / int(a) for a, b in TOO_SHORT.findall(file.extra_info) if _cut(a, b))])
+        there = min([stream.there, *map(_share, TOO_SHORT.findall(file.extra_info))])
         samples = stream.samples if stream.samples is not None else file.frames if known else None
         return StreamFacts(file.samplerate, file.channels, samples, there, file.subtype in ("FLOAT", "DOUBLE"))
 
 
-def _cut(claimed: str, there: str) -> bool:
-    return int(there) < int(claimed) < UNKNOWN_SIZE
+def _share(found: tuple[str, str, str]) -> float:
+    """The share of the sound that is there, by a line of `TOO_SHORT`. Sizes of W64 ("riff") have 64 bits."""
+    name, claimed, there = found[0], int(found[1]), int(found[2])
+    unknown = claimed >= UNKNOWN_LONG if name == "riff" else is_placeholder(claimed) or claimed in PIPE_OF_SOX
+    return 1.0 if unknown or claimed <= there else there / claimed
 
 
 def decode_stream(path: Path, stream: Stream) -> Iterator[Array]:

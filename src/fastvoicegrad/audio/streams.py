@@ -15,12 +15,11 @@ from typing import BinaryIO
 
 from ..errors import InputError
 from ..files import shown
+from .lengths import LARGEST, UNKNOWN_LONG, WaveSound, chunk_follows, float_type, is_placeholder, share
 from .mpeg import mpeg_streams
 from .spliced import Piece
 from .window import Search, Window
 
-PLACEHOLDER = 0x7FFFF000  # data sizes from here on are "unknown": sox writes this into pipes, others 0xFFFFFFFF
-SLOPPY = 64  # bytes by which headers are often too long: that of the header itself, or of a chunk behind the sound
 # No bare MPEG frames: AIFF, AVI, Matroska, MPEG, W64, AU in both byte orders, VOC, NIST
 CONTAINERS = (b"FORM", b"RIFF", b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"riff", b".snd", b"dns.", b"Crea", b"NIST")
 OGG_MARK = b"OggS"
@@ -82,6 +81,8 @@ def streams_of(file: BinaryIO, size: int) -> Iterator[Stream]:
         yield _caf_stream(file, size)
     elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
         yield _aiff_stream(file, size)
+    elif head[:4] in (b".snd", b"dns.") and len(head) == 12:
+        yield _au_stream(size, head)
     elif head[4:8] != b"ftyp" and head[:4] not in CONTAINERS:
         for s in mpeg_streams(file, start, size):
             # mpg123 divides the size by that of the frame at hand: with a large claim it stops at the true end.
@@ -186,49 +187,52 @@ def _chunks(file: BinaryIO, size: int, order: str) -> Iterator[tuple[bytes, int,
 
 
 def _wave_stream(file: BinaryIO, size: int, kind: bytes) -> Stream:
-    order, sizes, long_size = ">" if kind == b"RIFX" else "<", 0, None
+    order, sizes, long_size, floats = ">" if kind == b"RIFX" else "<", 0, None, None
     for name, at, length in _chunks(file, size, order):
         if name == b"ds64":
             sizes, long_size = at, struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
+        if name == b"fmt ":
+            floats = float_type(file, at, order)
         if name == b"data":
-            there = size - at
-            empty = length == 0 and there > 0 and not _chunk_follows(file, at, size, order)
-            if kind == b"RF64" and length == 0xFFFFFFFF and long_size is not None:
-                if long_size == 0 and there:
+            there, sound = size - at, WaveSound(file, size, at, order, floats)
+            if kind == b"RF64" and length == LARGEST and long_size is not None:
+                if (long_size == 0 and there) or sound.goes_on(long_size):
                     return _with_size(file, sizes + 8, there, "<Q", size)
-                return Stream([range(size)], there=_share(there, long_size, 1 << 62))
-            if kind == b"RIFF" and there > 0xFFFFFFFF and (empty or length >= PLACEHOLDER):
-                return _as_rf64(at - 8, size)
-            if empty:
-                return _with_size(file, at - 4, min(there, 0xFFFFFFFF), order + "I", size)
-            return Stream([range(size)], there=_share(there, length, PLACEHOLDER))
+                return Stream([range(size)], there=share(there, long_size, long_size >= UNKNOWN_LONG))
+            true = sound.length(length)
+            if kind == b"RIFF" and true > LARGEST:
+                return _as_rf64(at - 8, true, size)
+            if true > length:
+                return _with_size(file, at - 4, min(true, LARGEST), order + "I", size)
+            return Stream([range(size)], there=share(there, length, is_placeholder(length)))
     return Stream([range(size)])
 
 
-def _as_rf64(at: int, size: int) -> Stream:
-    """A WAV file, whose data chunk is the last and begins at `at`, as RF64: its sizes have 64 bits."""
-    sizes = struct.pack("<4sI3QI", b"ds64", 28, size - 8, size - at - 8, 0, 0)
+def _as_rf64(at: int, length: int, size: int) -> Stream:
+    """A WAV file, whose data chunk begins at `at` and holds so many bytes, as RF64: its sizes have 64 bits."""
+    sizes = struct.pack("<4sI3QI", b"ds64", 28, size - 8, length, 0, 0)
     header = b"RF64\xff\xff\xff\xffWAVE" + sizes
     return Stream([header, range(12, at), b"data\xff\xff\xff\xff", range(at + 8, size)])
-
-
-def _chunk_follows(file: BinaryIO, at: int, size: int, order: str) -> bool:
-    """Whether the file goes on with a chunk that ends within it."""
-    file.seek(at)
-    head = file.read(8)
-    if len(head) < 8 or not (head[:4].isascii() and head[:4].decode("ascii").isprintable()):
-        return False
-    return at + 8 + int(struct.unpack(order + "I", head[4:])[0]) <= size
 
 
 def _aiff_stream(file: BinaryIO, size: int) -> Stream:
     """A recorder that was stopped leaves an SSND chunk that ends before the first sample."""
     for name, at, length in _chunks(file, size, ">"):
         if name == b"SSND":
-            if length == 8 and size - at > 8 and not _chunk_follows(file, at + 8, size, ">"):
-                return _with_size(file, at - 4, min(size - at, 0xFFFFFFFF), ">I", size)
+            if length == 8 and size - at > 8 and not chunk_follows(file, at + 8, size, ">"):
+                return _with_size(file, at - 4, min(size - at, LARGEST), ">I", size)
             break
     return Stream([range(size)])
+
+
+def _au_stream(size: int, head: bytes) -> Stream:
+    """libsndfile finds no sound where the size ends beyond 2 GiB: for it that is a negative one. -1 is "unknown"."""
+    start, claimed = struct.unpack(">4x2I" if head[:4] == b".snd" else "<4x2I", head)
+    if start + claimed < 1 << 31:
+        return Stream([range(size)])
+    unknown = is_placeholder(claimed)
+    end = size if unknown else min(size, start + claimed)
+    return Stream([range(8), b"\xff\xff\xff\xff", range(12, end)], there=share(size - start, claimed, unknown))
 
 
 def _caf_stream(file: BinaryIO, size: int) -> Stream:
@@ -239,7 +243,7 @@ def _caf_stream(file: BinaryIO, size: int) -> Stream:
         there = size - at - 12
         if name == b"data" and not 0 < length <= there:  # libsndfile refuses what does not fit
             stream = _with_size(file, at + 4, there, ">q", size)
-            return Stream(stream.pieces, there=_share(there, length, 1 << 62))
+            return Stream(stream.pieces, there=share(there, length, length >= UNKNOWN_LONG))
         if length < 0:
             break
         at += 12 + length
@@ -250,8 +254,3 @@ def _with_size(file: BinaryIO, at: int, value: int, form: str, size: int) -> Str
     """The file with another number at a position."""
     number = struct.pack(form, value)
     return Stream([range(at), number, range(at + len(number), size)])
-
-
-def _share(there: int, claimed: int, placeholder: int) -> float:
-    """The share of the sound that is there."""
-    return 1.0 if claimed <= there + SLOPPY or claimed >= placeholder else there / claimed

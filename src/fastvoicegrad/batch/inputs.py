@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..audio import FORMATS
@@ -15,6 +17,8 @@ from ..audio.folders import REPORT, recordings_below
 from ..errors import InputError
 from ..files import ADDRESSES, same_file, shown
 from .journal import NAME, results_of, sha256_of_file
+
+NUMBERED = re.compile(r"(.+)-\d+", re.DOTALL)
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -159,7 +163,8 @@ def output_names(
     """The place of each result below the output folder; no two are alike, even where case does not count.
 
     ``a.wav`` and ``a.mp3`` as WAV become ``a.wav`` and ``a.mp3.wav``. Two that are called ``a.wav`` become ``a.wav``
-    and ``a-2.wav``. A recording keeps the name of its earlier result, and no other recording gets that name.
+    and ``a-2.wav``. A recording keeps the name of its earlier result, and no other recording gets that name. One that
+    was moved is known by its bytes.
 
     Args:
         kind: a suffix without its dot; None: each recording's own where it can be written, else "wav".
@@ -177,10 +182,12 @@ def output_names(
     kept = _kept_names(found, wanted, holders, is_foreign)
     used = {_key(name) for name in kept if name is not None}
     taken, names = {*map(_key, wanted), *holders, *used}, list[Path]()
+    numbered, digest = _without_numbers(holders), cache(_digest_if_any)
     for item, own, name in zip(found, kept, wanted, strict=True):
         if own is None:
-            free = _key(name) not in used and not is_foreign(name) and _may_take(item, holders[_key(name)])
-            own = name if free else _numbered(name, taken, is_foreign)
+            free = (one for one in (name, *numbered[_key(name)]) if _key(one) not in used and not is_foreign(one))
+            own = next((one for one in free if _may_take(item, holders[_key(one)], digest)), None)
+            own = own or _numbered(name, taken, is_foreign)
         names.append(own)
         taken.add(_key(names[-1]))
         used.add(_key(names[-1]))
@@ -218,12 +225,26 @@ def _place(name: Path) -> tuple[Path, str]:
     return name.parent, name.suffix.lower()
 
 
-def _may_take(item: Found, holders: Sequence[Earlier]) -> bool:
+def _without_numbers(holders: Mapping[str, Sequence[Earlier]]) -> Mapping[str, Sequence[Path]]:
+    """Names of earlier results that `_numbered` may have made, by the keys of what they were made from."""
+    found = defaultdict[str, list[Path]](list)
+    for name in (same[0].name for same in holders.values()):
+        if match := NUMBERED.fullmatch(name.stem):
+            found[_key(name.parent / f"{match[1]}{name.suffix}")].append(name)
+    return found
+
+
+def _may_take(item: Found, holders: Sequence[Earlier], digest: Callable[[Path], str | None]) -> bool:
     """Whether a recording may get the name of earlier results: they are of the same one, which was moved."""
+    return not holders or {digest(item.path)} == {holder.sha256 for holder in holders}
+
+
+def _digest_if_any(path: Path) -> str | None:
+    """None: the recording cannot be read, so that its conversion will fail."""
     try:
-        return not holders or {sha256_of_file(item.path)} == {holder.sha256 for holder in holders}
+        return sha256_of_file(path)
     except (OSError, InputError):
-        return False  # its conversion will fail
+        return None
 
 
 def _with_suffix(below: Path, kind: str | None) -> Path:

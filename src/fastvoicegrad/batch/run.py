@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +22,10 @@ from .. import audio
 from ..converter import References, VoiceConverter
 from ..errors import AudioWarning, InputError
 from ..files import shown
+from .checks import check_stored, check_targets
 from .inputs import Earlier, Found, Inputs, find_inputs, output_names
 from .journal import NAME, Entry, Journal, is_as_written, results_of
-from .tasks import Settings, Setup, Target, Task, fingerprint, is_marked_for, make_target, takes_subtype
+from .tasks import Settings, Setup, Target, Task, appeared, fingerprint, is_marked_for, make_target
 from .watching import Facts, arrivals
 from .workers import Done, Step, Workers
 
@@ -69,6 +70,7 @@ class Advance:
 
 
 Event = Outcome | Advance
+Known = Mapping[str, tuple[str, str, str]]
 
 
 def convert_files(
@@ -114,7 +116,7 @@ class Batch:
     ) -> None:
         settings = settings or Settings()
         settings.check(converter)
-        _check_targets(targets)
+        check_targets(targets)
         if workers < 1:
             raise InputError(f"at least one worker is needed, got {workers}")
         self.folder, self.force = Path(folder), force
@@ -122,6 +124,7 @@ class Batch:
         converter = _with_threads(converter, max(1, converter.bundle.threads // workers))
         self._setup = Setup(converter, tuple(targets), settings, prints, self.folder)
         self._journal: Journal | None = None
+        self._seen: Known | None = None  # by which names were chosen before the log was locked
         self._ended = False
         self._workers = Workers(workers, self._setup)
 
@@ -154,7 +157,7 @@ class Batch:
                 bitrate or the subtype.
         """
         tasks = self._tasks_of(find_inputs(inputs, self.folder))
-        _check_stored(self._setup.settings, [task.output for task in tasks])
+        check_stored(self._setup.settings, [task.output for task in tasks])
         return tasks
 
     def convert(self, inputs: Inputs) -> Iterator[Event]:
@@ -169,12 +172,13 @@ class Batch:
         """`convert` for tasks that are known.
 
         Raises:
-            InputError: the folder cannot be written, or another run uses it. See also `convert`.
+            InputError: the folder cannot be written, or another run uses it, or has done so since `tasks`.
+                See also `convert`.
         """
         if self._ended:
             raise InputError("this run has ended; take its events within the 'with' block")
-        journal = self._journal = self._journal or Journal(self.folder)
-        failed = set[Path]()
+        journal = self._journal = self._journal or self._locked()
+        failed, tasks = set[Path](), (self._at_its_turn(journal, task) for task in tasks)
         for event in self._workers.run(tasks, lambda task: self._is_done(journal, task), journal.add):
             if isinstance(event, Step):
                 yield Advance(event.task.source, self.folder / event.task.output, event.share)
@@ -184,13 +188,32 @@ class Batch:
                 yield self._outcome(event)
         _remove_empty_folders(failed, self.folder)
 
+    def _locked(self) -> Journal:
+        """The log, locked. Names that were chosen before are good only if no other run has changed it since."""
+        journal = Journal(self.folder)
+        if self._seen is not None and _known(journal.results) != self._seen:
+            journal.close()
+            raise InputError(f"{shown(self.folder)}: another run has changed this folder; start again")
+        return journal
+
+    def _at_its_turn(self, journal: Journal, task: Task) -> Task:
+        """A task as its conversion begins: it must not replace a file that has appeared since its name was chosen."""
+        output = self.folder / task.output
+        if task.problem or not task.fresh or not os.path.exists(output):
+            return task
+        if str(task.output) in journal.results:  # made by an earlier run of the same tasks
+            return replace(task, fresh=False)
+        return replace(task, problem=appeared(output))
+
     def _tasks_of(self, found: Sequence[Found]) -> list[Task]:
         results = self._journal.results if self._journal is not None else results_of(self.log)
+        if self._journal is None:
+            self._seen = _known(results)
         sources = {os.path.realpath(item.path) for item in found}
         is_foreign = partial(self._is_foreign, results, sources)
         names = output_names(found, self._setup.settings.format, self._earlier(results), is_foreign)
         tasks = [
-            Task(item.path, Path(target.folder) / name, number, item.problem)
+            self._task(item, Path(target.folder) / name, number)
             for item, name in zip(found, names, strict=True)
             for number, target in enumerate(self._setup.targets)
         ]
@@ -198,6 +221,9 @@ class Batch:
             if problem := self._in_the_way(output, sources):
                 raise InputError(f"{shown(output)} {problem}; choose another folder")
         return tasks
+
+    def _task(self, item: Found, output: Path, target: int) -> Task:
+        return Task(item.path, output, target, item.problem, fresh=not os.path.exists(self.folder / output))
 
     def _earlier(self, results: Mapping[str, Entry]) -> list[Earlier]:
         """The log's results that are still there, without the folders of the targets."""
@@ -288,39 +314,9 @@ class Batch:
             yield from self.run(tasks) if tasks else [None]
 
 
-def _check_targets(targets: Sequence[Target]) -> None:
-    """Raises InputError where two targets share a folder."""
-    folders = [target.folder.casefold() for target in targets]
-    for target in targets:
-        if folders.count(target.folder.casefold()) > 1:
-            raise InputError(f"two targets have the name '{shown(target.folder)}'; name each once")
-    if not targets:
-        raise InputError("no target was given; name a voice")
-
-
-def _check_stored(settings: Settings, outputs: Sequence[Path]) -> None:
-    """Warns where a bitrate or a subtype is asked for that some results cannot have.
-
-    Raises:
-        InputError: none can.
-    """
-    if settings.bitrate is not None:
-        kinds, option = "MP3 or Opus", "--bitrate"
-        _check_some([audio.has_bitrate(output) for output in outputs], kinds, "a fixed bitrate", option)
-    if settings.subtype is not None:
-        kinds = " or ".join(kind for kind in audio.SUBTYPES if takes_subtype(f"x.{kind}", settings.subtype))
-        able = [takes_subtype(output, settings.subtype) for output in outputs]
-        _check_some(able, kinds, f"the subtype {settings.subtype}", "--subtype")
-
-
-def _check_some(able: Sequence[bool], kinds: str, what: str, option: str) -> None:
-    """See `_check_stored`."""
-    without = able.count(False)
-    if without and without == len(able):
-        raise InputError(f"no result is {kinds}, so none has {what}; add --format, or leave {option} out")
-    if without:
-        message = f"{without} of {len(able)} results are not {kinds}, so they do not have {what}"
-        warnings.warn(message, AudioWarning, stacklevel=4)
+def _known(results: Mapping[str, Entry]) -> Known:
+    """What names depend on: the recording of each result, its bytes and the result's."""
+    return {output: (entry.source, entry.sha256, entry.output_sha256) for output, entry in results.items()}
 
 
 def _remove_empty_folders(outputs: Iterable[Path], top: Path) -> None:

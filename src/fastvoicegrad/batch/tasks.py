@@ -27,7 +27,7 @@ from ..settings import ConversionSettings
 from ..tracks import Delivery
 from ..version import TOOL
 from ..voice import Voice
-from .journal import Entry, sha256_of
+from .journal import Entry, sha256_of, sha256_of_file
 
 RATES = (audio.USUAL_RATE, 16000, 8000)  # Hz: bitrates of MP3 depend on these
 
@@ -153,8 +153,8 @@ def _fingerprints(converter: VoiceConverter, reference: Reference) -> Iterator[s
         yield _reference_fingerprint(converter, reference)
         return
     for file in recordings_of(reference):
-        with suppress(OSError):
-            yield sha256_of(cast(Path, file))
+        with suppress(OSError, InputError):
+            yield sha256_of_file(cast(Path, file))  # which waits for no pipe
 
 
 def _reference_fingerprint(converter: VoiceConverter, reference: Reference) -> str:
@@ -189,12 +189,14 @@ class Task:
 
     Attributes:
         problem: why it cannot be converted; empty where nothing is known against it.
+        fresh: no file had the name of the result when it was chosen. One that appears later is foreign.
     """
 
     source: Path
     output: Path
     target: int = 0
     problem: str = ""
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,8 @@ class Setup:
 
             def advance(share: float) -> None:
                 _check_same(task.source, before)  # before the result takes the place of an older one
+                if task.fresh and os.path.exists(self.folder / task.output):
+                    raise InputError(appeared(self.folder / task.output))
                 progress(share)
 
             result = self._convert(task, advance)
@@ -274,6 +278,11 @@ def is_marked_for(path: Path, converter: VoiceConverter, target: str) -> bool:
     mark = plain_text(audio.conversion_tags({}, TOOL, converter.bundle.config.name, target)["comment"])
     comment = audio.read_tags(path).get("comment", "") if os.path.isfile(path) else ""
     return comment == mark or comment.startswith(f"{mark}. ")
+
+
+def appeared(output: Path) -> str:
+    """What is wrong where a result would replace a file that was not there when its name was chosen."""
+    return f"{shown(output)} was written by another program meanwhile; run the command again"
 
 
 def _check_same(source: Path, before: os.stat_result) -> None:

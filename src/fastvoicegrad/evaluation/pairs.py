@@ -221,7 +221,8 @@ def read_pairs(path: Path) -> list[Pair]:
             row = json.loads(line)
             references = tuple(recording(r) for r in row["references"])
             parallel = recording(row["parallel"]) if row.get("parallel") else None
-            pairs.append(Pair(recording(row["source"]), row["target"], references, recording(row["natural"]), parallel))
+            source, natural = recording(row["source"]), recording(row["natural"])
+            pairs.append(Pair(source, str(row["target"]), references, natural, parallel))  # voices may be numbers
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}, line {number} is not a pair ({error}); {ADVICE}") from error
         if os.path.isabs(pairs[-1].id) or ".." in Path(pairs[-1].id).parts:

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+from ..files import shown
 from .metrics import Metric
 
 
@@ -22,12 +24,14 @@ class MetricSpec:
         make: (module, path of the weights) -> metric.
         weights: file or folder below the folder of metric weights; "" if it needs none.
         packages: further packages that it needs.
+        files: what a folder of weights must hold; of several names of a file, one is enough.
     """
 
     module: str
     make: Callable[[Any, str], Metric]
     weights: str = ""
     packages: tuple[str, ...] = ()
+    files: tuple[tuple[str, ...], ...] = ()
 
     def missing(self, metric_weights: Path) -> str:
         """A line that names what is missing; "" if nothing is."""
@@ -37,6 +41,18 @@ class MetricSpec:
         if self.weights and not (metric_weights / self.weights).exists():
             return f"{self.weights}: left out, it is not in {metric_weights}"
         return ""
+
+    def check(self, metric_weights: Path) -> None:
+        """Raises InputError where the metric's folder lacks a file: a metric that the user wants would fail late."""
+        folder = metric_weights / self.weights
+        if self.missing(metric_weights) or not folder.is_dir():
+            return
+        for first, *others in self.files:
+            if not any((folder / name).is_file() for name in (first, *others)):
+                names = " or ".join([first, *(Path(name).suffix for name in others)])
+                raise InputError(
+                    f"{shown(folder)} has no {names}; see 'Metric weights' of the manual, or move the folder away"
+                )
 
     def made(self, metric_weights: Path) -> Metric:
         """The metric. Its version names those of its packages: where they change, no cached figure counts."""
@@ -53,20 +69,28 @@ def _distributions() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
 
 
+MOONSHINE = (
+    ("encoder_model.ort", "encoder_model.onnx"),
+    ("decoder_model_merged.ort", "decoder_model_merged.onnx"),
+    ("tokenizer.json",),
+)
 METRICS = (
     MetricSpec("quality", lambda m, _: m.Dnsmos(), packages=("speechmos",)),
     MetricSpec("quality", lambda m, _: m.DnsmosP808(), packages=("speechmos",)),
     MetricSpec("quality", lambda m, _: m.DistillMos(), packages=("distillmos",)),
     MetricSpec("quality", lambda m, path: m.Utmos(path), "utmos.jit"),
     MetricSpec("distortion", lambda m, _: m.MelCepstralDistortion(), packages=("librosa",)),
-    MetricSpec("asr", lambda m, path: m.ErrorRates(m.moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
-    MetricSpec("asr", lambda m, path: m.TextLikelihood(m.moonshine(path)), "moonshine", ("jiwer", "tokenizers")),
+    MetricSpec("asr", lambda m, path: m.ErrorRates(m.moonshine(path)), "moonshine", ("jiwer", "tokenizers"), MOONSHINE),
+    MetricSpec(
+        "asr", lambda m, path: m.TextLikelihood(m.moonshine(path)), "moonshine", ("jiwer", "tokenizers"), MOONSHINE
+    ),
     MetricSpec("asr", lambda m, path: m.ErrorRates(m.Whisper(path)), "whisper.pt", ("jiwer", "tokenizers", "whisper")),
     MetricSpec(
         "transcripts",
         lambda m, path: m.SourceTranscript(m.Whisper(path)),
         "whisper-multilingual",
         ("jiwer", "tokenizers", "whisper"),
+        (("model.bin",),),
     ),
     MetricSpec(
         "speaker", lambda m, path: m.SpeakerSimilarity(m.CamPlus(path)), "campplus.pt", ("speakerlab", "torchaudio")
@@ -79,9 +103,14 @@ METRICS = (
 
 
 def available(metric_weights: Path) -> tuple[list[Metric], list[str]]:
-    """The metrics whose weights and packages are present, and a line for each of the others."""
+    """The metrics whose weights and packages are present, and a line for each of the others.
+
+    Raises:
+        InputError: a folder of weights lacks a file.
+    """
     metrics, missing = [], []
     for spec in METRICS:
+        spec.check(metric_weights)
         if line := spec.missing(metric_weights):
             missing.append(line)
         else:

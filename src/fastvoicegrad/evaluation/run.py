@@ -22,6 +22,7 @@ from ..training.verification import equal_error
 from .cache import Cache, digest, fingerprint
 from .metrics import Metric, Utterance, english_text, in_one_line, load_16k
 from .pairs import Pair, read_pairs
+from .processes import deaths_in_one_line, end_with_parent
 from .registry import available
 from .report import write_report
 from .speaker import SpeakerSimilarity
@@ -126,6 +127,7 @@ def _start(plan: Plan) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the workers
+    end_with_parent()
     torch.set_num_threads(1)
     global _evaluator
     _evaluator = Evaluator(plan)
@@ -152,6 +154,7 @@ def _finished(futures: dict[Future[Any], Any], title: str) -> Iterator[tuple[Any
                 progress.advance(bar)
 
 
+@deaths_in_one_line(advice="try fewer --jobs, or start again: what is done is kept")
 def score(plan: Plan, jobs: int = 0) -> dict[str, Any]:
     """Every figure of every utterance.
 
@@ -161,7 +164,7 @@ def score(plan: Plan, jobs: int = 0) -> dict[str, Any]:
         ``pairs`` (ids), ``metrics`` (versions and columns), ``missing`` (a line for each metric that is left out),
         ``thresholds`` (cosine of equal error, by encoder), ``rows`` (figures by system, in the pairs' order).
     Raises:
-        InputError: a system, a pair or a recording cannot be used.
+        InputError: a system, a pair or a recording cannot be used, or a process ended by itself.
     """
     evaluator = Evaluator(plan)
     pairs, (metrics, missing) = evaluator.pairs, available(Path(plan.metric_weights))
@@ -243,9 +246,9 @@ def evaluate(plan: Plan, against: str, jobs: int = 0, with_speed: bool = True) -
     Args:
         against: name of the system that the others are compared with.
         jobs: see `score`.
-        with_speed: measure speed and memory of the conversions as well.
+        with_speed: measure speed and memory of the conversions as well. Where that fails, the report lacks them.
     Raises:
-        InputError: see `score`; or there is no system `against`.
+        InputError: see `score`; or there is no system `against`, or a conversion dies while its speed is measured.
     """
     if against not in plan.systems:
         raise InputError(f"--against {against}: not among the systems, which are {', '.join(plan.systems)}")
@@ -253,14 +256,20 @@ def evaluate(plan: Plan, against: str, jobs: int = 0, with_speed: bool = True) -
     new_folder(out)
     report = score(plan, jobs)
     evaluator = Evaluator(plan)
-    report["date"] = datetime.date.today().isoformat()
-    report["speed"] = {}
-    if with_speed:
-        conversions = {name: evaluator.system(name) for name in plan.systems}
-        report["speed"] = {
-            name: measure(system, evaluator.pairs, available_cores())
-            for name, system in conversions.items()
-            if type(system) is Conversion
-        }
-    write_report(report, evaluator.pairs, out, against)
+    report["date"], report["speed"] = datetime.date.today().isoformat(), {}
+    try:
+        if with_speed:
+            _add_speeds(report["speed"], evaluator)
+    finally:  # the figures may have taken hours
+        write_report(report, evaluator.pairs, out, against)
     return report
+
+
+def _add_speeds(speeds: dict[str, dict[str, float]], evaluator: Evaluator) -> None:
+    """Measure the conversions among the systems, each in a process of its own."""
+    advice = "the report lacks its speed; try again, or give --no-speed"
+    conversions = {name: evaluator.system(name) for name in evaluator.plan.systems}
+    for name, system in conversions.items():
+        if type(system) is Conversion:
+            with deaths_in_one_line(f"the speed of {name} cannot be measured", advice):
+                speeds[name] = measure(system, evaluator.pairs, available_cores())

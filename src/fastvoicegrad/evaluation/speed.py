@@ -16,6 +16,7 @@ from ..converter import VoiceConverter
 from ..mel import MEL
 from ..memory import peak_mb
 from .pairs import Pair
+from .processes import end_with_parent
 from .systems import Conversion
 
 SECONDS = 60  # of speech to convert
@@ -53,7 +54,8 @@ def measure(system: Conversion, pairs: list[Pair], threads: int) -> dict[str, fl
     while sum(map(len, waves)) < SECONDS * MEL.sample_rate:
         waves.append(audio.read(pairs[len(waves) % len(pairs)].source.path))
     references = [r.path for r in pairs[0].references]
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as process:
+    pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)
+    with tempfile.TemporaryDirectory() as folder, pool as process:
         source = Path(folder) / "source.wav"
         soundfile.write(source, np.concatenate(waves)[: SECONDS * MEL.sample_rate], MEL.sample_rate)
         return process.submit(_measure, system.bundle, system.steps, str(source), references, threads).result()

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..mel import Array
+from .effects import Gaps
 from .engine import Engine
 from .ring import Ring
 
@@ -123,16 +124,16 @@ class Monitor:
     """A second output: it plays what the first one plays. Its clock is its own, so it may skip or repeat a little."""
 
     def __init__(self, rate: int) -> None:
-        self._ring, self._most = Ring(rate), round(MONITOR_WAITS * rate)
+        self._ring, self._most, self._gaps = Ring(rate), round(MONITOR_WAITS * rate), Gaps(rate)
 
     def write(self, samples: Array) -> None:
         self._ring.write(samples)
 
     def read(self, count: int) -> Array:
-        """Samples ``(count,)``, silence where they are missing."""
-        self._ring.skip(max(0, self._ring.available - count - self._most))
-        samples = self._ring.read(count)
-        return np.pad(samples, (0, count - len(samples)))
+        """Samples ``(count,)``, silence where they are missing; see `Gaps`."""
+        if self._ring.skip(max(0, self._ring.available - count - self._most)):
+            self._gaps.cut()
+        return self._gaps.filled(self._ring.read(count), count)
 
 
 @contextmanager

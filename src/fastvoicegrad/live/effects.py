@@ -9,7 +9,8 @@ import numpy as np
 
 from ..mel import Array
 
-SWITCH = 0.01  # seconds in which one signal fades to another
+SWITCH = 0.01  # seconds in which one signal fades to another, or rises after a gap
+STOP = 0.002  # seconds in which the last sample before a gap falls by 26 dB
 ATTACK, RELEASE, HOLD = 0.002, 0.08, 0.25  # seconds: the gate opens, closes, and stays open after speech
 METER_FALL = 20.0  # dB a second
 SILENCE = -90.0  # dB of full scale: the lowest level that is shown
@@ -48,6 +49,36 @@ class Slope:
             values = np.maximum(self.value - self._down * steps, target)
         self.value = float(values[-1]) if count else self.value
         return values.astype(np.float32)
+
+
+class Gaps:
+    """Fills the gaps of a signal without a click: its last sample fades out, and what follows fades in."""
+
+    def __init__(self, rate: int) -> None:
+        self._slope = Slope(rate, SWITCH, SWITCH, 1.0)
+        self._decay = np.float32(math.exp(-3 / (STOP * rate)))
+        self._last = self._tail = np.float32(0)  # the last sample; what still sounds of the one before the gap
+
+    def cut(self) -> None:
+        """Something is left out here: what comes next follows as after a gap."""
+        self._tail, self._slope.value = self._last, 0.0
+
+    def filled(self, samples: Array, count: int) -> Array:
+        """The next samples ``(count,)``, of which only the first ones may be there."""
+        there = len(samples)
+        if there == count and self._slope.value == 1.0:  # nearly always
+            self._last = samples[-1] if there else self._last
+            return samples
+        falling = self._decay ** np.arange(1, count + 1, dtype=np.float32)
+        output = np.empty(count, np.float32)
+        output[:there] = samples * self._slope.run(1.0, there) + self._tail * falling[:there]
+        if there:
+            self._last, self._tail = output[there - 1], self._tail * falling[there - 1]
+        if there < count:
+            self.cut()
+            output[there:] = self._last * falling[: count - there]
+            self._last = self._tail = output[-1]
+        return output
 
 
 class Gate:

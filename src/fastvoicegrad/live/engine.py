@@ -23,13 +23,12 @@ from ..mel import Array
 from ..realtime import prefer_thread
 from ..stream.bundle import StreamVoice
 from ..stream.converter import StreamingConverter
-from .effects import SWITCH, DelayLine, Gate, Meter, Slope
+from .effects import SWITCH, DelayLine, Gaps, Gate, Meter, Slope
 from .ring import Ring
 
 LONGEST = 10.0  # seconds that a ring holds
 CUSHION = 0.015  # seconds of output that wait: what the networks' time varies by
 MOST_AT_ONCE = 0.1  # seconds that the worker converts at once
-DECAY = 0.97  # of each sample after the last one, where output is missing: a fade of 2 ms clicks less than a stop
 MEASURED = 2000  # blocks whose times are kept
 
 
@@ -130,7 +129,8 @@ class Engine:
         self._idle = threading.Condition()
         self._times, self._meters = _Times(), (Meter(), Meter())
         self._missing = self._lost = self._skipped = self._late = 0
-        self._lacking, self._last, self._gain = False, 0.0, self.controls.gain
+        self._lacking, self._gain = False, self.controls.gain
+        self._gaps, self._joins = Gaps(self.rate), Gaps(self.rate)  # of the output; of the input, where some is skipped
         self.failure: BaseException | None = None
         self._worker = threading.Thread(target=self._run, name="conversion", daemon=True)
 
@@ -146,13 +146,11 @@ class Engine:
         self._lost += self._input.write(samples)
         self._wake.set()
         output = self._output.read(len(samples))
-        if missing := len(samples) - len(output):
-            self._late += not self._lacking
-            self._missing += missing
-            last = output[-1] if len(output) else self._last
-            output = np.concatenate([output, last * np.float32(DECAY) ** np.arange(1, missing + 1, dtype=np.float32)])
-        self._lacking, self._last = bool(missing), float(output[-1]) if len(output) else 0.0
-        return output.astype(np.float32)
+        missing = len(samples) - len(output)
+        self._late += missing > 0 and not self._lacking
+        self._missing += missing
+        self._lacking = missing > 0
+        return self._gaps.filled(output, len(samples))
 
     # -- anybody's thread ---------------------------------------------------------------------------------------
 
@@ -238,8 +236,9 @@ class Engine:
                 while True:
                     self._commands.get_nowait()()
             owed = self._missing - self._lost - self._skipped
-            if owed > 0:
-                self._skipped += self._input.skip(owed)
+            if owed > 0 and (skipped := self._input.skip(owed)):
+                self._skipped += skipped
+                self._joins.cut()
             samples = self._input.read(round(MOST_AT_ONCE * self.rate))
             if not len(samples):
                 return
@@ -258,6 +257,7 @@ class Engine:
     def _converted(self, samples: Array) -> Array:
         """Gain, conversion or pass-through, gate and meters."""
         samples = np.where(np.isfinite(samples), samples, np.float32(0)) * self._gains(len(samples))
+        samples = self._joins.filled(samples, len(samples))
         self._meters[0].add(samples, self.rate)
         converted, dry = self.stream.push(samples), self._dry.push(samples)
         share = self._mix.run(1.0 if self.controls.passing else 0.0, len(samples))

@@ -36,7 +36,8 @@ class Session:
     ended: bool = False
     recorder: Recorder | None = None
     messages: list[str] = field(default_factory=list)
-    _missing: float = 0.0
+    _missing: float = 0.0  # seconds up to the last refresh
+    _overload: float = 0.0  # seconds of the overload that goes on: missing since a refresh without growth
 
     @property
     def beside(self) -> float:
@@ -78,10 +79,7 @@ class Session:
             recording = f" · recording {self.recorder.path.name}"
         elif self.recorder is not None:
             problems = [f"the recording has ended: {self.recorder.failure}"]
-        if status.missing > self._missing:
-            left_out = 1000 * (status.missing - self._missing)
-            self.messages = [f"overload: {left_out:.0f} ms were left out; the delay stays what it was"]
-            self._missing = status.missing
+        self._count(status.missing)
         return [
             f"voice   {sound} · pitch {self.semitones:+g} semitones{gate}{recording}",
             f"input   {bar(status.input)}",
@@ -93,6 +91,13 @@ class Session:
             *self.messages,
             HELP,
         ]
+
+    def _count(self, missing: float) -> None:
+        """Takes the seconds that were missing so far; the message names those of one overload together."""
+        grown, self._missing = missing - self._missing, missing
+        self._overload = self._overload + grown if grown > 0 else 0.0
+        if grown > 0:
+            self.messages = [f"overload: {1000 * self._overload:.0f} ms were left out; the delay stays what it was"]
 
     def summary(self) -> str:
         """One line for the end."""

@@ -194,8 +194,8 @@ class _Client:
                 self._took()
         except _Left:
             pass
-        except InputError as error:
-            log.error("a stream: %s", error)
+        except Exception as error:  # one that is passed on would close the connection without a code
+            log.error("a stream: %s", error, exc_info=not isinstance(error, InputError))
             with suppress(_Left):
                 await self._end(FAILED, "the conversion failed; the server's log has the reason")
         finally:
@@ -306,11 +306,16 @@ class _Client:
                 case "pitch":
                     await self.stream.set_pitch(command.semitones, command.keep_pitch)
         except ApiError as error:
-            await self._send_text(type="error", **cast(dict[str, str], error.detail))
+            await self._send_error(command, **cast(dict[str, str], error.detail))
         except EndedError:
             raise
         except InputError as error:  # a pitch out of range; a voice of another bundle
-            await self._send_text(type="error", status="bad_request", message=str(error))
+            await self._send_error(command, status="bad_request", message=str(error))
+
+    async def _send_error(self, command: Command, **fields: str) -> None:
+        """Answers a command that cannot be done. A client may have chosen yet another voice, so this one is named."""
+        refused = {"voice_id": command.voice_id} if command.type == "voice" else {}
+        await self._send_text(type="error", **fields, **refused)
 
     async def _refuse(self, message: str) -> NoReturn:
         await self._end(REFUSED, message)

@@ -23,7 +23,7 @@ from .forms import LimitedRoute
 from .log import log
 from .service import Service, service_of, waiting_for
 from .uploads import Upload, reason_for_clients, voice_not_found
-from .work import make_preview, make_voice
+from .work import make_preview, make_voice, preview_maker
 
 router = APIRouter(tags=["voices"], route_class=LimitedRoute)
 T = TypeVar("T")
@@ -109,8 +109,7 @@ async def preview(request: Request, voice_id: VoiceId) -> FileResponse:
     entry = await _library(service.library.entry, voice_id)
     if entry.preview is not None:
         return FileResponse(entry.preview, media_type="audio/ogg")
-    marked = "-marked" if service.settings.watermark else ""
-    maker = service.converter.bundle.converter_fingerprint[:8] + marked
+    maker = preview_maker(service)
     path = await _library(partial(service.library.preview_path, maker=maker), entry.name)
     if not path.is_file():
         voice = await load(service, entry.name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .. import audio
@@ -134,6 +136,13 @@ def _one_voice(service: Service, reference: Upload, job: Job) -> Voice:
         voice = encode_voice(service.converter.bundle, read, label, label, job.notes.append)
         job.notes.extend(without_path(sentence, info.path, label) for sentence in info.warnings)
     return replace(voice, sources=[label])
+
+
+def preview_maker(service: Service) -> str:
+    """Names all that a preview depends on beside its voice: networks, settings, the mark."""
+    config = replace(service.converter.bundle.config, notes={}, version="")  # neither changes the sound
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16]
+    return digest + ("-marked" if service.settings.watermark else "")
 
 
 def make_preview(service: Service, voice: Voice, output: Path, job: Job) -> None:

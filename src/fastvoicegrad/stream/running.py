@@ -70,7 +70,7 @@ class RunningGain:
         start, taken, gains = self.place, 0, [(self.before or self.gain, self.gain)]
         while taken < len(samples):
             part = samples[taken : taken + MEL.hop_length - self.place]
-            self.power += float(part.dot(part))
+            self.power = _summed(self.power, part)
             self.place += len(part)
             taken += len(part)
             if self.place == MEL.hop_length:
@@ -93,6 +93,14 @@ class RunningGain:
         loud = self.gain * math.sqrt(power) / TARGET_LEVEL
         if loud > LOUDEST_HOP:  # speech after a noise: what is measured so far belongs to the noise
             self.gain = max(self.gain * LOUDEST_HOP / loud, SMALLEST_GAIN)
+
+
+def _summed(before: float, samples: Array) -> float:
+    """Adds squares one by one, so that each split of a hop gives the same bits.
+
+    The pitch depends on the gain. Where other bits round it to another value, all later pulses move.
+    """
+    return float(np.add.accumulate(np.concatenate([[before], samples.astype(np.float64) ** 2]))[-1])
 
 
 def ramps(gains: Sequence[tuple[float, float]]) -> Array:

@@ -25,6 +25,10 @@ class OtherNetworkError(InputError):
     """A checkpoint holds another network than the one that it should fill."""
 
 
+class OtherWeightsError(InputError):
+    """An optimiser of a checkpoint trained other weights than the one that it should fill."""
+
+
 def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     return {
@@ -34,14 +38,30 @@ def _optimizer_tensors(name: str, optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _load_optimizer(name: str, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+def _trained(module: nn.Module, optimizer: Optimizer) -> list[str]:
+    """Names of the weights that an optimiser trains, in its order: it knows them by their numbers."""
+    names = {id(weight): name for name, weight in module.named_parameters()}
+    return [names.get(id(weight), "") for weight in _weights_in(optimizer)]
+
+
+def _weights_in(optimizer: Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+def _load_optimizer(name: str, optimizer: Optimizer, tensors: dict[str, Tensor]) -> bool:
+    """Fill an optimiser. False: the checkpoint has values for weights of other shapes, or for more weights."""
     prefix = f"optimizer.{name}."
     state: dict[int, dict[str, Tensor]] = {}
     for full, value in tensors.items():
         if full.startswith(prefix):
             index, key = full.removeprefix(prefix).split(".", 1)
             state.setdefault(int(index), {})[key] = value
+    shapes = [weight.shape for weight in _weights_in(optimizer)]
+    for number, values in state.items():  # a weight without a gradient so far has none
+        if number >= len(shapes) or any(value.ndim and value.shape != shapes[number] for value in values.values()):
+            return False
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return True
 
 
 def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer], meta: dict[str, Any]) -> None:
@@ -51,7 +71,8 @@ def save(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, Optimi
     }
     for name, optimizer in optimizers.items():
         tensors |= _optimizer_tensors(name, optimizer)
-    write(path, tensors, meta)
+    trained = {name: _trained(modules[name], optimizer) for name, optimizer in optimizers.items()}
+    write(path, tensors, meta | {"trained": trained})
 
 
 def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -93,14 +114,20 @@ def load(path: str | Path, modules: dict[str, nn.Module], optimizers: dict[str, 
 
     Raises:
         OtherNetworkError: it is of another network.
+        OtherWeightsError: the run trained other weights, as where another part was frozen.
         InputError: it is no checkpoint, or a damaged one.
     """
-    step, tensors = int(read_meta(path)["step"]), _tensors(path)
+    meta, tensors = read_meta(path), _tensors(path)
     for name, module in modules.items():
         _fill(module, _weights_of(name, tensors), path)
     for name, optimizer in (optimizers or {}).items():
-        _load_optimizer(name, optimizer, tensors)
-    return step
+        trained = _trained(modules[name], optimizer)
+        known = meta.get("trained", {}).get(name, trained)  # older checkpoints do not name them
+        if known != trained or not _load_optimizer(name, optimizer, tensors):
+            raise OtherWeightsError(
+                f"{shown(path)} is of a run that trained other weights; freeze what it froze, or name another folder"
+            )
+    return int(meta["step"])
 
 
 def load_network(path: str | Path, module: nn.Module, name: str = "") -> None:

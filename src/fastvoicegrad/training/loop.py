@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from . import checkpoint
+from .alone import held
 from .models.blocks import inner
 from .optimiser import ema_decay, learning_rate_factor, make_optimizer, share, update_average
 from .run_log import RunLog, cost
@@ -83,10 +84,16 @@ def _check_best(task: Task, name: str) -> None:
 class Trainer:
     """Runs a task into a folder: ``last.safetensors``, ``config.yaml``, TensorBoard curves.
 
+    The folder is closed to other processes until `run` has ended. Of several processes the main one holds it.
+
     Args:
         out: the run's folder; a run that is there already continues from its last checkpoint.
         recipe: the resolved recipe, a dataclass.
+    Raises:
+        InputError: the recipe does not fit, or the folder holds another run, or another process works in it.
     """
+
+    locks = True  # whether the trainer holds its folder
 
     def __init__(self, task: Task, out: str | Path, recipe: Any) -> None:
         self.task, self.out, self.config = task, Path(out), task.loop
@@ -109,6 +116,7 @@ class Trainer:
         self.console = Console()
         self.optimizers = {n: make_optimizer(m, self.config) for n, m in task.modules.items()}
         self.averages = self._averages()
+        self._hold = held(self.out) if self.locks and self.accelerator.is_main_process else None
         self.step, self.best = self._resume()
         self.cost: dict[str, Any] = {}  # of this process's steps
         self._write_recipe()
@@ -301,10 +309,18 @@ class Trainer:
 
     def run(self) -> Scalars:
         """Train to the recipe's number of steps; returns the scores of the last validation."""
+        try:
+            return self._run()
+        finally:
+            self._hold = None  # the folder is free
+
+    def _run(self) -> Scalars:
         config, main = self.config, self.accelerator.is_main_process
         log = RunLog(self.out, self.task.name, self.console, 5 * config.log_every) if main else None
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         scores: Scalars = {}
+        if self.step == 0 and config.start_from:
+            self.validate(log)  # the first steps often cost something, which the later curve does not show
         resumed = first = self.step
         started = time.monotonic()
         with Progress(*columns, console=self.console, disable=not main) as progress:

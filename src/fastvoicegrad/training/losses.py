@@ -138,7 +138,8 @@ class LogMel(nn.Module):
 
 @lru_cache(maxsize=16)
 def _window(size: int, device: torch.device) -> Tensor:
-    return torch.hann_window(size, device=device)
+    with torch.inference_mode(False):  # a validation may ask first, and training could not use its tensor
+        return torch.hann_window(size, device=device)
 
 
 def _magnitude(wave: Tensor, n_fft: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,17 @@ pytest.importorskip("matplotlib")
 from fastvoicegrad import InputError
 from fastvoicegrad.cli import app
 from fastvoicegrad.evaluation.pairs import read_pairs
-from fastvoicegrad.evaluation.reproduce import checks
+from fastvoicegrad.evaluation.reproduce import checks, reproduce, run
 from fastvoicegrad.evaluation.reproduce.checks import (
+    check_inputs,
+    check_manifest,
     check_pairs,
     check_recipes,
     check_store,
     left_out_metrics,
 )
 from fastvoicegrad.evaluation.weights import check_weights
+from fastvoicegrad.files import lock
 from tests.evaluation.reproduce.plans import RECIPES, plan
 
 
@@ -148,3 +152,49 @@ def test_a_vocoder_that_cannot_be_opened_is_found_before_the_teacher_trains() ->
 def test_a_missing_vocoder_is_found_before_the_teacher_trains() -> None:
     with pytest.raises(InputError, match="generator_universal.pth.tar is missing; name HiFi-GAN's weights with --set"):
         check_recipes(plan(["losses"], "paper"))
+
+
+def test_parallel_recordings_of_pairs_must_be_there(two_pairs: Path) -> None:
+    first, *others = read_pairs(two_pairs)
+    gone = replace(first, parallel=replace(first.natural, path="gone.wav"))
+    with pytest.raises(InputError, match=r"gone\.wav: no such recording; make the pairs again"):
+        check_pairs([gone, *others])
+
+
+def test_recordings_of_the_table_of_languages_must_be_there(tmp_path: Path) -> None:
+    rows = [("en", "test", f"en{n % 2}") for n in range(8)] + [("fr", "train", "fr"), ("de", "train", "de")]
+    lines = [
+        {"id": str(n), "path": f"{n}.wav", "corpus": "c", "split": split, "speaker": voice, "language": language}
+        | {"duration": 3.0, "sample_rate": 16000}
+        for n, (language, split, voice) in enumerate(rows)
+    ]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for n in range(9):
+        (tmp_path / f"{n}.wav").touch()
+    with pytest.raises(InputError, match=r"9\.wav: no such recording; correct its path in the manifest"):
+        check_manifest(tmp_path / "manifest.jsonl")
+    (tmp_path / "9.wav").touch()
+    check_manifest(tmp_path / "manifest.jsonl")
+
+
+def test_a_folder_of_weights_must_hold_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("tokenizers")
+    for name in ("check_recipes", "check_store", "check_pairs", "read_pairs"):
+        monkeypatch.setattr(checks, name, lambda _: None)
+    wanted = replace(plan(["losses"], "small", tmp_path / "out"), metric_weights=tmp_path)
+    (tmp_path / "moonshine").mkdir()
+    with pytest.raises(InputError, match=r"moonshine has no encoder_model\.ort or \.onnx; see 'Metric weights' of"):
+        check_inputs(wanted)
+    for name in ("encoder_model.ort", "decoder_model_merged.onnx", "tokenizer.json"):
+        (tmp_path / "moonshine" / name).touch()
+    check_inputs(wanted)
+
+
+def test_a_second_reproduction_in_one_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "check_inputs", lambda _: None)
+    with open(tmp_path / ".lock", "ab") as file:
+        assert lock(file.fileno())
+        with pytest.raises(InputError, match="another run works in .*; wait for its end, or name another output"):
+            reproduce(plan(["speed"], "smoke", tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

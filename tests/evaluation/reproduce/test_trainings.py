@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
+from fastvoicegrad import InputError
 from fastvoicegrad.evaluation.reproduce import trainings
 from fastvoicegrad.evaluation.reproduce.stopwatch import Stopwatch
 from fastvoicegrad.evaluation.reproduce.tables import TRAININGS
@@ -65,3 +68,31 @@ def test_a_trial_that_diverges_leaves_its_training_out(
     left_out = diverges.removesuffix("-trial")
     assert made.left_out == {left_out: "its loss grew until it was no longer a number"}
     assert set(made.checkpoints) == {"teacher", "student", "mel", "wave", "mel-time", "wave-time"} - {left_out}
+
+
+class DyingPool:
+    """Its process is killed. It keeps what its processes begin with."""
+
+    begins_with: object = None
+
+    def __init__(self, _: int, __: object, begin: object) -> None:
+        DyingPool.begins_with = begin
+
+    def __enter__(self) -> DyingPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, *_: object) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("terminated abruptly"))
+        return future
+
+
+def test_a_training_whose_process_dies_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainings, "ProcessPoolExecutor", DyingPool)
+    made = Trainings(plan(["losses"], "small", tmp_path), Stopwatch(tmp_path / "times.json"))
+    with pytest.raises(InputError, match="^training adv failed: a process ended by itself, .*; try fewer --jobs, or"):
+        made._train("adv", "student", {}, tmp_path / "adv")
+    assert DyingPool.begins_with is trainings.end_with_parent

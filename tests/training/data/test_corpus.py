@@ -112,3 +112,43 @@ def test_a_damaged_index_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "index.jsonl").write_text(text)
     with pytest.raises(InputError, match=r"index\.jsonl is damaged"):
         Store(tmp_path)
+
+
+ROW = {"id": "a", "path": "a.wav", "corpus": "c", "split": "train", "duration": 1, "sample_rate": 16000}
+
+
+def written(folder: Path, *rows: dict[str, object]) -> Path:
+    """A manifest of recordings that differ from `ROW` in what is given."""
+    (folder / "m.jsonl").write_text("\n".join(json.dumps(ROW | row) for row in rows))
+    return folder / "m.jsonl"
+
+
+def test_an_empty_text_is_none(tmp_path: Path) -> None:
+    (read,) = read_manifest(written(tmp_path, {"text": ""}))
+    assert read.text is None
+    (tmp_path / "index.jsonl").write_text(
+        json.dumps({"recording": ROW | {"text": "", "speaker": 0}, "start": 0, "frames": 40}) + "\n"
+    )
+    (entry,) = Store(tmp_path).entries  # of an older version
+    assert (entry.recording.text, entry.recording.speaker) == (None, "0")
+
+
+def test_an_id_is_there_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"m\.jsonl, line 3: the id a is there twice; rename one or leave it out"):
+        read_manifest(written(tmp_path, {"id": "a"}, {"id": "b"}, {"id": "a", "corpus": "other"}))
+    with pytest.raises(InputError, match="line 2: the id 1 is there twice"):
+        read_manifest(written(tmp_path, {"id": 1}, {"id": "1"}))
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_an_id_is_needed(tmp_path: Path, name: str | None) -> None:
+    with pytest.raises(InputError, match="line 1: the field 'id' is missing"):
+        read_manifest(written(tmp_path, {"id": name}))
+
+
+def test_speakers_may_be_numbers(tmp_path: Path) -> None:
+    speakers = (0, 0, 12, "12", None, "")
+    read = read_manifest(written(tmp_path, *({"id": n, "speaker": s} for n, s in enumerate(speakers))))
+    assert [recording.id for recording in read] == list("012345")
+    assert [recording.voice for recording in read] == ["0", "0", "12", "12", "4", "5"]
+    assert [recording.speaker for recording in read] == ["0", "0", "12", "12", None, None]

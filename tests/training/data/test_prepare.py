@@ -174,3 +174,14 @@ def test_content_features_have_unit_variance_and_no_voice_mean(
     with pytest.raises(InputError, match="units needs 100000; give more recordings, or lower it with --set units="):
         prepare(replace(config, units=100_000), ["units"])
     assert not list((tmp_path / "store").glob("*.part"))
+
+
+@pytest.mark.parametrize("components", [0, 13])
+def test_components_are_counted_before_the_features_are_computed(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, components: int
+) -> None:
+    monkeypatch.setattr("fastvoicegrad.training.data.teachers.ContentTeacher", FakeTeacher)
+    config = PrepareConfig(str(manifest), str(tmp_path / "store"), content_components=components)
+    with pytest.raises(InputError, match=f"content_components is {components}, .* 12 features; set it to 1 to 12 with"):
+        prepare(config, ["content-teacher"])
+    assert not list((tmp_path / "store").glob("features*"))

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from fastvoicegrad import InputError  # noqa: E402
 from fastvoicegrad.stream import rendering  # noqa: E402
 from fastvoicegrad.training.models.attention import AttentionConfig  # noqa: E402
 from fastvoicegrad.training.models.stream import (  # noqa: E402
@@ -168,3 +169,18 @@ def test_a_sound_starts_in_its_own_hop() -> None:
     difference = (first - second)[0].abs()
     assert difference[: 20 * 256].max() < 1e-5 * first.abs().max()
     assert difference[20 * 256 : 21 * 256].max() > 1e-2
+
+
+@pytest.mark.parametrize("lookahead", [-1, 13])
+def test_a_look_ahead_that_does_not_fit_is_one_line(lookahead: int) -> None:
+    with pytest.raises(InputError, match=f"4 layers look 0 to 12 frames ahead, not {lookahead}; change lookahead, or"):
+        content(lookahead)
+
+
+@pytest.mark.parametrize("places", [(0, 4), (-1, 0), (1, 1)])
+def test_attentions_stand_behind_blocks_of_their_own(places: tuple[int, ...]) -> None:
+    """Others would be trained for nothing."""
+    with pytest.raises(InputError, match="attend_after is .* and the blocks are 0 to 3; name each once at most"):
+        StreamConverterConfig(layers=4, attend_after=places)
+    for fitting in ((), (3, 0), (0, 1, 2, 3)):
+        StreamConverterConfig(layers=4, attend_after=fitting)

@@ -43,3 +43,16 @@ def test_contents_are_compared_with_those_of_the_store(store: Path, tmp_path: Pa
 def test_heads_divide_the_width(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"multiple of model\.heads"):
         trainer(store, tmp_path, "content", "model.width=32", "model.heads=5")
+
+
+@pytest.mark.parametrize(("before", "now"), [("encoder", "nothing"), ("nothing", "encoder"), ("units", "nothing")])
+def test_a_run_continues_with_the_same_part_frozen(
+    runs: Path, store: Path, tmp_path: Path, before: str, now: str
+) -> None:
+    start = f"loop.start_from={runs / 'content' / 'last.safetensors'}"
+    run = trainer(store, tmp_path, "content", start, f"frozen={before}")
+    run.train_step()
+    run.save()
+    with pytest.raises(InputError, match="is of a run that trained other weights; freeze what it froze, or name"):
+        trainer(store, tmp_path, "content", start, f"frozen={now}")
+    assert trainer(store, tmp_path, "content", start, f"frozen={before}").step == 1

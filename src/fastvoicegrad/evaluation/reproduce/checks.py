@@ -44,7 +44,7 @@ def check_inputs(plan: Reproduction) -> None:
     if LANGUAGES in plan.wanted:
         _named("--manifest", lambda: check_manifest(plan.manifest))
     if plan.rows or LANGUAGES in plan.wanted:
-        check_weights(plan.metric_weights)
+        check_metrics(plan.metric_weights)
 
 
 def check_output(out: Path) -> None:
@@ -113,12 +113,18 @@ def left_out_metrics(plan: Reproduction) -> list[str]:
     return list(dict.fromkeys(line for metric in METRICS if (line := metric.missing(plan.metric_weights))))
 
 
-def check_pairs(pairs: list[Pair]) -> None:
-    """Raises InputError where a recording of a pair is missing."""
-    recordings = {r.path for pair in pairs for r in (pair.source, pair.natural, *pair.references)}
-    for path in sorted(recordings):
+def check_metrics(folder: Path) -> None:
+    """Raises InputError where the folder of weights is missing, or a folder in it lacks a file."""
+    check_weights(folder)
+    for metric in METRICS:
+        metric.check(folder)
+
+
+def check_pairs(pairs: list[Pair], advice: str = "make the pairs again with 'fastvoicegrad dev pairs'") -> None:
+    """Raises InputError where a recording of a pair is missing, with what to do about it."""
+    for path in sorted({recording.path for pair in pairs for recording in pair.recordings}):
         if not Path(path).is_file():
-            raise InputError(f"{path}: no such recording; make the pairs again with 'fastvoicegrad dev pairs'")
+            raise InputError(f"{path}: no such recording; {advice}")
 
 
 def check_teacher(path: Path | None) -> None:
@@ -132,9 +138,9 @@ def check_teacher(path: Path | None) -> None:
 
 
 def check_manifest(path: Path | None) -> None:
-    """Raises an error where the table of languages cannot be made of these recordings."""
+    """Raises an error where a recording is missing, or the table of languages cannot be made."""
     assert path is not None
-    language_pairs(path)
+    check_pairs(language_pairs(path), "correct its path in the manifest, or remove its line")
 
 
 def _named(option: str, check: Callable[[], object]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ...errors import InputError
 from ...files import replacing
+from ...training.alone import alone
 from ..languages import language_pairs
 from ..network_speed import NetworkSpeed, network_speed
 from ..pairs import read_pairs, write_pairs
@@ -30,14 +30,15 @@ def reproduce(plan: Reproduction) -> Path:
     continues.
 
     Raises:
-        InputError: a table, budget, recipe or input does not exist, or a training fails.
+        InputError: a table, budget, recipe or input does not exist, a training fails, or another run works there.
     """
     plan.check()
     check_inputs(plan)
-    try:
-        plan.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"-o {plan.out}: it cannot be made ({error.strerror}); name another folder") from error
+    with alone(plan.out):
+        return _reproduced(plan)
+
+
+def _reproduced(plan: Reproduction) -> Path:
     for line in left_out_metrics(plan):  # now, as trainings may take days
         Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     stopwatch = Stopwatch(plan.out / "times.json")

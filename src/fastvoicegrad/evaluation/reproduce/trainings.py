@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
-import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import active_children, get_context
@@ -22,6 +20,7 @@ from ...training.loop import WARM_UP, NonFiniteLoss, Trainer
 from ...training.recipe import build, merged, overridden, read_yaml
 from ...training.restore import restore
 from ...training.tasks.registry import TASKS, make_task
+from ..processes import deaths_in_one_line, end_with_parent
 from .plan import BUDGETS, Reproduction
 from .stopwatch import Stopwatch, duration
 from .tables import TRAININGS, Training, trainings_of
@@ -125,18 +124,6 @@ def _compared(recipe: dict[str, Any]) -> dict[str, Any]:
     return compared
 
 
-def _end_with_parent() -> None:
-    """End this process when the command that started it ends: two processes must never train into one folder."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 class Trainings:
     """Runs the trainings of a plan."""
 
@@ -217,13 +204,19 @@ class Trainings:
         return True
 
     def _train(self, name: str, part: str, recipe: dict[str, Any], out: Path) -> Path:
-        """Write the recipe and train, at a real budget in a process of its own."""
+        """Write the recipe and train, at a real budget in a process of its own.
+
+        Raises:
+            InputError: see `train`; or that process ended by itself.
+        """
         written = self.plan.out / "recipes" / f"{name}.yaml"
         written.parent.mkdir(parents=True, exist_ok=True)
         written.write_text(yaml.safe_dump(recipe, sort_keys=False))
         if self.plan.budget == "smoke":  # a process would take longer than the training
             return train(part, recipe, out)
-        with ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent) as process:
+        advice = "try fewer --jobs, or start again: it continues"
+        pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)  # an orphan would hold its folder
+        with deaths_in_one_line(f"training {name} failed", advice), pool as process:
             return process.submit(train, part, recipe, out).result()
 
 

@@ -15,8 +15,8 @@ from ...converter import VoiceConverter
 from ...errors import InputError
 from ...files import shown
 from .. import checkpoint
+from ..alone import alone
 from ..export import settings_of, with_converter
-from .plan import alone
 from .recordings import Recordings, Warn, read_voice
 from .run import Budget, NoGain, prepared, threads_of, trained
 from .task import CONVERTER

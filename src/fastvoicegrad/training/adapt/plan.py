@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from ...errors import InputError
-from ...files import lock, new_folder, replacing, shown
+from ...files import replacing, shown
 from .settings import Plan
 
-PLAN, LOCK = "plan.json", ".lock"
+PLAN = "plan.json"
 DIFFERS = {  # what a plan was made for, and another one is not
     "version": "by another version of the package",
     "trains": "of another kind",
@@ -83,34 +81,3 @@ def check_purpose(folder: Path, saved: Purpose, asked: Purpose) -> None:
             raise InputError(
                 f"{shown(folder)} belongs to an adaptation {difference}; delete it, or name another output"
             )
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[Path]:
-    """Gives a folder, which is made, and keeps other runs out of it. It is removed again where nothing came of it.
-
-    Raises:
-        InputError: another run works in it, or it cannot be made or written.
-    """
-    new_folder(folder)
-    with _lock_file(folder) as file:
-        if lock(file.fileno()) is False:
-            raise InputError(f"another run works in {shown(folder)}; wait for its end, or name another output")
-        try:
-            yield folder
-        finally:
-            _remove_if_empty(folder)
-
-
-def _lock_file(folder: Path) -> BinaryIO:
-    try:
-        return open(folder / LOCK, "ab")
-    except OSError as error:
-        raise InputError(f"{shown(folder)} cannot be written ({error.strerror}); name another output") from error
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        if [path.name for path in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()
-            folder.rmdir()

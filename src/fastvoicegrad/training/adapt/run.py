@@ -27,6 +27,7 @@ from ...stream.bundle import StreamBundle
 from ...threads import default_threads
 from ...version import __version__
 from ...voice import Voice
+from ..alone import alone
 from ..checkpoint import read_meta
 from ..loop import NonFiniteLoss
 from ..models.stream import StreamConverter
@@ -35,7 +36,7 @@ from ..restore_stream import restored_stream_converter
 from ..schedule import ScheduleConfig
 from .features import FrozenFeatures
 from .networks import BundleNetworks, restored_networks
-from .plan import Purpose, alone, check_purpose, save_plan, saved_plan
+from .plan import Purpose, check_purpose, save_plan, saved_plan
 from .recordings import Recordings, Warn, read_voice
 from .report import Judges, Report, compare
 from .settings import AdaptConfig, Plan, adapter_loop, converter_loop

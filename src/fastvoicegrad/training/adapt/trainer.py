@@ -14,6 +14,7 @@ class AdaptTrainer(Trainer):
     """A `Trainer` whose best step counts, not the last. A killed run continues to the same result."""
 
     task: AdaptTask
+    locks = False  # `alone` keeps others out of the folder; trials have folders of their own
 
     @property
     def best_step(self) -> int:

@@ -14,7 +14,10 @@ from ...files import shown, text_lines
 
 @dataclass(frozen=True)
 class Recording:
-    """One line of a manifest. `path` is absolute; `sample_rate` is twice the bandwidth that the recording fills."""
+    """One line of a manifest. `path` is absolute; `sample_rate` is twice the bandwidth that the recording fills.
+
+    Identifiers may be given as numbers. An empty text or speaker is none.
+    """
 
     id: str
     path: str
@@ -28,6 +31,11 @@ class Recording:
     gender: str | None = None
     language: str | None = None
 
+    def __post_init__(self) -> None:
+        speaker = None if self.speaker in (None, "") else str(self.speaker)  # 0 is a speaker
+        for name, value in {"id": str(self.id), "speaker": speaker, "text": self.text or None}.items():
+            object.__setattr__(self, name, value)
+
     @property
     def voice(self) -> str:
         """The speaker; an unlabelled recording counts as a voice of its own."""
@@ -38,26 +46,33 @@ def read_manifest(path: str | Path) -> list[Recording]:
     """Read a manifest; paths in it are relative to its folder.
 
     Raises:
-        InputError: there is no such manifest, or a line of it is no recording.
+        InputError: there is no such manifest, a line of it is no recording, or an id is there twice.
     """
     path = Path(path)
     try:
         lines = text_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{shown(path)}: no such manifest, or no text; give a file of JSON lines") from error
-    recordings = []
+    recordings = dict[str, Recording]()
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            if line.strip():
-                recordings.append(_recording(json.loads(line), path.parent))
+            recording = _recording(json.loads(line), path.parent)
         except KeyError as error:
             raise InputError(f"{shown(path)}, line {number}: the field {error} is missing") from error
         except (ValueError, TypeError) as error:
             raise InputError(f"{shown(path)}, line {number}: not a recording ({error})") from error
-    return recordings
+        if recording.id in recordings:  # stores and pairs know a recording by its id
+            name = shown(recording.id)
+            raise InputError(f"{shown(path)}, line {number}: the id {name} is there twice; rename one or leave it out")
+        recordings[recording.id] = recording
+    return list(recordings.values())
 
 
 def _recording(row: dict[str, Any], folder: Path) -> Recording:
+    if row["id"] in (None, ""):
+        raise KeyError("id")
     return Recording(
         id=row["id"],
         path=str((folder / row["path"]).resolve()),

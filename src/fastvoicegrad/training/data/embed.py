@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..alone import alone
 from ..models.content import ContentEncoder
 from ..models.speaker import SpeakerEncoder
 from ..networks import load_content, load_speaker
@@ -28,8 +29,14 @@ def embed_content(
         checkpoint: of the content encoder.
         perturbation: of the recording; None encodes the recording as it is in both.
         jobs: processes at once.
+    Raises:
+        InputError: another run works in the store.
     """
-    file = dated(checkpoint)
+    with alone(store.root):
+        _embed_content(store, dated(checkpoint), perturbation, seed, jobs)
+
+
+def _embed_content(store: Store, file: File, perturbation: PerturbConfig | None, seed: int, jobs: int) -> None:
     shape = Shape("frames", (_content_encoder(file).config.dim,), np.float16)
     shapes = {"content": shape, "content_unperturbed": shape}
     given = str(store.root.resolve()), file, perturbation, seed
@@ -59,8 +66,14 @@ def embed_speaker(store: Store, checkpoint: str | Path, longest: int = 1024, job
     Args:
         checkpoint: of the speaker encoder.
         jobs: processes at once.
+    Raises:
+        InputError: another run works in the store.
     """
-    file = dated(checkpoint)
+    with alone(store.root):
+        _embed_speaker(store, dated(checkpoint), longest, jobs)
+
+
+def _embed_speaker(store: Store, file: File, longest: int, jobs: int) -> None:
     shapes = {"speaker": Shape("recordings", (_speaker_encoder(file).config.dim,), np.float32)}
     given = str(store.root.resolve()), file, longest
     finish(store.root / "speaker.npy", fill(store, shapes, speaker_of, *given, jobs=jobs)["speaker"])

@@ -14,6 +14,7 @@ import librosa
 import numpy as np
 from rich.progress import track
 
+from ..alone import alone
 from .store import Entry, Store, create, finish
 
 
@@ -52,8 +53,13 @@ def align_parallel(store: Store) -> None:
     """Write parallel.npy, (F,): the matching frame of another voice's recording, -1 where there is none.
 
     Raises:
-        InputError: the store has no content_unperturbed.npy.
+        InputError: the store has no content_unperturbed.npy, or another run works in it.
     """
+    with alone(store.root):
+        _align_parallel(store)
+
+
+def _align_parallel(store: Store) -> None:
     sample = store.array("content_unperturbed")[:: max(1, store.total_frames // 100_000)].astype(np.float32)
     mean, std = sample.mean(0), sample.std(0)
     parallel = create(store.root / "parallel.npy", (store.total_frames,), np.int32)

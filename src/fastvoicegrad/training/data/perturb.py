@@ -34,7 +34,7 @@ class PerturbConfig:
     masks: int = 0  # masked bands, and as many masked spans of time (SpecAugment, arXiv 1904.08779)
     band: int = 10  # largest width of a band in bins
     span: int = 10  # largest length of a span in frames
-    tempo: float = 1.0  # largest stretch of time, either way
+    tempo: float = 1.0  # largest stretch of time, either way; only the part content takes another one than 1
 
 
 @lru_cache(maxsize=2)

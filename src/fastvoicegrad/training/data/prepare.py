@@ -20,6 +20,7 @@ from ...audio.level import TARGET_LEVEL, speech_level
 from ...errors import InputError
 from ...files import shown
 from ...mel import MEL, log_mel
+from ..alone import alone
 from .corpus import Recording, limit_per_voice, read_manifest
 from .filling import File, Shape, dated, fill
 from .store import JOURNAL, Entry, Store, create, finish, write_index
@@ -174,7 +175,12 @@ def prepare_content_teacher(config: PrepareConfig, store: Store) -> None:
 
     given = dated(config.content_weights), config.content_layer
     width = content_features(0, store.entries[0], *given)[0].shape[1]
-    _check_frames(config, store, min(config.content_components, width), "content_components")
+    if not 1 <= config.content_components <= width:  # before hours are spent on the features
+        raise InputError(
+            f"content_components is {config.content_components}, and the teacher has {width} features; set it to 1 to "
+            f"{width} with --set content_components="
+        )
+    _check_frames(config, store, config.content_components, "content_components")
     shapes = {"features": Shape("frames", (width,), np.float16)}
     features = fill(store, shapes, content_features, *given, jobs=config.jobs)["features"]
     means = _voice_means(features, store)
@@ -271,7 +277,14 @@ def prepare(config: PrepareConfig, stages: list[str]) -> Store:
 
     Args:
         stages: names of `STAGES`.
+    Raises:
+        InputError: recordings, weights or settings cannot be used, or another run works in the store.
     """
+    with alone(Path(config.store)):
+        return _prepared(config, stages)
+
+
+def _prepared(config: PrepareConfig, stages: list[str]) -> Store:
     if not (Path(config.store) / "index.jsonl").exists():
         prepare_index(config)
         store = Store(config.store)

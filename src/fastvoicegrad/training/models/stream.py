@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import InputError
 from .attention import AttentionConfig, ReferenceEncoder
 from .blocks import MelNorm
 from .harmonics import Harmonics
@@ -109,6 +110,14 @@ class StreamConverterConfig:
     attention: AttentionConfig = field(default_factory=lambda: AttentionConfig(width=128, layers=1))
     attend_after: tuple[int, ...] = (2, 5)  # blocks with attention to the reference behind them
     n_mels: int = 80
+
+    def __post_init__(self) -> None:
+        """Raises InputError where an attention would stand behind no block, or where another one stands."""
+        places = self.attend_after
+        if len(set(places)) < len(places) or not all(0 <= place < self.layers for place in places):
+            raise InputError(
+                f"attend_after is {list(places)}, and the blocks are 0 to {self.layers - 1}; name each once at most"
+            )
 
 
 class StreamConverter(nn.Module):

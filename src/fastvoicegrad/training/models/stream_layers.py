@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import InputError
 from .attention import AttentionConfig
 from .blocks import MelNorm
 
@@ -105,10 +106,13 @@ def spread(lookahead: int, layers: int, most: int) -> list[int]:
     """Look-ahead of each of the layers, the first ones more, `most` each.
 
     Raises:
-        ValueError: the layers cannot look so far ahead.
+        InputError: the layers cannot look so far ahead.
     """
     if not 0 <= lookahead <= layers * most:
-        raise ValueError(f"{layers} layers look 0 to {layers * most} frames ahead, not {lookahead}")
+        raise InputError(
+            f"{layers} layers look 0 to {layers * most} frames ahead, not {lookahead}; "
+            "change lookahead, or raise layers or kernel"
+        )
     return [lookahead // layers + (layer < lookahead % layers) for layer in range(layers)]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from ...errors import InputError
+from ..data.perturb import PerturbConfig
 from ..recipe import build, merged
 from ..task import Task
 from .content import ContentRecipe, ContentTask
@@ -64,7 +66,20 @@ def part_recipe(part: str, data: dict[str, Any]) -> Any:
     recipe = build(TASKS[part][0], section(part, data))
     if recipe.loop.batch_size < 1:  # only an adaptation chooses its batch by itself
         raise InputError(f"loop.batch_size must be 1 or more, got {recipe.loop.batch_size}")
+    _check_tempo(part, recipe)
     return recipe
+
+
+def _check_tempo(part: str, recipe: Any) -> None:
+    """Raises InputError where a recipe sets a tempo that the part does not apply, or one below 1."""
+    for entry in fields(recipe):
+        value = getattr(recipe, entry.name)
+        if not isinstance(value, PerturbConfig):
+            continue
+        if part != ContentTask.name and value.tempo != 1:
+            raise InputError(f"{entry.name}.tempo: only the part content changes the tempo; leave it out")
+        if not value.tempo >= 1:  # nor is NaN
+            raise InputError(f"{entry.name}.tempo must be 1 or more, got {value.tempo}")
 
 
 def section(part: str, data: dict[str, Any]) -> dict[str, Any]:
