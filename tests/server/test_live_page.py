@@ -273,6 +273,7 @@ def test_a_microphone_that_goes_away_ends_the_stream(page: Any, server: Running)
 
 def test_a_refused_stream_is_not_one_that_ended(page: Any, server: Running) -> None:
     page.goto(f"{server.url}/live")
+    page.wait_for_function("document.getElementById('voice').length")  # its own list has come
     page.evaluate("document.getElementById('voice').replaceChildren(new Option('nowhere'))")
     page.get_by_role("button", name="Start").click()
     page.get_by_text("The server refused the stream").wait_for()
