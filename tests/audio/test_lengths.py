@@ -272,9 +272,11 @@ BEHIND = {
 
 
 @pytest.mark.parametrize("size", [STALE, STALE - 1])
-@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND.keys())
-def test_what_follows_the_sound_of_a_wav_file_is_no_sound(tmp_path: Path, behind: bytes, size: int) -> None:
-    assert length(tmp_path, wav(LONG[:STALE] + behind, size)) == size // 2
+@pytest.mark.parametrize("name", BEHIND)
+def test_what_follows_the_sound_of_a_wav_file_is_no_sound(tmp_path: Path, name: str, size: int) -> None:
+    if name == "wav" and size % 2:
+        pytest.skip("libsndfile cannot open it, and older versions of FFmpeg leave out its last samples")
+    assert length(tmp_path, wav(LONG[:STALE] + BEHIND[name], size)) == size // 2
 
 
 @pytest.mark.parametrize(
