@@ -1,7 +1,4 @@
-"""Several streams at once: their calls of a network become one call, which takes far less time than one for each.
-
-Only the small network of the pitch has a call for each stream.
-"""
+"""Several streams at once: their calls of a network become one call, which takes far less time than one for each."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from ..mel import Array
 from .bundle import StreamBundle
 
 TIMED = ("mel", "content", "pitch")  # inputs whose second axis is the frames
-# Its last bits depend on what shares its call, and pulses depend on them; see `rendering.PITCH_GRID`.
-ALONE = ("pitch",)
 Inputs = dict[str, Array]  # of one stream: the first axis is a batch of one, the second of the first one the frames
 
 
@@ -26,7 +21,7 @@ def run_all(bundle: StreamBundle, name: str, streams: Sequence[Inputs]) -> list[
     """
     groups = dict[Hashable, list[int]]()
     for number, inputs in enumerate(streams):
-        groups.setdefault((number if name in ALONE else -1, _kind(inputs)), []).append(number)
+        groups.setdefault(_kind(inputs), []).append(number)
     outputs: list[list[Array]] = [[]] * len(streams)
     for numbers in groups.values():
         for number, output in zip(numbers, _run_alike(bundle, name, [streams[n] for n in numbers]), strict=True):
