@@ -181,7 +181,9 @@ def session_options(threads: int, graph: bytes) -> Any:
     # The arena would keep the largest activations of every network at once.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # what goes wrong is raised
-    # Else each network's threads would busy-wait beside whatever comes next.
+    # Idle threads of a network busy-wait. For long they would take the cores from networks that are loading, and after
+    # the last operator from whatever comes next.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Weights in 8 bits become float32 constants.
     options.add_session_config_entry("session.disable_quant_qdq", str(int(not computes_in_bytes(graph))))

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from fastvoicegrad import InputError
+from fastvoicegrad import InputError, VoiceConverter
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter, push_all
 from tests.conftest import vowels
@@ -106,3 +106,39 @@ def test_a_wrong_block_is_refused_before_anything_moves(make: Make) -> None:
     with pytest.raises(InputError, match="one channel of floats"):
         push_all(streams, [wave, np.zeros((3, 2))])
     np.testing.assert_array_equal(streams[0].push(wave), make().push(wave))
+
+
+@pytest.mark.parametrize("streams", [2, 3, 8])
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_the_pitch_has_the_same_bits_whatever_shares_its_call(streams: int, frames: int) -> None:
+    """Other last bits cross an edge of `rendering.PITCH_GRID` in some hop, and then all later pulses move."""
+    bundle, random = StreamBundle.open(), np.random.default_rng(streams)
+    mel = random.normal(-5, 2, (streams, 48, 80)).astype(np.float32)
+
+    def track(mel: np.ndarray, at_once: int) -> np.ndarray:
+        state, pitches = np.repeat(bundle.empty("pitch"), len(mel), axis=0), []
+        for start in range(0, mel.shape[1], at_once):
+            pitch, windows = bundle.run("pitch", mel=mel[:, start : start + at_once], state=state)
+            state = windows[:, -state.shape[1] :]
+            pitches.append(pitch)
+        return np.concatenate(pitches, axis=1)
+
+    alone = [track(mel[row : row + 1], 1)[0] for row in range(streams)]
+    np.testing.assert_array_equal(track(mel, frames), alone)
+
+
+def test_streams_of_the_shipped_bundle_stay_equal_for_long() -> None:
+    bundle, random = StreamBundle.open(), np.random.default_rng(5)
+    voice = VoiceConverter.load().voice("nora")
+    waves = [vowels(12.0, pitch=110.0 + 25 * n, seed=n) for n in range(4)]
+    together = [StreamingConverter(bundle, voice, 22050) for _ in waves]
+    got, places = [list[np.ndarray]() for _ in waves], [0] * len(waves)
+    while any(place < len(wave) for place, wave in zip(places, waves, strict=True)):
+        chosen = [n for n in range(len(waves)) if random.random() < 0.8]
+        blocks = [waves[n][places[n] :][: int(random.integers(200, 1200))] for n in chosen]
+        for n, block, result in zip(chosen, blocks, push_all([together[n] for n in chosen], blocks), strict=True):
+            got[n].append(cast(np.ndarray, result))
+            places[n] += len(block)
+    for wave, parts in zip(waves, got, strict=True):
+        alone = StreamingConverter(bundle, voice, 22050).push(wave)
+        np.testing.assert_allclose(np.concatenate(parts), alone, atol=1e-4)

@@ -52,10 +52,13 @@ class PitchScale(nn.Module):
         return torch.softmax(-((octaves[:, None] - self.octaves) / step).square() / 2, dim=1)
 
     def decode(self, logits: Tensor) -> Tensor:
-        """Logits (B, classes, T) -> pitch (B, T) in Hz."""
+        """Logits (B, classes, T) -> pitch (B, T) in Hz.
+
+        The sum goes over the last axis. Over the second one, the last bits depend on B and T in ONNX Runtime.
+        """
         near = (self.places - logits.argmax(1, keepdim=True)).abs() <= self.around
         weights = torch.softmax(logits.masked_fill(~near, -1e4), dim=1)
-        return (weights * self.octaves).sum(1).exp2()
+        return (weights * self.octaves).mT.sum(2).exp2()
 
 
 class PitchTracker(PitchScale):
