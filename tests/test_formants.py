@@ -8,7 +8,7 @@ import pytest
 from fastvoicegrad import InputError, Voice, VoiceConverter
 from fastvoicegrad.formants import COSINES, envelope_shares, move_formants
 from fastvoicegrad.mel import MEL, Array, hz_to_mel, lowpass, mel_to_hz
-from fastvoicegrad.pipeline import convert_blocks
+from fastvoicegrad.pipeline import Request, convert_blocks
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
 from tests.test_pipeline import noted_windows
@@ -115,9 +115,8 @@ def test_chunks_equal_the_whole(converter: VoiceConverter, voice: Voice, monkeyp
 
     def converted(pieces: int, chunk: int) -> np.ndarray:
         blocks = np.array_split(wave, pieces)
-        made = convert_blocks(
-            converter.bundle, blocks, voice, source, ConversionSettings(formant=4.0), gain=1.0, chunk=chunk
-        )
+        request = Request(voice, source, ConversionSettings(formant=4.0))
+        made = convert_blocks(converter.bundle, blocks, request, gain=1.0, chunk=chunk)
         return np.concatenate(list(made))
 
     one = converted(1, 10**6)

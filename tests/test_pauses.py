@@ -10,7 +10,7 @@ from fastvoicegrad.audio.level import TARGET_LEVEL, LevelMeter
 from fastvoicegrad.audio.loudness import HOP
 from fastvoicegrad.mel import Array
 from fastvoicegrad.pauses import AFTER, BEFORE, FADE, PauseFiller, check_pauses, speech_shares
-from fastvoicegrad.pipeline import convert_blocks
+from fastvoicegrad.pipeline import Request, convert_blocks
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import RATE, vowels
 from tests.test_pipeline import noted_windows
@@ -118,8 +118,8 @@ def test_chunks_equal_the_whole(
     longer, made_windows = np.tile(talk, 2), noted_windows(monkeypatch)
 
     def converted(pieces: int, chunk: int) -> np.ndarray:
-        blocks, settings = np.array_split(longer, pieces), ConversionSettings(pauses=pauses)
-        made = convert_blocks(converter.bundle, blocks, voice, None, settings, gain=1.0, background=0.0006, chunk=chunk)
+        blocks, request = np.array_split(longer, pieces), Request(voice, None, ConversionSettings(pauses=pauses))
+        made = convert_blocks(converter.bundle, blocks, request, gain=1.0, background=0.0006, chunk=chunk)
         return np.concatenate(list(made))
 
     one = converted(1, 10**6)

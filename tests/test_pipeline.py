@@ -31,7 +31,11 @@ def whole(converter: VoiceConverter, voice: Voice, wave: np.ndarray, pieces: int
     blocks = np.array_split(wave, pieces)
     source, _ = source_of(converter, wave, voice)
     return np.concatenate(
-        list(convert_blocks(converter.bundle, blocks, voice, source, ConversionSettings(), gain=1.0, chunk=chunk))
+        list(
+            convert_blocks(
+                converter.bundle, blocks, Request(voice, source, ConversionSettings()), gain=1.0, chunk=chunk
+            )
+        )
     )
 
 
@@ -115,7 +119,7 @@ def test_the_vocoder_is_given_the_pitch(
         return vocode(*arguments)
 
     monkeypatch.setattr("fastvoicegrad.pipeline.vocode", recorded)
-    list(convert_blocks(bundle, [wave], voice, None, ConversionSettings(semitones=12), gain=1.0))
+    list(convert_blocks(bundle, [wave], Request(voice, None, ConversionSettings(semitones=12)), gain=1.0))
     np.testing.assert_allclose(given[0], 2 * bundle.pitch(log_mel(wave)), rtol=1e-3)
 
 

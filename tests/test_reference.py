@@ -14,7 +14,7 @@ import pytest
 from fastvoicegrad import InputError, Voice, VoiceConverter, audio
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
 from fastvoicegrad.reference import SOURCE_FRAMES, analyse_source, encode_voice
-from fastvoicegrad.speech import SpeechSampler
+from fastvoicegrad.speech import SpeechSampler, analyse
 from fastvoicegrad.voice import MOST_FRAMES
 from tests.conftest import RATE, vowels
 from tests.sounds import NO_SPEECH, noise
@@ -41,7 +41,8 @@ def source_of(
     sampler = SpeechSampler()
     for block in np.array_split(wave, pieces):
         sampler.add(block)
-    return analyse_source(converter.bundle, sampler, gain or TARGET_LEVEL / speech_level(wave), voice)
+    frames = analyse(converter.bundle, sampler.segments(), gain or TARGET_LEVEL / speech_level(wave))
+    return analyse_source(converter.bundle, frames, voice)
 
 
 # -- the source -------------------------------------------------------------------------------------------------
@@ -142,7 +143,8 @@ def test_silence_in_front_changes_nothing(converter: VoiceConverter, voice: Voic
         sampler = SpeechSampler()
         for block in blocks:
             sampler.add(block)
-        found.append(analyse_source(converter.bundle, sampler, gain, voice)[0])
+        frames = analyse(converter.bundle, sampler.segments(), gain)
+        found.append(analyse_source(converter.bundle, frames, voice)[0])
     plain, late = found
     assert plain is not None
     assert late is not None

@@ -11,7 +11,7 @@ import soundfile
 from fastvoicegrad import InputError, Voice, VoiceConverter, audio
 from fastvoicegrad.audio.programme import ProgrammeMeter
 from fastvoicegrad.mel import log_mel
-from fastvoicegrad.pipeline import convert_blocks
+from fastvoicegrad.pipeline import Request, convert_blocks
 from fastvoicegrad.settings import ConversionSettings
 from tests.conftest import vowels
 from tests.test_pipeline import noted_windows
@@ -57,9 +57,7 @@ def test_chunks_equal_the_whole_with_another_pitch(
         blocks = convert_blocks(
             converter.bundle,
             np.array_split(wave, pieces),
-            voice,
-            source,
-            ConversionSettings(semitones=-3.5, keep_pitch=True),
+            Request(voice, source, ConversionSettings(semitones=-3.5, keep_pitch=True)),
             gain=1.0,
             chunk=chunk,
         )

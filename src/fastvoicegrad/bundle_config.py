@@ -19,8 +19,8 @@ from .mel import MEL, MelConfig
 from .postfilter import PostFilter
 
 # 3: a pitch network; 4: settings that may be missing; 5: the version, plain names; 6: adapters; 7: `encoder`, weights
-# behind DequantizeLinear
-FORMAT, OLDEST = 7, 3
+# behind DequantizeLinear; 8: speaker feedback
+FORMAT, OLDEST = 8, 3
 NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 RENAMED = {"draft": "retrieval"}  # settings of formats 3 and 4, and their names today
 RENAMED_POSTFILTER = {"varied": "match_variance"}
@@ -76,6 +76,7 @@ class BundleConfig:
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 1.0  # standard deviation of the sampler's noise
     guidance: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0  # w in x0 + w (x0_target - x0_source)
     guidance_cosines: Annotated[int, msgspec.Meta(ge=1, le=MEL.n_mels)] = MEL.n_mels  # components of that term kept
+    feedback: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0  # w in s + w (s - E(G(x, s))), see feedback.py
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
     # Fingerprint of an older bundle, whose voices fit: its encoders give nearly the same embeddings. "": none.

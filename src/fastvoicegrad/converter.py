@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from . import audio
 from .audio.arrays import Samples, blocks_of_array, checked_array
 from .bundle import Bundle
 from .errors import AudioWarning, InputError
+from .feedback import corrected_embedding
 from .files import same_file, shown
 from .judgement import judge_together
 from .library import (
@@ -34,9 +35,10 @@ from .library import (
     resolve,
 )
 from .mel import Array
-from .pipeline import convert_blocks
+from .pipeline import Request, convert_blocks
 from .reference import Warn, analyse_source, encode_voice
 from .settings import ConversionSettings
+from .speech import analyse
 from .timing import Timing
 from .tracks import Advance, Delivery, Progress, Source, first_passes, results
 from .vocoder import vocode
@@ -297,14 +299,15 @@ class VoiceConverter:
     ) -> Iterator[Array]:
         """Converted blocks at 22,050 Hz; what was found about the source is added to `found`."""
         with timing.stage("voice"):
-            speaker, findings = analyse_source(self.bundle, source.sampler, source.gain, target)
+            frames = analyse(self.bundle, source.sampler.segments(), source.gain)
+            speaker, findings = analyse_source(self.bundle, frames, target)
+            request = Request(target, speaker, settings)
+            request = replace(request, embedding=corrected_embedding(self.bundle, frames, request))
         found.extend(findings)
         yield from convert_blocks(
             self.bundle,
             source.blocks(),
-            target,
-            speaker,
-            settings,
+            request,
             gain=source.gain,
             background=source.background,
             timing=timing,

@@ -12,7 +12,7 @@ and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,11 +46,18 @@ class State:
 
 @dataclass(frozen=True)
 class Request:
-    """What a conversion asks for: the target voice, the source speaker if known, and the settings."""
+    """What a conversion asks for.
+
+    Attributes:
+        target: the voice.
+        source: the source speaker, for the height of the melody and for guidance; None where there is no speech.
+        embedding: what the converter reads in place of the target's own, see `feedback`; None: the target's.
+    """
 
     target: Voice
     source: Voice | None
     settings: ConversionSettings
+    embedding: Array | None = None
 
     @property
     def pitch_ratio(self) -> float:
@@ -63,9 +70,7 @@ class Request:
 def convert_blocks(
     bundle: Bundle,
     blocks: Iterable[Array],
-    voice: Voice,
-    source: Voice | None,
-    settings: ConversionSettings,
+    request: Request,
     *,
     gain: float,
     background: float = 0.0,
@@ -76,20 +81,17 @@ def convert_blocks(
 
     Args:
         blocks: samples at 22,050 Hz, mono.
-        voice: the target.
-        source: the source speaker, for the height of the melody and for guidance; None where there is no speech.
         gain: brings the speech in the blocks to the level that the networks are trained on.
         background: RMS of what lies behind the speech in the blocks; other pauses than "converted" need it.
         chunk: frames that are converted at once.
     Raises:
         InputError: more steps than the bundle allows, a voice of another bundle, or an invalid setting.
     """
-    settings.check_for(bundle)
-    bundle.check_voice(voice)
-    bundle.check_sizes(voice)
-    filler = PauseFiller(settings.pauses, blocks, gain, background)
+    request.settings.check_for(bundle)
+    bundle.check_voice(request.target)
+    bundle.check_sizes(request.target)
+    filler = PauseFiller(request.settings.pauses, blocks, gain, background)
     tap = HopTap(filler)
-    request = Request(voice, source, settings)
     converted = _converted(bundle, tap, filler, request, gain, chunk, timing)
     return filler.filled(match_loudness(converted, tap))
 
@@ -141,7 +143,9 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
     changes with the voice; it is amplified. Leakage of the source's voice is equal in both, so the difference does not
     contain it.
     """
-    config = bundle.config
+    config, target = bundle.config, request.target
+    if request.embedding is not None:
+        target = replace(target, embedding=request.embedding)
     sources = [request.source] if config.guidance and request.source is not None else []
 
     def noise(stream: int) -> Array:
@@ -149,7 +153,7 @@ def convert_mel(bundle: Bundle, window: Window, content: Array, pitch: Array, re
         return np.float32(config.temperature) * drawn
 
     def predict_x0(x_t: Array, t: int) -> Array:
-        x0, *others = bundle.estimates(x_t, t, content, pitch, [request.target, *sources])
+        x0, *others = bundle.estimates(x_t, t, content, pitch, [target, *sources])
         for source_x0 in others:
             x0 = guided(x0, source_x0, config.guidance, lambda x: lowpass(x, config.guidance_cosines))
         return x0

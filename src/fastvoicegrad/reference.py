@@ -57,7 +57,7 @@ def encode_voice(
             f"{label} is not a voice: no speech was found in it; give a reference in which somebody speaks"
         )
     keys, mel = _retrieval_frames(bundle, frames, MOST_FRAMES)  # first: the speaker encoder may still be loading
-    embedding = _speaker(bundle, frames.mel[:, frames.spoken])
+    embedding = speaker_embedding(bundle, frames.mel[:, frames.spoken])
     if warn:
         for sentence in judge_reference(label, segments, frames, turns(bundle, frames)):
             warn(sentence)
@@ -65,19 +65,15 @@ def encode_voice(
     return Voice(embedding, keys, mel, _median_pitch(frames), bundle.fingerprint, duration, [name])
 
 
-def analyse_source(
-    bundle: Bundle, sampler: SpeechSampler, gain: float, target: Voice
-) -> tuple[Voice | None, list[str]]:
+def analyse_source(bundle: Bundle, frames: Frames, target: Voice) -> tuple[Voice | None, list[str]]:
     """The source speaker's voice, None where there is no speech, and warnings about the source: plain sentences.
 
     Only guidance looks at more than its pitch; without guidance the rest stays the target's.
 
     Args:
-        sampler: took the source at 22,050 Hz.
-        gain: brings the source to the level that the networks are trained on.
+        frames: of the source, see `analyse`.
         target: gives what a voice holds besides.
     """
-    frames = analyse(bundle, sampler.segments(), gain)
     return _source(bundle, frames, target), judge_source(frames, turns(bundle, frames))
 
 
@@ -88,11 +84,11 @@ def _source(bundle: Bundle, frames: Frames, target: Voice) -> Voice | None:
     if not bundle.config.guidance:
         return source
     keys, mel = _retrieval_frames(bundle, frames, SOURCE_FRAMES)
-    embedding = _speaker(bundle, frames.mel[:, frames.spoken], SOURCE_WINDOWS)
+    embedding = speaker_embedding(bundle, frames.mel[:, frames.spoken], SOURCE_WINDOWS)
     return replace(source, embedding=embedding, keys=keys, mel=mel)
 
 
-def _speaker(bundle: Bundle, mel: Array, most: int | None = None) -> Array:
+def speaker_embedding(bundle: Bundle, mel: Array, most: int | None = None) -> Array:
     """Speaker embedding (S,) of speech frames (80, T), of unit length: the mean over windows of at most 4 s.
 
     Args:

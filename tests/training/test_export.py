@@ -113,9 +113,8 @@ def test_a_teachers_bundle_converts_in_any_number_of_steps(folder: Path, monkeyp
         converted = []
         for chunk in (10**6, 128):
             mels.clear()
-            blocks = pipeline.convert_blocks(
-                converter.bundle, iter([wave]), voice, None, ConversionSettings(steps), gain=1.0, chunk=chunk
-            )
+            request = Request(voice, None, ConversionSettings(steps))
+            blocks = pipeline.convert_blocks(converter.bundle, iter([wave]), request, gain=1.0, chunk=chunk)
             assert np.isfinite(np.concatenate(list(blocks))).all()
             converted.append(np.concatenate(mels, axis=1))
         np.testing.assert_allclose(converted[1], converted[0], atol=1e-3)

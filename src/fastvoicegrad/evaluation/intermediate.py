@@ -27,7 +27,7 @@ from ..pipeline import Request, convert_mel
 from ..postfilter import PostFilter
 from ..reference import analyse_source
 from ..settings import ConversionSettings
-from ..speech import SpeechSampler
+from ..speech import SpeechSampler, analyse
 from ..training.legacy import model_settings
 from ..vocoder import vocode
 from ..voice import Voice
@@ -105,7 +105,7 @@ class Stages:
 
 
 class PlainConversion(Conversion):
-    """A conversion without guidance and post-filter."""
+    """A conversion without guidance, feedback and post-filter."""
 
     kind = "plain"
 
@@ -116,7 +116,7 @@ class PlainConversion(Conversion):
     @cached_property
     def converter(self) -> VoiceConverter:
         bundle = Bundle.open(self.bundle, THREADS)
-        bundle.config = replace(bundle.config, guidance=0.0, postfilter=PostFilter())
+        bundle.config = replace(bundle.config, guidance=0.0, feedback=0.0, postfilter=PostFilter())
         return VoiceConverter(bundle)
 
 
@@ -146,7 +146,7 @@ class RenderedStage(PlainConversion, ABC):
         """Convert a wave (N,) at 22,050 Hz as one window."""
         bundle, sampler, gain = self.converter.bundle, SpeechSampler(), TARGET_LEVEL / speech_level(wave)
         sampler.add(wave)
-        source, _ = analyse_source(bundle, sampler, gain, target)
+        source, _ = analyse_source(bundle, analyse(bundle, sampler.segments(), gain), target)
         mel = np.concatenate(list(mel_frames([wave], gain, bundle.stride)), axis=1)
         content, pitch = bundle.content(mel), bundle.pitch(mel)
         pitch = pitch * np.float32(target.pitch / source.pitch if source else 1.0)

@@ -39,6 +39,7 @@ class ExportSettings:
     temperature: float = 1.0  # standard deviation of the sampler's noise
     guidance: float = 0.0  # w in x0 + w (x0_target - x0_source)
     guidance_cosines: int = MEL.n_mels  # lowest cosine components of that term that are kept
+    feedback: float = 0.0  # w in s + w (s - E(G(x, s))) (feedback.py)
     storage: Storage = "half"  # of the weights
     encoder: str = ""  # see BundleConfig; no recipe names one, as newly trained encoders fit no older voices
     notes: dict[str, Any] = field(default_factory=dict)  # licence, training data and other texts of the bundle
@@ -144,6 +145,7 @@ def settings_of(bundle: Bundle) -> ExportSettings:
         config.temperature,
         config.guidance,
         config.guidance_cosines,
+        config.feedback,
         storage_of(onnx.load_from_string(bundle.graph("content"))) or "half",
         config.encoder,
         config.notes,
@@ -211,6 +213,7 @@ def write_bundle(
         temperature=settings.temperature,
         guidance=settings.guidance,
         guidance_cosines=settings.guidance_cosines,
+        feedback=settings.feedback,
         postfilter=settings.postfilter,
         corrections=corrections,
         encoder=settings.encoder,
