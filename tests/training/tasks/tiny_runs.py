@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accelerate.state import AcceleratorState
+
 from fastvoicegrad.training.loop import Trainer
 from fastvoicegrad.training.recipe import read_yaml
 from fastvoicegrad.training.tasks.registry import make_task
@@ -35,6 +37,7 @@ def trainer(store: Path, runs: Path, part: str, *more: str, name: str | None = N
     path = RECIPES / "smoke" / ("streaming.yaml" if streams else f"{part}.yaml")
     data = read_yaml(path, (stream_settings if streams else settings)(store, runs, part, *more))
     task, recipe = make_task(part, data)
+    AcceleratorState._reset_state()  # a test before may have trained with another precision
     return Trainer(task, runs / (name or part), recipe)
 
 
