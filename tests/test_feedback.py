@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastvoicegrad import AudioWarning, Voice, VoiceConverter
+from fastvoicegrad import AudioWarning, InputError, Voice, VoiceConverter
 from fastvoicegrad.audio.level import TARGET_LEVEL, speech_level
 from fastvoicegrad.bundle import Bundle
 from fastvoicegrad.feedback import LONGEST, _densest, corrected_embedding
@@ -107,3 +107,11 @@ def test_a_source_of_few_spoken_frames_keeps_the_embedding(bundle: Bundle, voice
         likelihood=frames.likelihood[:2],
     )  # fmt: skip
     assert corrected_embedding(bundle, tiny, request) is None
+
+
+def test_a_voice_of_other_sizes_is_refused_before_the_first_conversion(
+    bundle: Bundle, converter: VoiceConverter, voice: Voice
+) -> None:
+    keys = np.concatenate([voice.keys, voice.keys])
+    with pytest.raises(InputError, match="the voice does not fit the bundle; make it again"):
+        converter.convert(vowels(3.0), 22050, replace(voice, keys=keys))

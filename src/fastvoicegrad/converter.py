@@ -292,7 +292,8 @@ class VoiceConverter:
         if any(is_recording(reference) or is_folder(reference) for reference in references):
             self.bundle.load_ahead("speaker", "converter", "vocoder")
         else:
-            self.bundle.load_ahead("converter", "vocoder")
+            feedback = ["speaker"] if self.bundle.config.feedback else []
+            self.bundle.load_ahead("converter", *feedback, "vocoder")
 
     def convert_source(
         self, source: Source, target: Voice, settings: ConversionSettings, timing: Timing, found: list[str]
@@ -302,6 +303,7 @@ class VoiceConverter:
             frames = analyse(self.bundle, source.sampler.segments(), source.gain)
             speaker, findings = analyse_source(self.bundle, frames, target)
             request = Request(target, speaker, settings)
+            request.check_for(self.bundle)
             request = replace(request, embedding=corrected_embedding(self.bundle, frames, request))
         found.extend(findings)
         yield from convert_blocks(

@@ -53,7 +53,10 @@ def _densest(frames: Frames, longest: int, stride: int) -> slice:
 
 
 def _converted(bundle: Bundle, frames: Frames, part: slice, request: Request) -> Array:
-    """The mel ``(80, T)`` of a stretch in the target's voice, as the vocoder reads it."""
+    """The mel ``(80, T)`` of a stretch in the target's voice.
+
+    Formants are not moved here, else feedback would move them back.
+    """
     window = Window(frames.mel[:, part], 0, slice(0, part.stop - part.start))
     pitch = frames.pitch[part] * np.float32(request.pitch_ratio)
     mel = convert_mel(bundle, window, bundle.content(window.mel), pitch, request)

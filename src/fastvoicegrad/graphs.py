@@ -182,7 +182,7 @@ def session_options(threads: int, graph: bytes) -> Any:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # what goes wrong is raised
     # Idle threads of a network busy-wait. For long they would take the cores from networks that are loading, and after
-    # the last operator from whatever comes next.
+    # the last operator from whatever comes next. Old versions of ONNX Runtime ignore the first of these settings.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Weights in 8 bits become float32 constants.

@@ -66,6 +66,12 @@ class Request:
         ratio = self.target.pitch / self.source.pitch if moved and self.source else 1.0
         return float(ratio * 2.0 ** (self.settings.semitones / 12))
 
+    def check_for(self, bundle: Bundle) -> None:
+        """Raises InputError: more steps than the bundle allows, a voice of another bundle, or an invalid setting."""
+        self.settings.check_for(bundle)
+        bundle.check_voice(self.target)
+        bundle.check_sizes(self.target)
+
 
 def convert_blocks(
     bundle: Bundle,
@@ -85,11 +91,9 @@ def convert_blocks(
         background: RMS of what lies behind the speech in the blocks; other pauses than "converted" need it.
         chunk: frames that are converted at once.
     Raises:
-        InputError: more steps than the bundle allows, a voice of another bundle, or an invalid setting.
+        InputError: see `Request.check_for`.
     """
-    request.settings.check_for(bundle)
-    bundle.check_voice(request.target)
-    bundle.check_sizes(request.target)
+    request.check_for(bundle)
     filler = PauseFiller(request.settings.pauses, blocks, gain, background)
     tap = HopTap(filler)
     converted = _converted(bundle, tap, filler, request, gain, chunk, timing)

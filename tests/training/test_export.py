@@ -201,10 +201,20 @@ def test_what_a_bundle_may_have_can_be_exported_again(folder: Path, tmp_path: Pa
     made = tmp_path / "bundle"
     shutil.copytree(folder, made)
     config = json.loads((made / "config.json").read_text())
-    config |= {"temperature": 1.2, "guidance": 3.0, "postfilter": {"smoothing": 0.4, "sharpening": 2.5}}
+    config |= {
+        "temperature": 1.2,
+        "guidance": 3.0,
+        "feedback": 0.7,
+        "postfilter": {"smoothing": 0.4, "sharpening": 2.5},
+    }
     (made / "config.json").write_text(json.dumps(config))
     settings = settings_of(Bundle.open(made))
-    assert (settings.temperature, settings.guidance, settings.postfilter.smoothing) == (1.2, 3.0, 0.4)
+    assert (settings.temperature, settings.guidance, settings.feedback, settings.postfilter.smoothing) == (
+        1.2,
+        3.0,
+        0.7,
+        0.4,
+    )
 
 
 # -- networks that do not fit -------------------------------------------------------------------------------

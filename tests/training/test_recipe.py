@@ -45,7 +45,7 @@ def test_the_release_is_exported_with_its_settings() -> None:
     settings = build(ExportSettings, read_yaml(RECIPES / "release" / "export.yaml"))
     assert (settings.postfilter.smoothing, settings.postfilter.sharpening) == (0.12, 1.25)
     assert settings.postfilter.match_variance
-    assert (settings.temperature, settings.guidance) == (0.5, 0.0)
+    assert (settings.temperature, settings.guidance, settings.feedback) == (0.5, 0.0, 0.4)
     assert set(settings.notes) == {"license", "method", "training_data", "teachers", "intended_use"}
 
 

@@ -16,7 +16,7 @@ ROWS = {
     "natural": "natural",
     "copy synthesis": "copy-synthesis:{bundle}",
     "retrieved mel through the vocoder": "retrieved:{bundle}",
-    "converter without guidance and post-filter": "plain:{bundle}",
+    "converter without guidance, feedback and post-filter": "plain:{bundle}",
     "conversion's envelope, recording's fine structure": "converted-envelope:{bundle}",
     "recording's envelope, conversion's fine structure": "recorded-envelope:{bundle}",
 }

@@ -125,7 +125,7 @@ def with_converter(
     The content encoder is the checkpoint's, if that trained one. New graphs get the storage of the base's.
 
     Args:
-        settings: None: post-filter and guidance are neutral, as those of `base` were chosen for its own student.
+        settings: None: post-filter, guidance and feedback are neutral. Those of `base` were chosen for its own student.
     """
     networks = {n: Graph(base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
     own = settings_of(base)
