@@ -163,7 +163,7 @@ class Bundle(Networks):
     @property
     def converter_fingerprint(self) -> str:
         """Identifies the converter: an adapter fits no other one."""
-        return self.config.networks["converter"].sha256[:16]
+        return self.config.converter or self.config.networks["converter"].sha256[:16]
 
     def context(self, steps: int = 1) -> tuple[int, int]:
         """Source frames (left, right) that a sample depends on after `steps` of the sampler, in whole strides."""

@@ -19,8 +19,8 @@ from .mel import MEL, MelConfig
 from .postfilter import PostFilter
 
 # 3: a pitch network; 4: settings that may be missing; 5: the version, plain names; 6: adapters; 7: `encoder`, weights
-# behind DequantizeLinear; 8: speaker feedback
-FORMAT, OLDEST = 8, 3
+# behind DequantizeLinear; 8: speaker feedback; 9: `converter`
+FORMAT, OLDEST = 9, 3
 NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 RENAMED = {"draft": "retrieval"}  # settings of formats 3 and 4, and their names today
 RENAMED_POSTFILTER = {"varied": "match_variance"}
@@ -30,6 +30,7 @@ MOST_STRIDE = 64  # frames of which every window is a multiple
 LEAST_SIGNAL, LEAST_NOISE = 1e-12, 1e-8  # shares of power: the sampler divides by their roots
 
 Frames = Annotated[int, msgspec.Meta(ge=0, le=640)]
+Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{16})?$")]
 PerBand = Annotated[tuple[float, ...], msgspec.Meta(min_length=MEL.n_mels, max_length=MEL.n_mels)]
 
 
@@ -80,7 +81,8 @@ class BundleConfig:
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
     # Fingerprint of an older bundle, whose voices fit: its encoders give nearly the same embeddings. "": none.
-    encoder: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{16})?$")] = ""
+    encoder: Fingerprint = ""
+    converter: Fingerprint = ""  # the same of adapted voices
 
     @property
     def alpha_bar(self) -> NDArray[np.float64]:

@@ -24,7 +24,8 @@ Storage = Literal["byte", "half"]
 
 SMALLEST = 1024  # values of a weight that is worth storing in fewer bits
 LARGEST_BYTE = 127
-HALF, BYTE, SCALE = "_half", "_byte", "_byte_scale"  # suffixes of what is stored for a weight
+HALF, BYTE, SCALE, ZERO = "_half", "_byte", "_byte_scale", "_byte_zero"  # suffixes of what is stored for a weight
+FLOAT = "_float"  # of bytes as floats, before their scale
 CHANNEL_AXIS = {"ConvTranspose": 1, "MatMul": -1}  # of the output channels in a weight; 0 for every other operator
 
 
@@ -40,10 +41,11 @@ def byte_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store large float32 weights as int8 with one float32 scale for each output channel, in place.
 
     q = round(w / s) with s = max|w| / 127. Weights of one dimension and tables that are added are stored as float16.
+    Where a graph computes in eight bits, ONNX Runtime folds no DequantizeLinear: Cast and Mul restore weights there.
     """
     added = {name for node in model.graph.node if node.op_type == "Add" for name in node.input}
     axes = {name: CHANNEL_AXIS.get(node.op_type, 0) for node in model.graph.node for name in node.input}
-    nodes = []
+    computing, nodes = any(node.op_type == "QuantizeLinear" for node in model.graph.node), []
     for tensor in _large_weights(model.graph):
         if len(tensor.dims) < 2 or tensor.name in added:
             nodes.append(_store_half(tensor))
@@ -52,9 +54,34 @@ def byte_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         axis = axes.get(name, 0) % weight.ndim
         values, scale = to_bytes(weight, axis)
         tensor.CopyFrom(numpy_helper.from_array(values, name + BYTE))
-        model.graph.initializer.append(numpy_helper.from_array(scale.ravel(), name + SCALE))
-        nodes.append(helper.make_node("DequantizeLinear", [name + BYTE, name + SCALE], [name], axis=axis))
+        model.graph.initializer.append(numpy_helper.from_array(scale if computing else scale.ravel(), name + SCALE))
+        if computing:
+            nodes.append(helper.make_node("Cast", [name + BYTE], [name + FLOAT], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [name + FLOAT, name + SCALE], [name]))
+        else:
+            nodes.append(helper.make_node("DequantizeLinear", [name + BYTE, name + SCALE], [name], axis=axis))
     return _prepend(model, nodes)
+
+
+def quantised_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the weights of a graph that `onnxruntime.quantization` made, in place.
+
+    Those of layers that multiply bytes are bytes already. They get the names that `byte_weights` gives all others.
+    """
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    names: dict[str, str] = {}
+    for node in model.graph.node:
+        quantised = stored.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if quantised is not None and quantised.data_type == TensorProto.INT8:
+            name = quantised.name.removesuffix("_quantized")
+            new = (name + BYTE, name + SCALE, name + ZERO, name)
+            names |= dict(zip([*node.input, node.output[0]], new, strict=True))
+    for tensor in model.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    return byte_weights(model)
 
 
 def full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -65,14 +92,14 @@ def full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.input and node.input[0] in stored and node.input[0].endswith((HALF, BYTE)):
             full[node.output[0]] = _restored(node, *(stored[name] for name in node.input))
         elif len(node.input) == 2 and node.input[1] in stored and node.input[1].endswith(SCALE):
-            # Versions before 0.16.1 wrote a Mul by scales that broadcast.
+            # A Mul by scales that broadcast; versions before 0.16.1 wrote it, too.
             full[node.output[0]] = full.pop(node.input[0]) * stored[node.input[1]]
         else:
             kept.append(node)
     initializers = []
     for tensor in model.graph.initializer:
         name = tensor.name.removesuffix(HALF).removesuffix(BYTE)
-        if not name.endswith(SCALE):
+        if not name.endswith((SCALE, ZERO)):
             initializers.append(numpy_helper.from_array(full[name], name) if name in full else tensor)
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(kept)
@@ -80,8 +107,10 @@ def full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _restored(node: NodeProto, values: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
-    """A stored weight in float32."""
+def _restored(
+    node: NodeProto, values: np.ndarray, scale: np.ndarray | None = None, zero: np.ndarray | None = None
+) -> np.ndarray:
+    """A stored weight in float32. Where there is a zero point, it is 0."""
     values = values.astype(np.float32)
     if scale is None:
         return values
@@ -98,13 +127,11 @@ def storage_of(model: onnx.ModelProto) -> Storage | None:
 
 
 def with_storage(graph: bytes, storage: Storage) -> bytes:
-    """A graph, stored in any way, with its weights in the given one; in halves if it computes in eight bits.
-
-    ONNX Runtime folds no DequantizeLinear there.
-    """
-    model = full_weights(onnx.load_from_string(graph))
-    store = byte_weights if storage == "byte" and not computes_in_bytes(graph) else half_weights
-    return bytes(store(model).SerializeToString())
+    """A graph, stored in any way, with its weights in the given one. One that computes in eight bits stays as it is."""
+    if computes_in_bytes(graph):
+        return graph
+    store = byte_weights if storage == "byte" else half_weights
+    return bytes(store(full_weights(onnx.load_from_string(graph))).SerializeToString())
 
 
 def store_bundle(bundle: str | Path | None, out: Path, storage: Storage) -> None:
@@ -123,14 +150,20 @@ def store_bundle(bundle: str | Path | None, out: Path, storage: Storage) -> None
     write_networks(out, opened, graphs)
 
 
-def write_networks(out: Path, bundle: Bundle, graphs: dict[str, bytes]) -> None:
-    """Write a bundle with some of its graphs replaced, in the folder `out`. New encoders fit no older voices."""
+def write_networks(out: Path, bundle: Bundle, graphs: dict[str, bytes], *, same_voices: bool = False) -> None:
+    """Write a bundle with some of its graphs replaced, in the folder `out`.
+
+    Args:
+        same_voices: whether voices of `bundle`, adapted ones too, fit the new one.
+    """
     networks, whole = {}, {}
     for name, network in bundle.config.networks.items():
         data = whole[name] = graphs.get(name) or bundle.graph(name)
         networks[name] = replace(network, file=f"{name}.onnx", sha256=hashlib.sha256(data).hexdigest())
     encoder = "" if graphs.keys() & {"speaker", "content", "pitch"} else bundle.config.encoder
-    config = replace(bundle.config, networks=networks, encoder=encoder)
+    config = replace(bundle.config, networks=networks, encoder=encoder, converter="")
+    if same_voices:
+        config = replace(config, encoder=bundle.fingerprint, converter=bundle.converter_fingerprint)
     write_files(out, whole, config_json(lambda scratch: write_config(scratch, config), parse_config))
 
 
