@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property, partial
@@ -33,6 +33,7 @@ from .voice import Voice
 __all__ = ["DEFAULT", "Bundle", "BundleConfig", "Network", "write_config"]
 DEFAULT = Path(__file__).parent / "bundles" / "default"
 GIVE = "give the folder or .zip that 'fastvoicegrad dev export' wrote"
+LOADERS = 2  # threads that load networks: the main one often waits for them
 LARGEST_CONFIG, LARGEST_GRAPH = 1 << 20, 1 << 28  # bytes
 
 
@@ -75,13 +76,16 @@ class Bundle(Networks):
         return bundle
 
     def load_ahead(self, *names: str) -> None:
-        """Begin to load networks in a thread beside what comes next; `session` waits for one that is under way."""
-        missing = [name for name in names if name not in self._sessions]
-        if missing and self.threads > 1:
+        """Begin to load networks in this order, two at a time, in threads beside what comes next.
+
+        `session` waits for one that is under way.
+        """
+        missing = iter([name for name in names if name not in self._sessions])
+        for _ in range(LOADERS if self.threads > 1 else 0):
             with suppress(RuntimeError):  # no more threads: each network is loaded at its first use
                 Thread(target=self._load_quietly, args=(missing,)).start()
 
-    def _load_quietly(self, names: Sequence[str]) -> None:
+    def _load_quietly(self, names: Iterator[str]) -> None:
         with suppress(InputError, MemoryError):  # the first use raises it again
             for name in names:
                 self.session(name)

@@ -290,10 +290,10 @@ class VoiceConverter:
     def _load_ahead(self, references: Sequence[Reference]) -> None:
         """Load networks in a thread, in the order of their use, while source and references are read and analysed."""
         if any(is_recording(reference) or is_folder(reference) for reference in references):
-            self.bundle.load_ahead("speaker", "converter", "vocoder")
+            self.bundle.load_ahead("content", "speaker", "converter", "vocoder")
         else:
             feedback = ["speaker"] if self.bundle.config.feedback else []
-            self.bundle.load_ahead("converter", *feedback, "vocoder")
+            self.bundle.load_ahead("converter", "content", *feedback, "vocoder")
 
     def convert_source(
         self, source: Source, target: Voice, settings: ConversionSettings, timing: Timing, found: list[str]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio.level import TARGET_LEVEL
-from .audio.loudness import HOP, hop_powers
+from .audio.loudness import HOP, HopTap, hop_powers
 from .errors import InputError
 from .files import shown
 from .mel import Array
@@ -51,20 +51,17 @@ class PauseFiller:
     """
 
     def __init__(self, pauses: str, blocks: Iterable[Array], gain: float, background: float) -> None:
-        self.blocks, self._idle, self._silence = blocks, pauses == "converted", pauses == "silence"
+        self._idle, self._silence = pauses == "converted", pauses == "silence"
+        self._blocks, self._tap = blocks, HopTap(blocks)
         level = TARGET_LEVEL / gain
         self._voiced_power = (VOICED * level) ** 2
         self._loud_power = max(LOUD * level, ABOVE_BACKGROUND * background) ** 2
-        self._arrived = np.zeros(0, np.float32)
         self._voiced: deque[bool] = deque()
         self._converted = self._source = np.zeros((LOOK_AHEAD, HOP), np.float32)
         self._speech = np.zeros(LOOK_AHEAD, bool)
 
     def __iter__(self) -> Iterator[Array]:
-        for block in self.blocks:
-            if not self._idle:
-                self._arrived = np.concatenate([self._arrived, block])
-            yield block
+        return iter(self._blocks if self._idle else self._tap)
 
     def add_pitch(self, pitch: Array) -> None:
         """F0 of the source's next frames (T,), 0 where unvoiced. A frame is a hop."""
@@ -87,14 +84,12 @@ class PauseFiller:
                 yield self._mixed(ready)
 
     def _push(self, converted: Array) -> None:
-        hops = len(converted)
-        source, self._arrived = self._arrived[: hops * HOP], self._arrived[hops * HOP :]
-        source = np.pad(source, (0, hops * HOP - len(source)))
+        hops, source = len(converted), self._tap.take(len(converted))
         power, count = hop_powers(source), min(hops, len(self._voiced))
         voiced = np.array([self._voiced.popleft() for _ in range(count)] + [False] * (hops - count), bool)
         speech = (voiced & (power > self._voiced_power)) | (power > self._loud_power)
         self._converted = np.concatenate([self._converted, converted])
-        self._source = np.concatenate([self._source, source.reshape(-1, HOP)])
+        self._source = np.concatenate([self._source, source])
         self._speech = np.concatenate([self._speech, speech])
 
     def _mixed(self, count: int) -> Array:
