@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from fastvoicegrad import Bundle, InputError
 from fastvoicegrad.bundle import DEFAULT
-from fastvoicegrad.graphs import OUTPUTS, check_graph, check_outputs, inputs_of, letters
+from fastvoicegrad.graphs import (
+    OUTPUTS,
+    check_graph,
+    check_outputs,
+    computes_in_bytes,
+    inputs_of,
+    letters,
+    session_options,
+)
 
 onnx = pytest.importorskip("onnx")
 
@@ -179,3 +188,18 @@ def test_too_many_operators_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("fastvoicegrad.graphs.MOST_NODES", 5)
     with pytest.raises(InputError, match="too many"):
         check_graph((DEFAULT / "pitch.onnx").read_bytes())
+
+
+@pytest.mark.parametrize("name", ["content", "vocoder"])
+def test_bytes_are_added_without_overflow(name: str) -> None:
+    """The package's setting gives what the slower instructions give, which are exact on every CPU."""
+    graph = (DEFAULT / f"{name}.onnx").read_bytes()
+    assert computes_in_bytes(graph)
+    mel = np.random.default_rng(0).normal(-5.0, 2.0, (1, 80, 64)).astype(np.float32)
+    chosen, exact = session_options(1, graph), session_options(1, graph)
+    exact.add_session_config_entry("session.x64quantprecision", "1")
+    given, wanted = (
+        onnxruntime.InferenceSession(graph, options).run(None, {"mel": mel}) for options in (chosen, exact)
+    )
+    for ours, theirs in zip(given, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

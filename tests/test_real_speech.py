@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastvoicegrad import VoiceConverter
+from fastvoicegrad import VoiceConverter, audio
+from fastvoicegrad.audio.level import TARGET_LEVEL
+from fastvoicegrad.mel import MEL
+from fastvoicegrad.pipeline import CHUNK, Request, convert_blocks
+from fastvoicegrad.settings import ConversionSettings
 
 pytestmark = pytest.mark.speech
 
@@ -42,3 +46,15 @@ def test_unlike_voices_have_unlike_embeddings(converter: VoiceConverter, recordi
     first = np.stack([converter.voice(of_speaker(recordings, s, 6)[:3]).embedding for s in speakers])
     second = np.stack([converter.voice(of_speaker(recordings, s, 6)[3:]).embedding for s in speakers])
     assert ((first @ second.T).argmax(axis=1) == np.arange(4)).all()
+
+
+@pytest.mark.parametrize("speaker", ["tsp-MB", "tsp-FL"])
+def test_chunks_of_real_speech_equal_the_whole(converter: VoiceConverter, recordings: Path, speaker: str) -> None:
+    wave = audio.read(of_speaker(recordings, speaker, 3)[2], MEL.sample_rate)
+    request = Request(converter.voice("nora"), None, ConversionSettings())
+    gain = TARGET_LEVEL / float(np.sqrt(np.square(wave).mean()))
+    one, chunked = (
+        np.concatenate(list(convert_blocks(converter.bundle, [wave], request, gain=gain, chunk=chunk)))
+        for chunk in (CHUNK, 128)
+    )
+    np.testing.assert_allclose(chunked, one, atol=1e-3)

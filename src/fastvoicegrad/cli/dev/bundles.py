@@ -104,7 +104,7 @@ def quantise(
     output: OutputOption,
     bundle: BundleOption = None,
 ) -> None:
-    """Write a bundle whose converter computes in eight bits: faster, nearly the same. Evaluate it before use."""
+    """Write a bundle that computes in eight bits: faster, nearly the same. Evaluate it before use."""
     with findings():
         developer_module("training.quantise").quantise(bundle, speech, output)
     _report_size(output)
