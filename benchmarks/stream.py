@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -42,7 +42,7 @@ from fastvoicegrad import VoiceConverter
 from fastvoicegrad.live.engine import CUSHION as LIVE_CUSHION
 from fastvoicegrad.live.engine import Engine
 from fastvoicegrad.mel import MEL
-from fastvoicegrad.realtime import prefer_thread
+from fastvoicegrad.realtime import PRIORITY, prefer_thread
 from fastvoicegrad.stream.bundle import StreamBundle
 from fastvoicegrad.stream.converter import StreamingConverter
 from fastvoicegrad.stream.frontend import beyond
@@ -50,7 +50,11 @@ from fastvoicegrad.stream.resampling import reach_of
 
 RATE, BLOCK = 48000, 0.02  # Hz, seconds
 CUSHION = 0.06  # seconds that a client's player waits, unless an option names others
-TICK, SHORTEST_STOP, WATCHED = 0.002, 0.02, 50  # seconds; seconds of a core that ran nothing; real-time priority
+TICK, SHORTEST_STOP, WATCHED = (
+    0.002,
+    0.02,
+    PRIORITY + 5,
+)  # seconds; seconds of a core that ran nothing; real-time priority
 RECIPE = Path(__file__).parents[1] / "recipes" / "release" / "streaming.yaml"
 
 
@@ -137,10 +141,15 @@ def spin() -> None:
 
 
 def watch(core: int, stops: Connection) -> None:
-    """Sends how long a core ran nothing at all, in seconds, where that was long. No thread of ours can keep it off."""
+    """Sends how long a core ran nothing at all, in seconds, where that was long. No thread of ours can keep it off.
+
+    Without the right to such a priority a busy core would look stopped, so nothing is sent.
+    """
     os.sched_setaffinity(0, {core})
-    with suppress(OSError):  # without the right to it a busy core looks stopped
+    try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(WATCHED))
+    except OSError:
+        return
     while True:
         before = time.monotonic()
         time.sleep(TICK)
@@ -201,7 +210,7 @@ def _paced(path: Path | None, seconds: float, busy: bool, cushion: float, stops:
                 + "".join(f", a core stopped for {1000 * stop:.0f} ms" for stop in found),
                 flush=True,
             )
-    status = engine.status()
+    status, stopped = engine.status(), stopped + stops()
     engine.stop()
     if busy:
         worker.kill()
@@ -209,8 +218,8 @@ def _paced(path: Path | None, seconds: float, busy: bool, cushion: float, stops:
     print(
         f"delay {1000 * status.delay:.1f} ms, late {status.late}, left out {1000 * status.missing:.0f} ms, "
         f"load {100 * status.load:.0f} %, memory {100 * grown:+.1f} % since the first quarter\n"
-        f"cores ran nothing for more than {1000 * SHORTEST_STOP:.0f} ms: {len(stopped)} times, "
-        f"{1000 * max(stopped, default=0.0):.0f} ms at most"
+        f"cores ran nothing for more than {1000 * SHORTEST_STOP:.0f} ms: "
+        + (f"{len(stopped)} times, {1000 * max(stopped, default=0.0):.0f} ms at most" if granted else "not measured")
     )
     return int(status.late > 0 or grown > 0.02)
 

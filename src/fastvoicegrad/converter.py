@@ -288,7 +288,7 @@ class VoiceConverter:
         return Conversion(Path(output), seconds, rate, samples, elapsed, timing.stages, target.seconds, tuple(found))
 
     def _load_ahead(self, references: Sequence[Reference]) -> None:
-        """Load networks in a thread, in the order of their use, while source and references are read and analysed."""
+        """Load networks in threads, in the order of their use, while source and references are read and analysed."""
         if any(is_recording(reference) or is_folder(reference) for reference in references):
             self.bundle.load_ahead("content", "speaker", "converter", "vocoder")
         else:

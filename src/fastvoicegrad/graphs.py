@@ -178,14 +178,15 @@ def computes_in_bytes(graph: bytes) -> bool:
 
 
 @cache
-def _sums_products_of_bytes() -> bool:
-    """Whether the CPU has AVX-512 VNNI.
+def _has_avx512_vnni() -> bool:
+    """Whether sums of two products of bytes do not overflow, as they do on other x86 CPUs.
 
-    Without it the sums of two such products overflow on x86, unless ONNX Runtime takes slower instructions.
+    Those with AVX-VNNI alone do not overflow either, but NumPy cannot tell.
     """
     for package in ("numpy._core", "numpy.core"):  # its name before NumPy 2
         with suppress(ImportError):
-            return bool(import_module(f"{package}._multiarray_umath").__cpu_features__.get("AVX512VNNI"))
+            features = getattr(import_module(f"{package}._multiarray_umath"), "__cpu_features__", {})
+            return bool(features.get("AVX512VNNI"))
     return False
 
 
@@ -200,9 +201,10 @@ def session_options(threads: int, graph: bytes) -> Any:
     # the last operator from whatever comes next. Old versions of ONNX Runtime ignore the first of these settings.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Weights in 8 bits become float32 constants, but where activations are bytes, too.
+    # Weights in 8 bits become float32 constants, but where activations are bytes, too. For these the second setting has
+    # ONNX Runtime take slower instructions, which never overflow.
     options.add_session_config_entry("session.disable_quant_qdq", str(int(not computes_in_bytes(graph))))
-    options.add_session_config_entry("session.x64quantprecision", str(int(not _sums_products_of_bytes())))
+    options.add_session_config_entry("session.x64quantprecision", str(int(not _has_avx512_vnni())))
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options
 

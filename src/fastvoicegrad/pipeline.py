@@ -5,8 +5,8 @@ Each window of mel frames takes one way:
     mel -> content, pitch -> diffuse to S_K -> one reverse step -> post-filter -> formants -> vocoder -> samples
 
 Every window includes the neighbouring frames that its result depends on. All noise is a function of the frame number in
-the whole recording, and `State` passes from window to window. So the size of a chunk changes the memory that is needed,
-and nothing else.
+the whole recording, and `State` passes from window to window. But for rounding, the size of a chunk
+changes the memory that is needed, and nothing else.
 """
 
 from __future__ import annotations

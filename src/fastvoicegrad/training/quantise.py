@@ -4,7 +4,7 @@ Convolutions of the converter, and matrix products of the content encoder and th
 of real speech give the ranges of activations. Weights are stored as storage.py stores them, so training can still
 continue from the bundle (restore.py).
 
-Rounding differs between chunks of a few frames and the whole recording. They agree to 5e-3 of full scale.
+Rounding may differ between chunks and the whole recording (docs/experiments/eight-bit.md).
 """
 
 from __future__ import annotations
@@ -96,21 +96,24 @@ def quantised(graph: bytes, kind: str, inputs: Sequence[Inputs]) -> bytes:
 
 
 def quantise(bundle: str | Path | None, speech: Sequence[Path], out: Path) -> None:
-    """Write a bundle that computes in 8 bits.
+    """Write a bundle that computes in 8 bits. Networks that do so already stay as they are.
 
     Args:
-        bundle: a folder or zip; None is the default one.
+        bundle: a folder or zip; None is the default one, in which all do.
         speech: recordings of two or more voices; a minute in all is enough.
         out: folder to write.
     Raises:
-        InputError: there are fewer than two recordings, or the bundle is quantised already; or see
+        InputError: there are fewer than two recordings, or nothing is left to quantise; or see
             `VoiceConverter.convert`.
     """
     if len(speech) < 2:
         raise InputError("give two recordings or more: each is converted to the voice of the next")
     opened = Bundle.open(bundle)
-    if any(computes_in_bytes(opened.graph(name)) for name in LAYERS):
-        raise InputError("this bundle computes in 8 bits already; give the one that 'fastvoicegrad dev export' wrote")
+    plain = {name: graph for name in LAYERS if not computes_in_bytes(graph := opened.graph(name))}
+    if not plain:
+        raise InputError(
+            "this bundle computes in 8 bits already; name the one that 'fastvoicegrad dev export' wrote with --bundle"
+        )
     inputs = inputs_of_conversions(opened, speech)
-    graphs = {name: quantised(opened.graph(name), kind, inputs[name]) for name, kind in LAYERS.items()}
+    graphs = {name: quantised(graph, LAYERS[name], inputs[name]) for name, graph in plain.items()}
     write_networks(out, opened, graphs, same_voices=True)

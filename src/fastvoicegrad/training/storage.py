@@ -1,7 +1,8 @@
-"""How the weights of a bundle's graphs are stored: in 16 or in 8 bits. The arithmetic stays float32.
+"""How the weights of a bundle's graphs are stored: in 16 or in 8 bits. This does not change the arithmetic.
 
 A node behind each stored weight restores it: Cast for halves, DequantizeLinear for bytes. ONNX Runtime folds them into
-float32 constants when it makes a session (see `graphs.session_options`).
+float32 constants when it makes a session (see `graphs.session_options`). Graphs of quantise.py multiply some of the
+bytes as they are.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Storage = Literal["byte", "half"]
 SMALLEST = 1024  # values of a weight that is worth storing in fewer bits
 LARGEST_BYTE = 127
 HALF, BYTE, SCALE, ZERO = "_half", "_byte", "_byte_scale", "_byte_zero"  # suffixes of what is stored for a weight
+QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 FLOAT = "_float"  # of bytes as floats, before their scale
 CHANNEL_AXIS = {"ConvTranspose": 1, "MatMul": -1}  # of the output channels in a weight; 0 for every other operator
 
@@ -161,7 +163,10 @@ def write_networks(out: Path, bundle: Bundle, graphs: dict[str, bytes], *, same_
         data = whole[name] = graphs.get(name) or bundle.graph(name)
         networks[name] = replace(network, file=f"{name}.onnx", sha256=hashlib.sha256(data).hexdigest())
     encoder = "" if graphs.keys() & {"speaker", "content", "pitch"} else bundle.config.encoder
-    config = replace(bundle.config, networks=networks, encoder=encoder, converter="")
+    converter = (
+        "" if networks["converter"].sha256 != bundle.config.networks["converter"].sha256 else bundle.config.converter
+    )
+    config = replace(bundle.config, networks=networks, encoder=encoder, converter=converter)
     if same_voices:
         config = replace(config, encoder=bundle.fingerprint, converter=bundle.converter_fingerprint)
     write_files(out, whole, config_json(lambda scratch: write_config(scratch, config), parse_config))
@@ -176,7 +181,9 @@ def to_bytes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _large_weights(graph: onnx.GraphProto) -> list[TensorProto]:
-    return [t for t in graph.initializer if t.data_type == TensorProto.FLOAT and np.prod(t.dims) >= SMALLEST]
+    scales = {name for node in graph.node if node.op_type in QUANTISERS for name in node.input[1:]}
+    floats = [t for t in graph.initializer if t.data_type == TensorProto.FLOAT and t.name not in scales]
+    return [tensor for tensor in floats if np.prod(tensor.dims) >= SMALLEST]
 
 
 def _store_half(tensor: TensorProto) -> NodeProto:
