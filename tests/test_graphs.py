@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from fastvoicegrad import Bundle, InputError
+from fastvoicegrad import Bundle, InputError, graphs
 from fastvoicegrad.bundle import DEFAULT
 from fastvoicegrad.graphs import (
     OUTPUTS,
@@ -190,16 +190,29 @@ def test_too_many_operators_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
         check_graph((DEFAULT / "pitch.onnx").read_bytes())
 
 
-@pytest.mark.parametrize("name", ["content", "vocoder"])
+@pytest.mark.parametrize("name", ["content", "vocoder", "converter"])
 def test_bytes_are_added_without_overflow(name: str) -> None:
-    """The package's setting gives what the slower instructions give, which are exact on every CPU."""
-    graph = (DEFAULT / f"{name}.onnx").read_bytes()
+    """What this CPU gives equals what the slower instructions give, which are exact on every CPU."""
+    graph, random = (DEFAULT / f"{name}.onnx").read_bytes(), np.random.default_rng(0)
     assert computes_in_bytes(graph)
-    mel = np.random.default_rng(0).normal(-5.0, 2.0, (1, 80, 64)).astype(np.float32)
-    chosen, exact = session_options(1, graph), session_options(1, graph)
+    exact = session_options(1, graph)
     exact.add_session_config_entry("session.x64quantprecision", "1")
-    given, wanted = (
-        onnxruntime.InferenceSession(graph, options).run(None, {"mel": mel}) for options in (chosen, exact)
-    )
-    for ours, theirs in zip(given, wanted, strict=True):
+    chosen, slower = (onnxruntime.InferenceSession(graph, options) for options in (session_options(1, graph), exact))
+    inputs: dict[str, np.ndarray] = {}
+    for value in chosen.get_inputs():
+        shape = [size if isinstance(size, int) else 64 for size in value.shape]
+        inputs[value.name] = random.standard_normal(shape).astype(np.float32)
+    if name == "converter":
+        inputs |= {"step": np.array([950]), "alpha_bar": np.array([0.01], np.float32)}
+        inputs["pitch"], inputs["adapter"] = 100 + 20 * inputs["pitch"], 0 * inputs["adapter"]
+    for ours, theirs in zip(chosen.run(None, inputs), slower.run(None, inputs), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("instructions", "slower"), [(True, "0"), (False, "1")])
+def test_cpus_without_the_instructions_take_slower_ones(
+    monkeypatch: pytest.MonkeyPatch, instructions: bool, slower: str
+) -> None:
+    monkeypatch.setattr(graphs, "_has_avx512_vnni", lambda: instructions)
+    options = session_options(1, b"")
+    assert options.get_session_config_entry("session.x64quantprecision") == slower

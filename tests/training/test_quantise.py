@@ -17,10 +17,11 @@ from typer.testing import CliRunner  # noqa: E402
 from fastvoicegrad.bundle import Bundle  # noqa: E402
 from fastvoicegrad.cli import app  # noqa: E402
 from fastvoicegrad.errors import InputError  # noqa: E402
-from fastvoicegrad.graphs import session_options  # noqa: E402
+from fastvoicegrad.graphs import computes_in_bytes, session_options  # noqa: E402
+from fastvoicegrad.training import storage  # noqa: E402
 from fastvoicegrad.training.quantise import LAYERS, inputs_of_conversions, layers_of, quantise  # noqa: E402
 from fastvoicegrad.training.restore import restore  # noqa: E402
-from fastvoicegrad.training.storage import SMALLEST, full_weights, storage_of, store_bundle  # noqa: E402
+from fastvoicegrad.training.storage import SMALLEST, full_weights, storage_of, store_bundle, write_networks  # noqa: E402
 from tests.conftest import vowels  # noqa: E402
 
 
@@ -91,7 +92,8 @@ def test_bad_input_is_refused_in_a_line(folder: Path, eight: Path, speech: list[
         quantise(folder, speech[:1], tmp_path / "out")
     with pytest.raises(InputError, match="already"):
         quantise(eight, speech, tmp_path / "out")
-    done = CliRunner().invoke(app, ["dev", "quantise", *map(str, speech), "nothing.wav", "-o", str(tmp_path / "out")])
+    arguments = [*map(str, speech), "nothing.wav", "--bundle", str(folder), "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["dev", "quantise", *arguments])
     assert done.exit_code == 2
     assert "nothing.wav" in done.output
     assert not (tmp_path / "out").exists()
@@ -114,8 +116,30 @@ def large_weights_of(graph: bytes) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if array.ndim > 1 and array.size >= SMALLEST}
 
 
-def test_a_bundle_that_computes_in_bytes_is_stored_as_it_is(eight: Path, tmp_path: Path) -> None:
+def test_networks_that_compute_in_bytes_are_stored_as_they_are(eight: Path, tmp_path: Path) -> None:
     store_bundle(eight, tmp_path / "half", "half")
+    assert Bundle.open(tmp_path / "half").converter_fingerprint == Bundle.open(eight).converter_fingerprint
     for name in LAYERS:
         assert Bundle.open(tmp_path / "half").graph(name) == Bundle.open(eight).graph(name)
         assert storage_of(onnx.load_from_string(Bundle.open(eight).graph(name))) == "byte"
+
+
+def test_scales_of_wide_layers_are_no_weights(
+    folder: Path, speech: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "SMALLEST", 4)  # every layer is wide
+    quantise(folder, speech[:2], tmp_path / "eight")
+    for name in LAYERS:
+        graph = Bundle.open(tmp_path / "eight").graph(name)
+        weights, same = (large_weights_of(graph) for graph in (Bundle.open(folder).graph(name), graph))
+        assert weights.keys() == same.keys()
+        Bundle.open(tmp_path / "eight").session(name)
+
+
+def test_a_network_that_is_left_is_quantised(folder: Path, eight: Path, speech: list[Path], tmp_path: Path) -> None:
+    plain, done = Bundle.open(folder), Bundle.open(eight)
+    write_networks(tmp_path / "mixed", done, {"converter": plain.graph("converter")})
+    quantise(tmp_path / "mixed", speech, tmp_path / "out")
+    out = Bundle.open(tmp_path / "out")
+    assert out.graph("content") == done.graph("content")
+    assert all(computes_in_bytes(out.graph(name)) for name in LAYERS)

@@ -90,7 +90,7 @@ def store(
     output: OutputOption,
     bundle: BundleOption = None,
     storage: Annotated[
-        Literal["byte", "half"], typer.Option(help="Eight bits or half precision per weight; arithmetic stays float32.")
+        Literal["byte", "half"], typer.Option(help="Eight bits or half precision per weight; the arithmetic stays.")
     ] = "byte",
 ) -> None:
     """Write a bundle with its weights stored in another precision."""
