@@ -50,11 +50,8 @@ from fastvoicegrad.stream.resampling import reach_of
 
 RATE, BLOCK = 48000, 0.02  # Hz, seconds
 CUSHION = 0.06  # seconds that a client's player waits, unless an option names others
-TICK, SHORTEST_STOP, WATCHED = (
-    0.002,
-    0.02,
-    PRIORITY + 5,
-)  # seconds; seconds of a core that ran nothing; real-time priority
+TICK, SHORTEST_STOP = 0.002, 0.02  # seconds between looks at a core, and for which it has to run nothing
+WATCHING = PRIORITY + 5  # real-time priority of what looks
 RECIPE = Path(__file__).parents[1] / "recipes" / "release" / "streaming.yaml"
 
 
@@ -147,7 +144,7 @@ def watch(core: int, stops: Connection) -> None:
     """
     os.sched_setaffinity(0, {core})
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(WATCHED))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(WATCHING))
     except OSError:
         return
     while True:

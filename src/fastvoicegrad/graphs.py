@@ -179,9 +179,9 @@ def computes_in_bytes(graph: bytes) -> bool:
 
 @cache
 def _has_avx512_vnni() -> bool:
-    """Whether sums of two products of bytes do not overflow, as they do on other x86 CPUs.
+    """Whether the CPU adds products of bytes in 32 bits. Other x86 CPUs add two of them in 16, which may overflow.
 
-    Those with AVX-VNNI alone do not overflow either, but NumPy cannot tell.
+    CPUs with AVX-VNNI alone add in 32 bits, too. NumPy does not recognise them.
     """
     for package in ("numpy._core", "numpy.core"):  # its name before NumPy 2
         with suppress(ImportError):

@@ -1,4 +1,4 @@
-"""8-bit arithmetic for most of a bundle's operations: about twice as fast on CPUs with byte products.
+"""8-bit arithmetic for three networks of a bundle: on two cores with AVX-512 VNNI they take .6 of their time.
 
 Convolutions of the converter, and matrix products of the content encoder and the vocoder, multiply bytes. Conversions
 of real speech give the ranges of activations. Weights are stored as storage.py stores them, so training can still
