@@ -65,7 +65,7 @@ def make_bundle(path: Path, networks: Networks) -> Path:
         "pitch": pitch_graph(pitch),
         "speaker": speaker_graph(speaker),
         "converter": converter_graph(unet),
-        "vocoder": vocoder_graph(vocoder),
+        "vocoder": vocoder_graph(vocoder, vocoder.config.corrections),
     }
     settings = ExportSettings(
         name="tiny teacher",

@@ -143,14 +143,22 @@ class Bundle(Networks):
         """Speaker embedding (S,) of log-mel frames (80, T)."""
         return self.run("speaker", mel=mel[None])[0][0]
 
+    def pitches(self, pieces: Sequence[Array]) -> list[Array]:
+        """F0 in Hz (T,) of each piece (80, T), 0 where unvoiced."""
+        return self._of_each(self.pitch, pieces)
+
     def speakers(self, windows: Sequence[Array]) -> Array:
-        """Speaker embeddings (n, S) of n windows (80, T), at least one; each takes one thread."""
-        if self.threads > 1 and len(windows) > 1:
+        """Speaker embeddings (n, S) of n windows (80, T), at least one."""
+        return np.stack(self._of_each(self.speaker, windows))
+
+    def _of_each(self, network: Callable[[Array], Array], mels: Sequence[Array]) -> list[Array]:
+        """What a network makes of each mel; each takes one thread."""
+        if self.threads > 1 and len(mels) > 1:
             with suppress(RuntimeError), ThreadPoolExecutor(self.threads) as pool:  # there may be no more threads
-                embeddings = list(pool.map(self.speaker, windows))
+                outputs = list(pool.map(network, mels))
                 release_memory()  # each thread keeps its own
-                return np.stack(embeddings)
-        return np.stack([self.speaker(window) for window in windows])
+                return outputs
+        return [network(mel) for mel in mels]
 
     @property
     def fingerprint(self) -> str:

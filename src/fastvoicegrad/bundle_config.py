@@ -19,8 +19,8 @@ from .mel import MEL, MelConfig
 from .postfilter import PostFilter
 
 # 3: a pitch network; 4: settings that may be missing; 5: the version, plain names; 6: adapters; 7: `encoder`, weights
-# behind DequantizeLinear; 8: speaker feedback; 9: `converter`
-FORMAT, OLDEST = 9, 3
+# behind DequantizeLinear; 8: speaker feedback; 9: `converter`; 10: `relaxation`
+FORMAT, OLDEST = 10, 3
 NETWORKS = ("content", "speaker", "pitch", "converter", "vocoder")
 RENAMED = {"draft": "retrieval"}  # settings of formats 3 and 4, and their names today
 RENAMED_POSTFILTER = {"varied": "match_variance"}
@@ -80,6 +80,7 @@ class BundleConfig:
     feedback: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0  # w in s + w (s - E(G(x, s))), see feedback.py
     postfilter: PostFilter = field(default_factory=PostFilter)
     corrections: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0  # iterations of mel matching after the vocoder
+    relaxation: Annotated[float, msgspec.Meta(ge=0.1, le=2)] = 1.0  # factor on what each iteration corrects
     # Fingerprint of an older bundle, whose voices fit: its encoders give nearly the same embeddings. "": none.
     encoder: Fingerprint = ""
     converter: Fingerprint = ""  # the same of adapted voices

@@ -203,7 +203,7 @@ def analyse(bundle: Bundle, segments: Sequence[Array], gain: float) -> Frames:
     """Mel, pitch and speech likelihood of waves at 22,050 Hz, brought to the networks' level by `gain`."""
     waves = [piece * np.float32(gain) for wave in segments for piece in pieces(wave)]
     mels = [log_mel(wave) for wave in waves]
-    pitches = [bundle.pitch(mel) for mel in mels]
+    pitches = bundle.pitches(mels)
     mel = np.concatenate([np.zeros((MEL.n_mels, 0), np.float32), *mels], axis=1)
     pitch = np.concatenate([np.zeros(0, np.float32), *pitches])
     lengths = [m.shape[1] for m in mels]

@@ -67,7 +67,8 @@ def _vocode_part(
     pitch = (np.round(pitch / PITCH_GRID) * PITCH_GRID).astype(np.float32)
     pulses, phases = pulse_train(pitch, keep.start, phase)
     hiss = noise(seed, start, mel.shape[1])
-    wave = render(pulses, hiss, filters, mel, bundle.config.corrections, bundle.threads)
+    config = bundle.config
+    wave = render(pulses, hiss, filters, mel, config.corrections, config.relaxation, bundle.threads)
     samples = slice(keep.start * MEL.hop_length, keep.stop * MEL.hop_length)
     return wave[samples], float(phases[samples.stop - 1] % 1.0)
 
@@ -130,22 +131,38 @@ def filtered(pulses: Array, hiss: Array, real: Array, imaginary: Array, gain: Ar
     return inverse_stft(stft(pulses) * (real + 1j * imaginary).T + stft(hiss) * gain.T)
 
 
-def match_mel(wave: Array, mel: Array, iterations: int) -> Array:
-    """Bring the mel of samples ``(256 T,)`` nearer to a given one ``(80, T)`` by a gain in every band and frame."""
+def match_mel(wave: Array, mel: Array, iterations: int, relaxation: float = 1.0) -> Array:
+    """Bring the mel of samples ``(256 T,)`` nearer to a given one ``(80, T)`` by a gain in every band and frame.
+
+    Frames overlap, so an iteration reaches only a part of what it corrects.
+
+    Args:
+        relaxation: factor on each correction; above 1 it is an over-relaxation, which reaches more.
+    """
     for _ in range(iterations):
         spectrum = stft(wave)
         magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + MAGNITUDE_EPSILON)
-        change = np.clip(mel - log_of_bands(magnitude), -LARGEST_CORRECTION, LARGEST_CORRECTION)
+        change = np.float32(relaxation) * (mel - log_of_bands(magnitude))
+        change = np.clip(change, -LARGEST_CORRECTION, LARGEST_CORRECTION)
         wave = inverse_stft(spectrum * np.exp(bins_from_bands(change)))
     return wave
 
 
-def render(pulses: Array, hiss: Array, filters: Sequence[Array], mel: Array, corrections: int, threads: int) -> Array:
+def render(
+    pulses: Array,
+    hiss: Array,
+    filters: Sequence[Array],
+    mel: Array,
+    corrections: int,
+    relaxation: float,
+    threads: int,
+) -> Array:
     """`filtered` and `match_mel`, in pieces that fit a core's cache, several at once; the seams are exact.
 
     Args:
         filters: the last three arguments of `filtered`.
         mel: ``(80, T)``.
+        corrections, relaxation: iterations of `match_mel` and its factor.
     """
     total, hop, beyond = mel.shape[1], MEL.hop_length, reach(corrections)
 
@@ -154,7 +171,7 @@ def render(pulses: Array, hiss: Array, filters: Sequence[Array], mel: Array, cor
         frames, samples = slice(start, stop), slice(start * hop, stop * hop)
         wave = filtered(pulses[samples], hiss[samples], *(x[:, frames] for x in filters))
         kept = slice((first - start) * hop, (min(first + PIECE, total) - start) * hop)
-        return match_mel(wave, mel[:, frames], corrections)[kept]
+        return match_mel(wave, mel[:, frames], corrections, relaxation)[kept]
 
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -83,7 +83,8 @@ def maker(config: BundleConfig) -> str:
     [
         {"temperature": 0.75},
         {"guidance": 0.5},
-        {"corrections": 1},
+        {"corrections": 3},
+        {"relaxation": 0.5},
         {"postfilter": PostFilter(sharpening=1.5)},
         {"mel_mean": (0.0,) * 80},
     ],

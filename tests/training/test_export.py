@@ -233,7 +233,7 @@ def exported(folder: Path, lines: list[str] | None = None, teacher: bool = False
 def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports that end before any graph is made."""
     for name in ("content", "pitch", "speaker", "vocoder"):
-        monkeypatch.setattr(exporter, f"{name}_graph", lambda network: None)
+        monkeypatch.setattr(exporter, f"{name}_graph", lambda *arguments: None)
     monkeypatch.setattr(exporter, "_write_with", lambda *arguments: None)
 
 

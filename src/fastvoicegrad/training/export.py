@@ -40,13 +40,15 @@ class ExportSettings:
     guidance: float = 0.0  # w in x0 + w (x0_target - x0_source)
     guidance_cosines: int = MEL.n_mels  # lowest cosine components of that term that are kept
     feedback: float = 0.0  # w in s + w (s - E(G(x, s))) (feedback.py)
+    corrections: int | None = None  # iterations of mel matching after the vocoder; None: as many as trained it
+    relaxation: float = 1.0  # factor on what each iteration corrects (vocoder.py)
     storage: Storage = "half"  # of the weights
     encoder: str = ""  # see BundleConfig; no recipe names one, as newly trained encoders fit no older voices
     notes: dict[str, Any] = field(default_factory=dict)  # licence, training data and other texts of the bundle
 
     def __post_init__(self) -> None:
         """Raises InputError where a bundle with one of these values could not be opened."""
-        check_settings(vars(self), BundleConfig)
+        check_settings({name: value for name, value in vars(self).items() if value is not None}, BundleConfig)
 
 
 def export(
@@ -80,13 +82,14 @@ def export(
     )
     if _trained_with_another(encoder, converter):
         warn(f"{shown(converter)} holds its own content encoder, which --content does not name")
+    corrections = spectral.config.corrections if settings.corrections is None else settings.corrections
     networks = {
         "content": content_graph(encoder),
         "pitch": pitch_graph(load_pitch(pitch)),
         "speaker": speaker_graph(load_speaker(speaker)),
-        "vocoder": vocoder_graph(spectral),
+        "vocoder": vocoder_graph(spectral, corrections),
     }
-    _write_with(converter, teacher, Path(folder), settings, networks, spectral.config.corrections)
+    _write_with(converter, teacher, Path(folder), settings, networks, corrections)
 
 
 def _check_fit(unet: UNetConfig, dims: Mapping[str, int]) -> None:
@@ -146,6 +149,8 @@ def settings_of(bundle: Bundle) -> ExportSettings:
         config.guidance,
         config.guidance_cosines,
         config.feedback,
+        config.corrections,
+        config.relaxation,
         storage_of(onnx.load_from_string(bundle.graph("content"))) or "half",
         config.encoder,
         config.notes,
@@ -216,6 +221,7 @@ def write_bundle(
         feedback=settings.feedback,
         postfilter=settings.postfilter,
         corrections=corrections,
+        relaxation=settings.relaxation,
         encoder=settings.encoder,
         notes=settings.notes,
     )

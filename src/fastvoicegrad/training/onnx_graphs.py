@@ -237,10 +237,10 @@ def _converter_field(unet: UNet, step: Tensor, speaker: Tensor, keys: Tensor, re
     return max(of_x[0], of_content[0]), max(of_x[1], of_content[1])
 
 
-def vocoder_graph(vocoder: SpectralVocoder) -> Graph:
-    """The receptive field includes that of the rendering (`vocoder.reach`)."""
+def vocoder_graph(vocoder: SpectralVocoder, corrections: int) -> Graph:
+    """The receptive field includes that of the rendering with these corrections (`vocoder.reach`)."""
     mel, names = torch.randn(1, MEL.n_mels, FRAMES), ["pitch", "real", "imaginary", "gain"]
     left, right = receptive_field(lambda x: torch.cat(vocoder.filters(x)[1:], 1), MEL.n_mels, 1)
-    beyond = reach(vocoder.config.corrections)
+    beyond = reach(corrections)
     data = to_onnx(VocoderGraph(vocoder), vocoder.config, {"mel": mel}, names, {"mel": 2}, 1)
     return Graph(data, (left + beyond, right + beyond), 1)

@@ -1,8 +1,8 @@
-"""8-bit arithmetic for three networks of a bundle: on two cores with AVX-512 VNNI they take .6 of their time.
+"""8-bit arithmetic for four networks of a bundle: on two cores with AVX-512 VNNI they take .6 of their time.
 
-Convolutions of the converter, and matrix products of the content encoder and the vocoder, multiply bytes. Conversions
-of real speech give the ranges of activations. Weights are stored as storage.py stores them, so training can still
-continue from the bundle (restore.py).
+Convolutions of the converter, and matrix products of content encoder, pitch tracker and vocoder, multiply bytes.
+Conversions of real speech give the ranges of activations. Weights are stored as storage.py stores them, so training can
+still continue from the bundle (restore.py).
 
 Rounding may differ between chunks and the whole recording (docs/experiments/eight-bit.md).
 """
@@ -24,9 +24,11 @@ from ..converter import VoiceConverter
 from ..errors import InputError
 from ..graphs import computes_in_bytes
 from ..mel import MEL, Array
+from .phases import with_phases
 from .storage import full_weights, quantised_weights, write_networks
 
-LAYERS = {"content": "MatMul", "converter": "Conv", "vocoder": "MatMul"}  # network: what multiplies bytes in it
+# network: what multiplies bytes in it
+LAYERS = {"content": "MatMul", "pitch": "MatMul", "converter": "Conv", "vocoder": "MatMul"}
 
 Inputs = dict[str, np.ndarray]  # of a network, by name
 
@@ -75,7 +77,7 @@ def quantised(graph: bytes, kind: str, inputs: Sequence[Inputs]) -> bytes:
     Args:
         inputs: calibration data; activations outside its range saturate.
     """
-    model = full_weights(onnx.load_from_string(graph))
+    model = with_phases(full_weights(onnx.load_from_string(graph)))
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, written = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
         onnx.save(model, plain)  # old versions of ONNX Runtime prepare no model that is in memory

@@ -30,6 +30,7 @@ from .models.pitch import PitchConfig, PitchTracker
 from .models.speaker import SpeakerConfig, SpeakerEncoder
 from .models.unet import UNet, UNetConfig
 from .models.vocoder import SpectralVocoder, VocoderConfig
+from .phases import without_phases
 from .recipe import build
 from .schedule import ScheduleConfig
 from .storage import full_weights
@@ -61,7 +62,7 @@ def _weights(graph: onnx.GraphProto, renamed: dict[str, str]) -> dict[str, Tenso
         if node.op_type == "DequantizeLinear" and node.input[0] in stored:
             stored[node.output[0]] = stored[node.input[0]] * stored[node.input[1]]
     weights = {}
-    for name, values in stored.items():
+    for name, values in without_phases(stored).items():
         for old, new in renamed.items():
             named = name.startswith(old) and not name.startswith(FOLDED)
             name = new + name.removeprefix(old) if named else name
