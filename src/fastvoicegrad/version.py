@@ -1,4 +1,4 @@
 """The version of the package, of its default bundle and of the changelog."""
 
-__version__ = "0.20.0"
+__version__ = "0.21.0"
 TOOL = f"fastvoicegrad {__version__}"  # as files name it
