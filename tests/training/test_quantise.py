@@ -50,10 +50,7 @@ def test_outputs_are_nearly_the_same(folder: Path, eight: Path, speech: list[Pat
     plain, quantised = Bundle.open(folder), Bundle.open(eight)
     for inputs in inputs_of_conversions(plain, speech)[name]:
         for whole, bytewise in zip(plain.run(name, **inputs), quantised.run(name, **inputs), strict=True):
-            near = np.square(whole - bytewise) < 0.05**2 * np.square(whole).mean()
-            assert near.mean() > 0.95  # an untrained pitch tracker's peaks are nearly equal, and some change places
-            if name != "pitch":
-                assert np.square(whole - bytewise).mean() < 0.05**2 * np.square(whole).mean()
+            assert np.square(whole - bytewise).mean() < 0.05**2 * np.square(whole).mean()
 
 
 def test_voices_fit_both(folder: Path, eight: Path) -> None:

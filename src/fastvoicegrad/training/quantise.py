@@ -1,8 +1,8 @@
-"""8-bit arithmetic for four networks of a bundle: on two cores with AVX-512 VNNI they take .6 of their time.
+"""8-bit arithmetic for three networks of a bundle: on two cores with AVX-512 VNNI they take .6 of their time.
 
-Convolutions of the converter, and matrix products of content encoder, pitch tracker and vocoder, multiply bytes.
-Conversions of real speech give the ranges of activations. Weights are stored as storage.py stores them, so training can
-still continue from the bundle (restore.py).
+Convolutions of the converter, and matrix products of the content encoder and the vocoder, multiply bytes. Conversions
+of real speech give the ranges of activations. Weights are stored as storage.py stores them, so training can still
+continue from the bundle (restore.py). The pitch tracker stays exact: errors of a pitch add up in the pulses' phase.
 
 Rounding may differ between chunks and the whole recording (docs/experiments/eight-bit.md).
 """
@@ -27,8 +27,7 @@ from ..mel import MEL, Array
 from .phases import with_phases
 from .storage import full_weights, quantised_weights, write_networks
 
-# network: what multiplies bytes in it
-LAYERS = {"content": "MatMul", "pitch": "MatMul", "converter": "Conv", "vocoder": "MatMul"}
+LAYERS = {"content": "MatMul", "converter": "Conv", "vocoder": "MatMul"}  # network: what multiplies bytes in it
 
 Inputs = dict[str, np.ndarray]  # of a network, by name
 
