@@ -152,7 +152,7 @@ class Bundle(Networks):
         return np.stack(self._of_each(self.speaker, windows))
 
     def _of_each(self, network: Callable[[Array], Array], mels: Sequence[Array]) -> list[Array]:
-        """What a network makes of each mel; each takes one thread."""
+        """What a network makes of each mel, several at once."""
         if self.threads > 1 and len(mels) > 1:
             with suppress(RuntimeError), ThreadPoolExecutor(self.threads) as pool:  # there may be no more threads
                 outputs = list(pool.map(network, mels))

@@ -1,8 +1,8 @@
 """The vocoder: a pulse train and noise, filtered frame by frame (Vocos, arXiv 2306.00814; DDSP, arXiv 2001.04643).
 
 The network predicts the filters; this module computes the sound in NumPy, as
-`training.models.vocoder.SpectralVocoder.render` does in PyTorch. Frame ``i`` covers the samples of mel frame ``i``:
-1,024 of them around the middle of hop ``i``.
+`training.models.vocoder.SpectralVocoder.render` does in PyTorch, where nothing is relaxed. Frame ``i`` covers the
+samples of mel frame ``i``: 1,024 of them around the middle of hop ``i``.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def match_mel(wave: Array, mel: Array, iterations: int, relaxation: float = 1.0)
     Frames overlap, so an iteration reaches only a part of what it corrects.
 
     Args:
-        relaxation: factor on each correction; above 1 it is an over-relaxation, which reaches more.
+        relaxation: factor on each correction; above 1 (over-relaxation) it makes up for a part of that.
     """
     for _ in range(iterations):
         spectrum = stft(wave)

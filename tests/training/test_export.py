@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,10 @@ def test_a_bundle_names_its_initial_state(
 @pytest.mark.slow
 def test_another_converter_leaves_the_other_networks_as_they_are(folder: Path, runs: Path, tmp_path: Path) -> None:
     base = Bundle.open(folder)
+    base.config = replace(base.config, relaxation=1.4)
     with_converter(tmp_path, base, runs / "student" / "last.safetensors", teacher=False, name="other")
     other = Bundle.open(tmp_path)
+    assert (other.config.corrections, other.config.relaxation) == (base.config.corrections, 1.4)
     assert other.fingerprint == base.fingerprint
     assert [n for n in base.config.networks if other.graph(n) != base.graph(n)] == ["converter"]
     assert other.config.postfilter == PostFilter()
@@ -205,16 +208,14 @@ def test_what_a_bundle_may_have_can_be_exported_again(folder: Path, tmp_path: Pa
         "temperature": 1.2,
         "guidance": 3.0,
         "feedback": 0.7,
+        "corrections": 3,
+        "relaxation": 1.4,
         "postfilter": {"smoothing": 0.4, "sharpening": 2.5},
     }
     (made / "config.json").write_text(json.dumps(config))
     settings = settings_of(Bundle.open(made))
-    assert (settings.temperature, settings.guidance, settings.feedback, settings.postfilter.smoothing) == (
-        1.2,
-        3.0,
-        0.7,
-        0.4,
-    )
+    assert (settings.temperature, settings.guidance, settings.feedback) == (1.2, 3.0, 0.7)
+    assert (settings.corrections, settings.relaxation, settings.postfilter.smoothing) == (3, 1.4, 0.4)
 
 
 # -- networks that do not fit -------------------------------------------------------------------------------

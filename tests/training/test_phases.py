@@ -13,11 +13,12 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from fastvoicegrad.training.phases import with_phases, without_phases  # noqa: E402
 
 
-def transposed(kernel: np.ndarray, stride: int, padding: int) -> onnx.ModelProto:
+def transposed(kernel: np.ndarray, stride: int, padding: int, **more: object) -> onnx.ModelProto:
     inputs, outputs, taps = kernel.shape
     bias = np.linspace(-1, 1, outputs).astype(np.float32)
     pads = [padding, padding]
-    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[stride], pads=pads, kernel_shape=[taps])
+    settings = {"strides": [stride], "pads": pads, "kernel_shape": [taps]} | more
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **settings)
     x, y = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size, None])
         for name, size in (("x", inputs), ("y", outputs))
@@ -45,6 +46,25 @@ def test_outputs_and_weights_stay(taps: int, stride: int) -> None:
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in changed.graph.initializer}
     np.testing.assert_array_equal(without_phases(stored)["w"], kernel)
     np.testing.assert_array_equal(without_phases(stored)["b"], np.linspace(-1, 1, 5).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("padding", "more"), [(2, {}), (3, {"output_padding": [1]}), (3, {"pads": [2, 4]}), (3, {"auto_pad": "SAME_UPPER"})]
+)
+def test_others_stay(padding: int, more: dict[str, object]) -> None:
+    model = transposed(np.ones((6, 5, 8), np.float32), 2, padding, **more)
+    before = model.SerializeToString()
+    assert with_phases(model).SerializeToString() == before
+
+
+def test_convolutions_that_share_a_kernel() -> None:
+    model = transposed(np.ones((5, 5, 8), np.float32), 2, 3)
+    second = helper.make_node("ConvTranspose", ["y", "w", "b"], ["z"], strides=[2], pads=[3, 3])
+    model.graph.node.append(second)
+    model.graph.output[0].name = "z"
+    x = np.random.default_rng(0).standard_normal((1, 5, 9)).astype(np.float32)
+    expected = output(model, x)
+    np.testing.assert_allclose(output(with_phases(model), x), expected, atol=1e-4)
 
 
 def test_a_graph_without_transposed_convolutions_stays() -> None:

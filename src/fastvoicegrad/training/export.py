@@ -129,10 +129,13 @@ def with_converter(
 
     Args:
         settings: None: post-filter, guidance and feedback are neutral. Those of `base` were chosen for its own student.
+            What belongs to its vocoder stays.
     """
     networks = {n: Graph(base.graph(n), (of.left, of.right), of.stride) for n, of in base.config.networks.items()}
     own = settings_of(base)
-    settings = settings or ExportSettings(name, storage=own.storage, encoder=own.encoder)
+    settings = settings or ExportSettings(
+        name, corrections=own.corrections, relaxation=own.relaxation, storage=own.storage, encoder=own.encoder
+    )
     if "content" in read_meta(converter).get("others", {}):
         networks["content"] = content_graph(load_content(converter).encoder)
         settings = replace(settings, encoder="")
@@ -143,17 +146,17 @@ def settings_of(bundle: Bundle) -> ExportSettings:
     """The settings that a bundle was exported with."""
     config = bundle.config
     return ExportSettings(
-        config.name,
-        config.postfilter,
-        config.temperature,
-        config.guidance,
-        config.guidance_cosines,
-        config.feedback,
-        config.corrections,
-        config.relaxation,
-        storage_of(onnx.load_from_string(bundle.graph("content"))) or "half",
-        config.encoder,
-        config.notes,
+        name=config.name,
+        postfilter=config.postfilter,
+        temperature=config.temperature,
+        guidance=config.guidance,
+        guidance_cosines=config.guidance_cosines,
+        feedback=config.feedback,
+        corrections=config.corrections,
+        relaxation=config.relaxation,
+        storage=storage_of(onnx.load_from_string(bundle.graph("content"))) or "half",
+        encoder=config.encoder,
+        notes=config.notes,
     )
 
 

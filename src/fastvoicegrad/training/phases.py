@@ -10,7 +10,8 @@ So each phase is a convolution with a part of the kernel. Their outputs take tur
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,36 +19,58 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 PHASE = "_phase"  # and its number: suffix of what belongs to a phase
 AXIS, SHAPE = "phase_axis", "phase_shape"  # of the interleaved outputs
+DEFAULTS: dict[str, Any] = {  # of ONNX, over time
+    "auto_pad": b"NOTSET",
+    "dilations": [1],
+    "group": 1,
+    "output_padding": [0],
+    "pads": [0, 0],
+    "strides": [1],
+}
 
 
 def with_phases(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace every transposed convolution over time, in place. Weights must be plain (`storage.full_weights`)."""
+    """Replace transposed convolutions over time, in place. Weights must be plain (`storage.full_weights`).
+
+    Those that do not give s frames for each of x stay, such as those of other paddings.
+    """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes, weights, replaced = list[NodeProto](), list[TensorProto](), set[str]()
+    nodes, phases, replaced = list[NodeProto](), dict[str, TensorProto](), set[str]()
     for node in model.graph.node:
-        if node.op_type != "ConvTranspose":
+        settings = DEFAULTS | {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if node.op_type != "ConvTranspose" or not _is_covered(node, settings, stored):
             nodes.append(node)
             continue
         kernel, bias = (numpy_helper.to_array(stored[name]) for name in node.input[1:])
-        settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        for phase, (part, first) in enumerate(_parts(kernel, settings["strides"][0], settings["pads"][0])):
+        [stride], padding = settings["strides"], settings["pads"][0]
+        for phase, (part, first) in enumerate(_parts(kernel, stride, padding)):
             names = [f"{name}{PHASE}{phase}" for name in (*node.input[1:], node.output[0])]
-            weights += [numpy_helper.from_array(part, names[0]), numpy_helper.from_array(bias, names[1])]
+            phases |= {name: numpy_helper.from_array(x, name) for name, x in zip(names, (part, bias), strict=False)}
             pads = [-first, first + part.shape[2] - 1]
             nodes.append(helper.make_node("Conv", [node.input[0], *names[:2]], names[2:], names[2], pads=pads))
-        nodes += _taking_turns(node.output[0], settings["strides"][0])
+        nodes += _taking_turns(node.output[0], stride)
         replaced.update(node.input[1:])
     if replaced:
-        weights += [numpy_helper.from_array(np.array([3]), AXIS), numpy_helper.from_array(np.array([0, 0, -1]), SHAPE)]
-    kept = [tensor for name, tensor in stored.items() if name not in replaced]
+        for name, values in ((AXIS, [3]), (SHAPE, [0, 0, -1])):
+            phases[name] = numpy_helper.from_array(np.array(values, np.int64), name)
+    kept = {name: tensor for name, tensor in stored.items() if name not in replaced}
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(nodes)
-    model.graph.initializer.extend([*kept, *weights])
+    model.graph.initializer.extend((kept | phases).values())
     return model
 
 
+def _is_covered(node: NodeProto, settings: dict[str, Any], stored: Mapping[str, TensorProto]) -> bool:
+    """Whether a transposed convolution has one dimension, stored weights, and a padding of (k - s) / 2 on each side."""
+    if len(node.input) != 3 or not stored.keys() >= set(node.input[1:]) or len(stored[node.input[1]].dims) != 3:
+        return False
+    [stride], pads, taps = settings["strides"], settings["pads"], stored[node.input[1]].dims[2]
+    plain = all(settings[name] == DEFAULTS[name] for name in ("auto_pad", "dilations", "group", "output_padding"))
+    return plain and "output_shape" not in settings and 2 * pads[0] == 2 * pads[1] == taps - stride
+
+
 def _parts(kernel: np.ndarray, stride: int, padding: int) -> Iterator[tuple[np.ndarray, int]]:
-    """The kernel (O, I, n) of each phase, and the place in x of its first tap beside q.
+    """The kernel (O, I, n) of each phase, and the frame of x that its first tap reads, counted from q.
 
     Args:
         kernel: (I, O, k).
@@ -68,7 +91,7 @@ def _taking_turns(output: str, stride: int) -> Iterator[NodeProto]:
 
 
 def without_phases(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights by name in the same order, but the kernels that `with_phases` took apart are whole again, at the end."""
+    """Weights by name, with the kernels that `with_phases` took apart whole again. Those come last."""
     whole, parts = dict[str, np.ndarray](), dict[str, dict[int, np.ndarray]]()
     for name, values in weights.items():
         if found := re.fullmatch(rf"(.+){PHASE}(\d+)", name):
@@ -79,7 +102,7 @@ def without_phases(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """One phase's bias, or a kernel (I, O, k). Padding is half of what the kernel exceeds the stride by."""
+    """One phase's bias, or a kernel (I, O, k) whose padding is (k - s) / 2 on each side."""
     if parts[0].ndim == 1:
         return parts[0]
     stride = len(parts)

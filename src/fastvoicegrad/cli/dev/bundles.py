@@ -33,7 +33,8 @@ def export(
     student: Annotated[Path | None, typer.Option(help="Student's checkpoint: a bundle of one step.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher's checkpoint: a bundle of any number of steps.")] = None,
     recipe: Annotated[
-        Path, typer.Option(help="YAML of name, notes, post-filter, temperature, guidance, feedback, storage.")
+        Path,
+        typer.Option(help="YAML of name, notes, post-filter, temperature, guidance, feedback, corrections, storage."),
     ] = Path("recipes/release/export.yaml"),
     settings: SettingsOption = None,
 ) -> None:

@@ -54,7 +54,7 @@ class VocodedMel(nn.Module):
     """Log-mel -> the log-mel of the sound that post-filter and vocoder make of it, differentiable.
 
     Args:
-        vocoder: fixed.
+        vocoder: fixed. It corrects the mel as in its own training, without relaxation; a bundle may do otherwise.
         postfilter: its smoothing and sharpening. The target's variance is not matched.
     """
 
